@@ -1,0 +1,59 @@
+"""The PGQueuer notebook kit: a Postgres, a consumer in the kernel, and tables you can see.
+
+Every name is imported when it is first used, so that ``import kit`` and ``kit --help`` stay instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kit import stages as stages
+    from kit.consumer import Consumer as Consumer
+    from kit.consumer import run as run
+    from kit.consumer import wait as wait
+    from kit.errors import KitError as KitError
+    from kit.pictures import board as board
+    from kit.pictures import timeline as timeline
+    from kit.sources import Postgres as Postgres
+    from kit.sources import postgres as postgres
+    from kit.sources import reset as reset
+    from kit.tables import jobs as jobs
+    from kit.tables import log as log
+    from kit.tables import schedules as schedules
+    from kit.tables import sql as sql
+    from kit.tables import statistics as statistics
+
+_HOMES = {
+    "Consumer": "kit.consumer",
+    "KitError": "kit.errors",
+    "Postgres": "kit.sources",
+    "board": "kit.pictures",
+    "jobs": "kit.tables",
+    "log": "kit.tables",
+    "postgres": "kit.sources",
+    "reset": "kit.sources",
+    "run": "kit.consumer",
+    "schedules": "kit.tables",
+    "sql": "kit.tables",
+    "stages": "kit.stages",
+    "statistics": "kit.tables",
+    "timeline": "kit.pictures",
+    "wait": "kit.consumer",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kit' has no attribute {name!r}. It has: {', '.join(__all__)}")
+    module = importlib.import_module(_HOMES[name])
+    value = module if _HOMES[name] == f"kit.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Pytest fixtures: a fresh queue database for each test."""
