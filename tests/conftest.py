@@ -1,0 +1,75 @@
+"""What every test shares: which of Docker and Chromium must be there, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the tests' Postgres apart from the one a learner may be using right now."""
+    folder = tmp_path_factory.mktemp("kit-home")
+    before = os.environ.get("KIT_HOME")
+    os.environ["KIT_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["KIT_HOME"]
+    else:
+        os.environ["KIT_HOME"] = before
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left_behind() -> Iterator[None]:
+    """Fail the test that leaves one of the kit's threads running."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("kit"):
+            thread.join(timeout=5)
+            assert not thread.is_alive(), f"the test left the thread {thread.name!r} running"
+
+
+def chromium() -> str | None:
+    """Return the Chromium the browser tests drive: ``KIT_CHROMIUM``, or one on the PATH."""
+    named = os.environ.get("KIT_CHROMIUM")
+    names = (named,) if named else ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def why_no_docker() -> str | None:
+    """Return why no Docker engine can be used, in one line; None when one answers."""
+    if shutil.which("docker") is None:
+        return "there is no `docker` command on this machine"
+    try:
+        answer = subprocess.run(["docker", "info"], capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return "the Docker engine did not answer within 20 s"
+    return None if answer.returncode == 0 else "no Docker engine answers: start Docker, then run the tests again"
+
+
+def why_no_browser() -> str | None:
+    """Return why no browser can be driven, in one line; None when one is there."""
+    if chromium() is not None:
+        return None
+    return "there is no Chromium: install it, or name one with KIT_CHROMIUM"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run and say why; fail instead where KIT_REQUIRE says it must run."""
+    for marker, reason_of in (("docker", why_no_docker), ("browser", why_no_browser)):
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if not marked or (reason := reason_of()) is None:
+            continue
+        if marker in REQUIRED:
+            pytest.exit(f"KIT_REQUIRE names {marker!r}, but {reason}", returncode=1)
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
