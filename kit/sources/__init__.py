@@ -27,7 +27,9 @@ class Postgres:
         why: why this source was picked.
     """
 
-    def __init__(self, *, dsn: str, source: str, version: str, name: str, why: str, address: Any, use: Any) -> None:
+    def __init__(
+        self, *, dsn: str, source: str, version: str, name: str, why: str, address: Any, use: Any
+    ) -> None:
         self.dsn = dsn
         self.source = source
         self.version = version
@@ -39,7 +41,9 @@ class Postgres:
 
     def __repr__(self) -> str:
         host = urlsplit(self.dsn)
-        return f"<Postgres {self.version}, {self.source}, database {self.name!r} on {host.hostname}:{host.port}>"
+        return (
+            f"<Postgres {self.version}, {self.source}, database {self.name!r} on {host.hostname}:{host.port}>"
+        )
 
     def __enter__(self) -> Postgres:
         return self

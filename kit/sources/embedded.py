@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,11 +109,33 @@ class Embedded:
     def __init__(self, folder: str | Path, bin_folder: str | Path) -> None:
         self.folder = Path(folder)
         self.bin = Path(bin_folder)
-        self.data = self.folder / "data"
 
     def arguments(self) -> list[str]:
         """Return what the keeper needs to build the same object again."""
         return [str(self.folder), str(self.bin)]
+
+    @property
+    def data(self) -> Path:
+        """The folder of the server's own files."""
+        return self._place() / "data"
+
+    def _place(self) -> Path:
+        """Return the folder that holds the data: the server's folder, for root one another account can enter."""
+        if not shared.is_root() or _is_open(self.folder):
+            return self.folder
+        note = self.folder / "place"
+        if note.exists() and Path(note.read_text()).exists():
+            return Path(note.read_text())
+        for parent in (tempfile.gettempdir(), "/var/tmp"):
+            if _is_open(Path(parent)):
+                place = Path(tempfile.mkdtemp(prefix="pgqueuer-kit-", dir=parent))
+                os.chown(place, _nobody().pw_uid, _nobody().pw_gid)
+                note.write_text(str(place))
+                return place
+        raise KitError(
+            f"PostgreSQL refuses to run as root, and the account 'nobody' cannot enter {str(self.folder)!r}. "
+            "Set KIT_HOME to a folder that every account can enter, or work as an ordinary user."
+        )
 
     def running(self) -> Address | None:
         """Return where the server answers, or None when it does not run."""
@@ -127,12 +150,16 @@ class Embedded:
             self._initdb()
         lines = self._postmaster()
         if lines and not self._is_ours(int(lines[0])) and psutil.pid_exists(int(lines[0])):
-            (self.data / "postmaster.pid").unlink()  # another process has this pid now; postgres would wait for it
-        self._configure(_free_port())
+            (
+                self.data / "postmaster.pid"
+            ).unlink()  # another process has this pid now; postgres would wait for it
+        settings = [f"-c{key}={value}" for key, value in {**SETTINGS, "port": str(_free_port())}.items()]
         log_path = self.folder / "server.log"
         with log_path.open("wb") as log:
             child = shared.spawn(
-                [str(self.bin / _exe("postgres")), "-D", str(self.data)], stdout=log, **self._account()
+                [str(self.bin / _exe("postgres")), "-D", str(self.data), *settings],
+                stdout=log,
+                **self._account(),
             )
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
@@ -150,6 +177,11 @@ class Embedded:
         if not lines or not self._is_ours(int(lines[0])):
             return
         process = psutil.Process(int(lines[0]))
+        self._end(process)
+        if self._place() != self.folder:
+            shutil.rmtree(self._place())
+
+    def _end(self, process: psutil.Process) -> None:
         for number in (signal.SIGINT, signal.SIGQUIT):
             process.send_signal(number)
             deadline = time.monotonic() + 15
@@ -179,15 +211,16 @@ class Embedded:
     def _account(self) -> dict[str, Any]:
         """Return the options for a process that must not be root: PostgreSQL refuses to run as root."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        options: dict[str, Any] = {"env": {**environment, "LC_ALL": "C"}, "cwd": str(self.folder)}
+        options: dict[str, Any] = {"env": {**environment, "LC_ALL": "C"}, "cwd": str(self._place())}
         if shared.is_root():
             options.update(user="nobody", group=_nobody().pw_gid, extra_groups=[])
         return options
 
     def _initdb(self) -> None:
-        for half_made in self.folder.glob("making-*"):
+        place = self._place()
+        for half_made in place.glob("making-*"):
             shutil.rmtree(half_made, ignore_errors=True)
-        making = self.folder / f"making-{secrets.token_hex(4)}"
+        making = place / f"making-{secrets.token_hex(4)}"
         making.mkdir()
         password = self.folder / "password"
         password.touch(mode=0o600)
@@ -208,21 +241,22 @@ class Embedded:
         )  # fmt: skip
         if done.returncode != 0:
             shutil.rmtree(making, ignore_errors=True)
-            raise KitError(f"initdb could not make the embedded server's files in {str(self.folder)!r}: {done.stderr}")
-        with (making / "data" / "postgresql.conf").open("a") as conf:
-            conf.write("\ninclude_if_exists 'kit.conf'\n")
+            raise KitError(
+                f"initdb could not make the embedded server's files in {str(self.folder)!r}: {done.stderr}"
+            )
         (making / "data").rename(self.data)
         shutil.rmtree(making, ignore_errors=True)
-
-    def _configure(self, port: int) -> None:
-        lines = [f"{key} = '{value}'\n" for key, value in {**SETTINGS, "port": str(port)}.items()]
-        (self.data / "kit.conf").write_text("".join(lines))
 
 
 def _nobody() -> Any:
     import pwd
 
     return pwd.getpwnam("nobody")
+
+
+def _is_open(folder: Path) -> bool:
+    """Return whether every account can enter ``folder``."""
+    return all(part.stat().st_mode & 0o001 for part in [folder, *folder.parents])
 
 
 def _free_port() -> int:
