@@ -1,0 +1,119 @@
+"""The ``kit`` command.
+
+Every command imports what it needs when it runs, so that ``kit --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from kit.errors import KitError
+
+DATABASE = "playground"  # what kit.postgres() uses when it is given no name
+
+app = typer.Typer(
+    help="Learn PGQueuer in a notebook: a real Postgres, a consumer in the kernel, and tables you can see.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the kit's version and leave.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"pgqueuer-kit {version_of('pgqueuer-kit')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def lab(
+    lesson: Annotated[
+        str | None, typer.Argument(help="A lesson: its number, its name or its file. The first one by default.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+    port: Annotated[int | None, typer.Option(help="The port of JupyterLab.", min=1, max=65535)] = None,
+) -> None:
+    """Start Postgres and open JupyterLab on a lesson. Ctrl-C stops both."""
+    from kit.lab import open_lab
+
+    raise typer.Exit(open_lab(lesson, DATABASE, browser=browser, port=port))
+
+
+@app.command()
+def env(
+    database: Annotated[str, typer.Argument(help="The database: a lesson's, or one of your own.")] = DATABASE,
+    shell: Annotated[
+        str | None, typer.Option(help="The shell to write for. The one you are in by default.")
+    ] = None,
+) -> None:
+    """Point this terminal at Postgres: eval "$(kit env)". Then psql, pgq run and pgq dashboard just work.
+
+    Postgres is started where none runs, and stays up until this terminal is closed.
+    """
+    from kit import terminal
+
+    variables, language = terminal.enter(database, shell)
+    typer.echo(terminal.lines(variables, language))
+    if sys.stdout.isatty():
+        command = " ".join(["kit env", *sys.argv[2:]])
+        typer.echo(f"To take these over, run: {terminal.how_to_use(language, command)}", err=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Look at everything the kit needs, and say in plain words what is wrong and what mends it."""
+    from kit.doctor import examine, report
+
+    findings = examine()
+    typer.echo(report(findings))
+    raise typer.Exit(1 if any(finding.broken for finding in findings) else 0)
+
+
+@app.command()
+def reset(
+    database: Annotated[str, typer.Argument(envvar="PGDATABASE", help="The database to empty.")] = DATABASE,
+) -> None:
+    """Make a database of the kit's empty again: PGQueuer's tables without rows, nothing beside them."""
+    from kit.sources import databases, open_database
+    from kit.sync import run_sync
+
+    with open_database(None, database) as opened:
+        run_sync(databases.empty(opened.dsn))
+    typer.echo(f"Database {database!r} is empty again.")
+
+
+@app.command()
+def stop(
+    force: Annotated[bool, typer.Option("--force", help="Also when a notebook or a program uses it.")] = False,
+) -> None:
+    """Stop the Postgres that your notebooks and terminals share. It keeps its data."""
+    from kit.servers import stop_all
+
+    stop_all(force=force, say=typer.echo)
+
+
+def main() -> None:
+    """Run the command; an error a learner can mend is shown without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a Windows code page has no tick
+    try:
+        app()
+    except KitError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

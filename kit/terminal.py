@@ -1,0 +1,106 @@
+"""``kit env``: the terminal's environment, and the process that keeps Postgres up as long as the terminal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from kit.errors import KitError
+
+if TYPE_CHECKING:
+    import psutil
+
+
+def _single_quoted(value: str, escapes: Mapping[str, str]) -> str:
+    return "'" + "".join(escapes.get(character, character) for character in value) + "'"
+
+
+_LINES: dict[str, Callable[[str, str], str]] = {
+    "sh": lambda name, value: f"export {name}={shlex.quote(value)}",
+    "fish": lambda name, value: f"set -gx {name} " + _single_quoted(value, {"\\": "\\\\", "'": "\\'"}),
+    "powershell": lambda name, value: f"$Env:{name} = " + _single_quoted(value, {"'": "''"}),
+    "cmd": lambda name, value: f'set "{name}={value}"',
+}
+_USE = {
+    "sh": 'eval "$({command})"',
+    "fish": "{command} | source",
+    "powershell": "{command} | Out-String | Invoke-Expression",
+    "cmd": "for /f \"delims=\" %i in ('{command}') do %i",
+}
+_DIALECTS = dict.fromkeys(("sh", "bash", "zsh", "dash", "ash", "ksh", "mksh", "busybox"), "sh") | {
+    "fish": "fish",
+    "powershell": "powershell",
+    "pwsh": "powershell",
+    "cmd": "cmd",
+}
+
+
+def shell() -> tuple[psutil.Process, str]:
+    """Return the shell this process was started from, and the language it speaks.
+
+    That is the nearest process above this one that is a shell, so that a launcher in between
+    (``kit.exe``, ``conda run``) does not count, nor does the copy of itself a shell makes for ``$(…)``.
+    Without a shell above, it is the process that started this one.
+    """
+    import psutil
+
+    parents = psutil.Process().parents()
+    for parent, above in zip(parents, [*parents[1:], None], strict=True):
+        try:
+            name = parent.name().lower().removesuffix(".exe").lstrip("-")
+            if name in _DIALECTS:
+                copied = above is not None and parent.cmdline() == above.cmdline()
+                return (above if copied and above is not None else parent), _DIALECTS[name]
+        except psutil.Error:
+            continue
+    if not parents:
+        raise KitError("kit env cannot see which terminal it was started from.")
+    return parents[0], "powershell" if sys.platform == "win32" else "sh"
+
+
+def lines(variables: Mapping[str, str], language: str) -> str:
+    """Return the lines that set ``variables`` in a shell of that language: sh, fish, powershell or cmd."""
+    return "\n".join(_LINES[language](name, value) for name, value in variables.items())
+
+
+def how_to_use(language: str, command: str = "kit env") -> str:
+    """Return the line that takes over what ``command`` prints into a terminal of that language."""
+    return _USE[language].format(command=command)
+
+
+def language_of(name: str) -> str:
+    """Return the language of a shell by its name.
+
+    Raises:
+        KitError: the kit does not know that shell.
+    """
+    if name.lower() not in _DIALECTS:
+        raise KitError(f"The kit does not know the shell {name!r}. It knows: {', '.join(sorted(_DIALECTS))}.")
+    return _DIALECTS[name.lower()]
+
+
+def enter(database: str, name: str | None = None) -> tuple[dict[str, str], str]:
+    """Start or adopt Postgres and keep it up as long as the terminal this process was started from.
+
+    The database is made where it is missing and never emptied. ``name`` is the shell whose language the
+    terminal speaks; without it, that is found out.
+
+    Returns:
+        The variables that point a program of that terminal at the database, and the terminal's language.
+
+    Raises:
+        KitError: Postgres cannot be started, or the kit does not know that shell.
+    """
+    from kit.sources import VARIABLES, open_database, shared
+
+    process, language = shell()
+    if name is not None:
+        language = language_of(name)
+    with open_database(None, database) as opened:
+        if opened._use is not None:
+            shared.hold_for(opened._use._path.parent.parent, process.pid)
+        opened._point()
+        return {variable: os.environ[variable] for variable in VARIABLES if variable in os.environ}, language
