@@ -39,7 +39,8 @@ def _root(
 @app.command()
 def lab(
     lesson: Annotated[
-        str | None, typer.Argument(help="A lesson: its number, its name or its file. The first one by default.")
+        str | None,
+        typer.Argument(help="A lesson: its number, name or file. The first by default."),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     port: Annotated[int | None, typer.Option(help="The port of JupyterLab.", min=1, max=65535)] = None,
@@ -57,7 +58,9 @@ def env(
         str | None, typer.Option(help="The shell to write for. The one you are in by default.")
     ] = None,
 ) -> None:
-    """Point this terminal at Postgres: eval "$(kit env)". Then psql, pgq run and pgq dashboard just work.
+    """Point a terminal at Postgres: eval "$(kit env)".
+
+    Then asyncpg.connect(), psql, pgq run and pgq dashboard need no arguments there.
 
     Postgres is started where none runs, and stays up until this terminal is closed.
     """
@@ -72,19 +75,27 @@ def env(
 
 @app.command()
 def doctor() -> None:
-    """Look at everything the kit needs, and say in plain words what is wrong and what mends it."""
-    from kit.doctor import examine, report
+    """Say what is wrong here, and what mends it.
 
-    findings = examine()
-    typer.echo(report(findings))
-    raise typer.Exit(1 if any(finding.broken for finding in findings) else 0)
+    Looks at everything the kit needs. Its exit code is 1 when the lessons cannot run.
+    """
+    from kit.doctor import examine, line
+
+    broken = False
+    for name, finding in examine():
+        typer.echo(line(name, finding, sys.stdout.encoding))
+        broken = broken or finding.state == "broken"
+    raise typer.Exit(1 if broken else 0)
 
 
 @app.command()
 def reset(
     database: Annotated[str, typer.Argument(envvar="PGDATABASE", help="The database to empty.")] = DATABASE,
 ) -> None:
-    """Make a database of the kit's empty again: PGQueuer's tables without rows, nothing beside them."""
+    """Make a database empty again.
+
+    PGQueuer's tables lose their rows, and every other table goes. Only what the kit made is emptied.
+    """
     from kit.sources import databases, open_database
     from kit.sync import run_sync
 
@@ -95,9 +106,12 @@ def reset(
 
 @app.command()
 def stop(
-    force: Annotated[bool, typer.Option("--force", help="Also when a notebook or a program uses it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also while notebooks use it.")] = False,
 ) -> None:
-    """Stop the Postgres that your notebooks and terminals share. It keeps its data."""
+    """Stop the kit's Postgres. It keeps its data.
+
+    Says first which notebooks, terminals and programs use it.
+    """
     from kit.servers import stop_all
 
     stop_all(force=force, say=typer.echo)

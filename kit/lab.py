@@ -48,7 +48,7 @@ def find_lesson(wanted: str | None = None) -> Path:
     if wanted is None:
         return lessons[0]
     asked = Path(wanted).name.removesuffix(".ipynb").lower()
-    by_word = {}
+    by_word: dict[str, Path] = {}
     for lesson in lessons:
         number, _, name = lesson.stem.partition("_")
         by_word |= {number: lesson, str(int(number)): lesson, name: lesson, lesson.stem: lesson}
@@ -91,12 +91,14 @@ def _arguments(lesson: Path, settings: Path, *, browser: bool, port: int | None)
     if port is not None:
         arguments.append(f"--port={port}")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        arguments.append("--allow-root")  # JupyterLab refuses root without it, and a container often has only root
+        arguments.append(
+            "--allow-root"
+        )  # JupyterLab refuses root without it, and a container often has only root
     return arguments
 
 
 def _environment(source: str) -> dict[str, str]:
-    """Return JupyterLab's environment: one source for all kernels, which are of this Python and find `pgq`."""
+    """Return JupyterLab's environment: its kernels are this Python, find `pgq` and use one source."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), *filter(None, [os.environ.get("PATH")])])
     ours = {"PATH": path, "JUPYTER_PREFER_ENV_PATH": "1"}
     if source != "external":  # KIT_DSN says that one, and the kernels inherit it
@@ -148,6 +150,10 @@ def open_lab(lesson: str | None, database: str, *, browser: bool = True, port: i
     from kit.sources import open_database
 
     notebook = find_lesson(lesson)
-    with _when_asked_to_stop(_leave), _settings_without_news() as settings, open_database(None, database) as held:
+    with (
+        _when_asked_to_stop(_leave),
+        _settings_without_news() as settings,
+        open_database(None, database) as held,
+    ):
         print(f"PostgreSQL {held.version}, {held.source}: {held.why}", flush=True)
         return _run(_arguments(notebook, settings, browser=browser, port=port), _environment(held.source))

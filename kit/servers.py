@@ -1,107 +1,81 @@
-"""The servers that this user's processes share: which run, who uses them, and how to stop them."""
+"""The servers that this user's processes share: who uses them, and how to stop them."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
 from kit.errors import KitError
 from kit.sources import shared
-from kit.sources.embedded import Embedded
-
-STOP_TIMEOUT = 30.0  # seconds for the keeper to end
 
 
 @dataclass(frozen=True)
 class User:
-    """A process that keeps a server up: its id, what it is, and whether it is only a terminal."""
+    """A process that keeps a server up: its id, its command line, and what it is in plain words."""
 
     pid: int
+    command: tuple[str, ...]
     what: str
-    waits: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether it does nothing but keep the server up for a terminal."""
+        return "kit.terminal" in self.command
 
     def __str__(self) -> str:
         return f"{self.what} (process {self.pid})"
 
 
-def servers() -> Iterator[shared.Server]:
-    """Yield the shared servers that this user has ever started, running or not."""
-    for folder in sorted(shared.home().glob("embedded-*")):
-        yield Embedded(folder, "")
-
-
 def users(server: shared.Server) -> list[User]:
     """Return the processes that keep ``server`` up now."""
-    return [_describe(path) for path in shared.users(server.folder)]
+    return [_describe(int(path.name.split("-")[0])) for path in shared.users(server.folder)]
 
 
-def _describe(path: Path) -> User:
-    pid = int(path.name.split("-")[0])
+def _describe(pid: int) -> User:
     try:
-        process = psutil.Process(pid)
-        command = " ".join(process.cmdline())
-        name = process.name()
+        command = tuple(psutil.Process(pid).cmdline())
     except psutil.Error:
-        return User(pid, "a process that cannot be looked at", False)
-    if path.stem.endswith("-shell"):
-        return User(pid, f"a terminal ({name})", True)
-    if "ipykernel" in command:
-        return User(pid, "a notebook", False)
-    return User(pid, f"`{command if len(command) < 80 else command[:77] + '...'}`", False)
+        return User(pid, (), "a process that cannot be looked at")
+    if "kit.terminal" in command:
+        return User(pid, command, f"the terminal of process {command[-1]}")
+    if "ipykernel_launcher" in command:
+        return User(pid, command, "a notebook")
+    return User(pid, command, "`" + textwrap.shorten(" ".join(command), 100, placeholder=" ...") + "`")
+
+
+def describe(server: shared.Server) -> str:
+    """Return what kind of server it is: ``embedded`` or ``docker``."""
+    return type(server).__name__.lower()
 
 
 def stop_all(*, force: bool, say: Callable[[str], None]) -> None:
     """Stop every shared server of this user, after saying who uses it.
 
-    A terminal that ran ``kit env`` does not count as in use: it only keeps the server up.
+    A terminal that ran ``kit env`` does not count as using it.
 
     Raises:
         KitError: a notebook or a program uses one, and ``force`` is False.
     """
-    stopped = 0
-    for server in servers():
-        if server.running() is None and not shared.keeper_runs(server.folder):
-            continue
+    running = [server for server in shared.known() if server.running()]
+    if not running:
+        say("No Postgres of the kit's is running.")
+    for server in running:
         found = users(server)
         for user in found:
             say(f"Used by {user}.")
-        busy = [user for user in found if not user.waits]
+        busy = [user for user in found if not user.holds]
         if busy and not force:
             raise KitError(
-                f"The {server.kind} Postgres is in use by {len(busy)} of your programs, so it was left running. "
-                "Shut them down first, or run `kit stop --force`: they lose their connection."
+                f"The {describe(server)} Postgres is in use, so it was left running. "
+                "Shut down what uses it first, or run `kit stop --force`, which cuts it off."
             )
-        _stop(server)
-        say(f"The {server.kind} Postgres is stopped. Its databases are kept.")
-        stopped += 1
-    if not stopped:
-        say("No Postgres of the kit's is running.")
-
-
-def _stop(server: shared.Server) -> None:
-    with shared.locked(server.folder):
-        # The keeper would start the server again as long as it has users.
-        for keeper in _keepers(server.folder):
-            keeper.terminate()
-        deadline = time.monotonic() + STOP_TIMEOUT
-        while shared.keeper_runs(server.folder):
-            if time.monotonic() > deadline:
-                raise KitError(f"The process that watches the server in {str(server.folder)!r} does not end.")
-            time.sleep(0.02)
-        server.stop()
-        for path in (server.folder / "users").glob("*.lock"):
-            with contextlib.suppress(OSError):  # on Windows a living process keeps its own
-                path.unlink()
-
-
-def _keepers(folder: Path) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            command = process.cmdline()
-            if "kit.sources.keeper" in command and str(folder) in command:
-                yield process
+        for user in found:
+            if user.holds:
+                with contextlib.suppress(psutil.Error):
+                    psutil.Process(user.pid).terminate()
+        shared.stop(server)
+        say(f"The {describe(server)} Postgres is stopped. Its databases are kept.")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kit.errors import KitError
 
 if TYPE_CHECKING:
     import psutil
+
+    from kit.sources import shared
+
+PAUSE = 1.0  # seconds between two looks at whether the terminal is still there
 
 
 def _single_quoted(value: str, escapes: Mapping[str, str]) -> str:
@@ -100,7 +108,44 @@ def enter(database: str, name: str | None = None) -> tuple[dict[str, str], str]:
     if name is not None:
         language = language_of(name)
     with open_database(None, database) as opened:
-        if opened._use is not None:
-            shared.hold_for(opened._use._path.parent.parent, process.pid)
+        for server in shared.known():
+            address = server.running()
+            if address is not None and address.dsn(database) == opened.dsn:
+                _hold(server, process.pid)
         opened._point()
         return {variable: os.environ[variable] for variable in VARIABLES if variable in os.environ}, language
+
+
+def _hold(server: shared.Server, pid: int) -> None:
+    """Start a process that uses ``server`` as long as process ``pid`` lives, where there is none yet."""
+    from kit.servers import users
+    from kit.sources import shared
+
+    arguments = ("kit.terminal", str(server.folder), str(pid))
+    if any(user.command[-3:] == arguments for user in users(server)):
+        return
+    child = shared.spawn([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, cwd=server.folder)
+    assert child.stdout is not None
+    with child.stdout as output:
+        said = output.readline()
+        if said.strip() != b"held":
+            raise KitError(f"Nothing keeps Postgres up for this terminal: {(said + output.read()).decode()}")
+
+
+def hold(folder: Path, pid: int) -> None:
+    """Use the server of ``folder`` until process ``pid`` has ended; say ``held`` once it is used."""
+    import psutil
+
+    from kit.sources.shared import Use
+
+    terminal = psutil.Process(pid)
+    use = Use(folder)
+    print("held", flush=True)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while terminal.is_running() and terminal.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(PAUSE)
+    use.release()
+
+
+if __name__ == "__main__":
+    hold(Path(sys.argv[1]), int(sys.argv[2]))

@@ -26,12 +26,12 @@ FROM_PIP = {"pgqueuer", "testcontainers"}
 
 
 @pytest.fixture(scope="module")
-def project() -> dict[str, Any]:
+def project() -> Any:
     return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 @pytest.fixture(scope="module")
-def environment() -> dict[str, Any]:
+def environment() -> Any:
     return yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
 
 
@@ -82,7 +82,17 @@ def modules_after(statement: str) -> set[str]:
     return set(json.loads(answer.stdout.splitlines()[-1]))
 
 
-HEAVY = {"pandas", "numpy", "testcontainers", "docker", "matplotlib", "anywidget", "asyncpg", "pgqueuer", "IPython"}
+HEAVY = {
+    "pandas",
+    "numpy",
+    "testcontainers",
+    "docker",
+    "matplotlib",
+    "anywidget",
+    "asyncpg",
+    "pgqueuer",
+    "IPython",
+}
 
 
 @pytest.mark.parametrize("statement", ["import kit", "import kit.cli", "import kit; dir(kit)"])
@@ -97,7 +107,7 @@ def test_every_public_name_exists_and_says_what_it_is_for(name):
 
 def test_an_unknown_name_says_which_names_there_are():
     with pytest.raises(AttributeError, match=r"no attribute 'job'.*jobs"):
-        _ = kit.job  # type: ignore[attr-defined]
+        _ = kit.job
 
 
 def test_type_checkers_are_told_that_the_kit_has_types():

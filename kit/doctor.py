@@ -1,0 +1,256 @@
+"""``kit doctor``: everything the kit needs, looked at one by one, each in a plain line with what mends it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from kit.errors import KitError
+
+DISTRIBUTION = "pgqueuer-kit"
+NEEDED_MEGABYTES = 500  # a cluster, its write-ahead log and a few lessons' databases
+JUPYTER_PORT = 8888
+_INSTALL = "run `pip install -e .` in the project's folder"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: ``good``, a ``note`` that stops nobody, or ``broken``; and what mends it."""
+
+    state: Literal["good", "note", "broken"]
+    says: str
+    mend: str = ""
+
+
+_good = functools.partial(Finding, "good")
+_note = functools.partial(Finding, "note")
+_broken = functools.partial(Finding, "broken")
+
+
+def _python() -> Finding:
+    from packaging.specifiers import SpecifierSet
+
+    running = ".".join(map(str, sys.version_info[:3]))
+    wanted = metadata.metadata(DISTRIBUTION)["Requires-Python"]
+    says = f"{running}, {sys.executable}"
+    if SpecifierSet(wanted).contains(running):
+        return _good(says)
+    return _broken(f"{says}; the kit needs {wanted}", "make an environment with such a Python")
+
+
+def _packages() -> Finding:
+    from packaging.requirements import Requirement
+
+    needs = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
+    needs = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    wrong = []
+    for need in needs:
+        try:
+            have = metadata.version(need.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{need.name} is missing")
+        else:
+            if not need.specifier.contains(have, prereleases=True):
+                wrong.append(f"{need.name} is {have}, and the kit needs {need.specifier}")
+    if wrong:
+        return _broken("; ".join(wrong), _INSTALL)
+    return _good(f"all {len(needs)} are here, PGQueuer {metadata.version('pgqueuer')}")
+
+
+def _commands() -> Finding:
+    missing = [name for name in ("kit", "pgq", "jupyter") if shutil.which(name) is None]
+    if not missing:
+        return _good("kit, pgq and jupyter are found in this terminal")
+    says = f"this terminal does not find {', '.join(missing)}"
+    mend = f"activate the environment, or put {sysconfig.get_path('scripts')!r} on the PATH"
+    return _note(says, mend)
+
+
+def _settings() -> Finding:
+    """Check what ``KIT_POSTGRES`` and ``KIT_DSN`` ask for."""
+    asked = os.environ.get("KIT_POSTGRES", "auto")
+    if asked not in ("auto", "embedded", "docker", "external"):
+        mend = "set it to auto, embedded or docker, or remove it"
+        return _broken(f"KIT_POSTGRES is {asked!r}", mend)
+    if os.environ.get("KIT_DSN"):
+        return _external(os.environ["KIT_DSN"])
+    named = sorted(name for name in os.environ if name.startswith("KIT_"))
+    return _good(", ".join(f"{name}={os.environ[name]}" for name in named) or "none are set")
+
+
+def _external(dsn: str) -> Finding:
+    from kit.sources import databases
+    from kit.sync import run_sync
+
+    try:
+        version = run_sync(databases.server_version(dsn))
+    except Exception as error:
+        mend = "mend KIT_DSN, or remove it to use a Postgres of the kit's own"
+        return _broken(f"nobody answers at KIT_DSN: {_last_line(error)}", mend)
+    return _good(f"KIT_DSN names a PostgreSQL {version}, which answers")
+
+
+@functools.cache
+def _docker_trouble() -> str | None:
+    """Return why no Docker engine can be used; None when one answers."""
+    import docker  # type: ignore[import-untyped]
+
+    try:
+        with closing(docker.from_env(timeout=2)) as engine:
+            engine.ping()
+    except Exception as error:
+        return _last_line(error)
+    return None
+
+
+def _docker() -> Finding:
+    trouble = _docker_trouble()
+    if trouble is None:
+        return _good("an engine answers")
+    mend = "start Docker, or unset KIT_POSTGRES"
+    if os.environ.get("KIT_POSTGRES") == "docker":
+        return _broken(f"KIT_POSTGRES asks for it, and no engine answers: {trouble}", mend)
+    return _note("no engine answers; the embedded Postgres is used instead, and is enough")
+
+
+def _binaries() -> Finding:
+    from kit.sources import binaries
+
+    try:
+        found = binaries.find()
+    except KitError as error:
+        spare = os.environ.get("KIT_DSN") or _docker_trouble() is None
+        needed = os.environ.get("KIT_POSTGRES") == "embedded" or not spare
+        return (_broken if needed else _note)(str(error))
+    return _good(f"PostgreSQL {found.version} from {found.origin}")
+
+
+def _server() -> Finding:
+    from kit.servers import describe, users
+    from kit.sources import shared
+
+    running = [
+        f"{describe(server)} on port {address.port}, used by {', '.join(map(str, users(server))) or 'nobody'}"
+        for server in shared.known()
+        if (address := server.running())
+    ]
+    return _good("; ".join(running) or "not running; it starts when a lesson needs it")
+
+
+def _ports() -> Finding:
+    """Check that this machine can talk to itself, as a browser, a kernel and a Postgres do."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        socket.create_connection(listening.getsockname(), timeout=5).close()
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        if probe.connect_ex(("127.0.0.1", JUPYTER_PORT)) == 0:
+            return _note(f"{JUPYTER_PORT} is taken; JupyterLab will use the next free one")
+    return _good(f"this machine reaches itself, and {JUPYTER_PORT} is free")
+
+
+def _disk() -> Finding:
+    from kit.sources import shared
+
+    home = shared.home()
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free // 2**20
+    if not os.access(there, os.W_OK | os.X_OK):
+        mend = "set KIT_HOME to a folder that you can write to"
+        return _broken(f"{str(there)!r}, where Postgres keeps its files, is not yours to write", mend)
+    says = f"{free:,} MB are free in {str(home)!r}"
+    if free < NEEDED_MEGABYTES:
+        return _broken(f"only {says}", f"free {NEEDED_MEGABYTES} MB, or set KIT_HOME to another disk")
+    return _good(says)
+
+
+def _lab() -> Finding:
+    if importlib.util.find_spec("jupyterlab") is None:
+        return _broken("it is not installed", _INSTALL)
+    version = metadata.version("jupyterlab")
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        says = f"{version}; there is no browser here"
+        mend = "run `kit lab --no-browser`, and open the address it shows"
+        return _note(says, mend)
+    return _good(f"{version}, and a browser to open it in")
+
+
+def _kernel() -> Finding:
+    """Check that the kernel a lesson asks for can import the kit."""
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # as `kit lab` does
+    program = KernelSpecManager().get_kernel_spec("python3").argv[0]
+    if Path(program).name.startswith("python") and not Path(program).is_absolute():
+        program = sys.executable  # as jupyter_client does
+    answer = subprocess.run(
+        [program, "-c", "import ipykernel, kit"], capture_output=True, text=True, timeout=60, cwd=Path.home()
+    )
+    if answer.returncode == 0:
+        return _good("a notebook's Python finds the kit")
+    says = f"a notebook runs {program}, which says: {answer.stderr.strip().splitlines()[-1]}"
+    return _broken(says, f"run `{program} -m pip install -e .` in the project's folder")
+
+
+def _lessons() -> Finding:
+    from kit.lab import lessons_folder
+
+    try:
+        return _good(str(lessons_folder()))
+    except KitError as error:
+        return _note(str(error))
+
+
+_CHECKS: dict[str, Callable[[], Finding]] = {
+    "Python": _python,
+    "Packages": _packages,
+    "Commands": _commands,
+    "Settings": _settings,
+    "Docker": _docker,
+    "Binaries": _binaries,
+    "Postgres": _server,
+    "Ports": _ports,
+    "Disk": _disk,
+    "JupyterLab": _lab,
+    "Kernel": _kernel,
+    "Lessons": _lessons,
+}
+
+
+def examine() -> Iterator[tuple[str, Finding]]:
+    """Yield what was looked at and what was found there. A check that fails itself is a finding too."""
+    for name, check in _CHECKS.items():
+        try:
+            yield name, check()
+        except Exception as error:
+            yield name, _broken(f"this could not be looked at: {_last_line(error)}", _INSTALL)
+
+
+def line(name: str, finding: Finding, encoding: str = "utf-8") -> str:
+    """Return a finding as text: a sign, what was looked at, what was found, and what mends it."""
+    signs = {"good": "✓", "note": "–", "broken": "✗"}
+    try:
+        "".join(signs.values()).encode(encoding)
+    except UnicodeEncodeError:  # an old Windows code page
+        signs = {"good": "ok", "note": "--", "broken": "NO"}
+    text = f"{signs[finding.state]} {name:<11} {finding.says}"
+    return text + (f"\n{'':14}To mend it: {finding.mend}." if finding.mend else "")
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

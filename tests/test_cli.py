@@ -1,0 +1,544 @@
+"""The ``kit`` command, run as a learner runs it: as a program, in a real shell, against a real Postgres."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import asyncpg
+import psutil
+import pytest
+from pgqueuer import AsyncpgDriver, Queries
+
+import kit
+from kit import cli, doctor, lab, servers, terminal
+from kit.errors import KitError
+from kit.sources import databases, open_database, shared
+
+SCRIPTS = sysconfig.get_path("scripts")
+KIT = shutil.which("kit", path=SCRIPTS) or "the kit command is not installed"
+CONSUMER = """
+from contextlib import asynccontextmanager
+
+import asyncpg
+from pgqueuer import AsyncpgDriver, PgQueuer
+
+
+@asynccontextmanager
+async def main():
+    connection = await asyncpg.connect()
+    pgq = PgQueuer(AsyncpgDriver(connection))
+
+    @pgq.entrypoint("greet")
+    async def greet(job):
+        print("hello", job.payload.decode())
+
+    yield pgq
+    await connection.close()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_home() -> Iterator[Path]:
+    """A home of this module's own, because `kit stop` stops every server of a home."""
+    folder = Path(tempfile.mkdtemp(prefix="kit-cli-"))
+    folder.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIT_HOME", str(folder))
+        patch.setenv("KIT_POSTGRES", "embedded")
+        patch.delenv("KIT_DSN", raising=False)
+        patch.setenv("PATH", SCRIPTS + os.pathsep + os.environ["PATH"])
+        patch.setenv("COLUMNS", "200")
+        yield folder
+        eventually(nothing_runs, "the last server of this module to stop")
+    shutil.rmtree(folder)
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.05)
+    return answer
+
+
+def nothing_runs() -> bool:
+    return all(server.running() is None for server in shared.known())
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [KIT, *arguments], capture_output=True, text=True, timeout=60, env=os.environ | environment
+    )
+
+
+def refused(answer: subprocess.CompletedProcess[str]) -> str:
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    return answer.stderr
+
+
+# The command itself
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_the_bare_command_shows_what_there_is(arguments):
+    answer = run(*arguments)
+    assert answer.returncode == 0
+    for command in ("lab", "env", "doctor", "reset", "stop"):
+        assert re.search(rf"^  {command} +[A-Z].*\.$", answer.stdout, re.MULTILINE)
+
+
+def test_the_version_is_the_distributions():
+    assert re.fullmatch(r"pgqueuer-kit \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_the_command_and_the_notebooks_call_the_same_database_playground():
+    assert inspect.signature(kit.postgres).parameters["database"].default == cli.DATABASE
+
+
+# kit lab: which lesson
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "03",
+        "3",
+        "priorities",
+        "Priorities",
+        "03_priorities",
+        "03_priorities.ipynb",
+        "notebooks/03_priorities.ipynb",
+    ],
+)
+def test_a_lesson_is_found_by_its_number_its_name_or_its_file(wanted):
+    assert lab.find_lesson(wanted).name == "03_priorities.ipynb"
+
+
+def test_without_a_name_the_first_lesson_is_opened():
+    assert lab.find_lesson().name == "00_start_here.ipynb"
+
+
+def test_an_unknown_lesson_is_refused_with_the_closest_one_and_the_list_and_starts_nothing():
+    message = refused(run("lab", "prioritys"))
+    assert "There is no lesson 'prioritys'. Did you mean '03_priorities'?" in message
+    assert "  00_start_here\n" in message
+    assert nothing_runs()
+
+
+def test_the_lessons_of_the_current_folder_are_used_when_the_kit_is_installed_elsewhere(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lab, "__file__", str(tmp_path / "site-packages" / "kit" / "lab.py"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KitError, match="clone it"):
+        lab.lessons_folder()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_mine.ipynb").touch()
+    assert lab.find_lesson().parent == tmp_path / "notebooks"
+
+
+# kit lab: JupyterLab
+
+
+class Lab:
+    """A running `kit lab` and its HTTP interface."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process = process
+        self.log = log
+        address = eventually(self._address, "JupyterLab's address in the output of kit lab", 90)
+        self.base, self.page, self.token = address.groups()
+
+    def _address(self) -> re.Match[str] | None:
+        assert self.process.poll() is None, self.log.read_text()
+        return re.search(r"(http://127\.0\.0\.1:\d+)(/\S*)\?token=(\w+)", self.log.read_text())
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        request = Request(self.base + path, method=method, headers={"Authorization": f"token {self.token}"})
+        with urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture
+def running_lab(tmp_path: Path) -> Iterator[Lab]:
+    for name in ("tmp", "config", "data", "runtime"):
+        (tmp_path / name).mkdir()
+    environment = os.environ | {
+        "TMPDIR": str(tmp_path / "tmp"),
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+        "JUPYTER_DATA_DIR": str(tmp_path / "data"),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+        "KIT_POSTGRES": "embedded",
+    }
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [KIT, "lab", "priorities", "--no-browser"],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    below: list[psutil.Process] = []
+    try:
+        yield Lab(process, log)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            below = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        for child in below:  # only where the test failed is one still there
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to a single process")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_lab_opens_on_its_lesson_and_one_signal_stops_it_its_kernels_and_postgres(
+    running_lab, tmp_path, name
+):
+    assert running_lab.page == "/lab/tree/03_priorities.ipynb"
+    assert {entry["name"] for entry in running_lab.ask("/api/contents")["content"]} >= {"00_start_here.ipynb"}
+
+    settings = running_lab.ask("/lab/api/settings/@jupyterlab/apputils-extension:notification")
+    assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
+
+    running_lab.ask("/api/kernels", "POST")
+    lab_process = psutil.Process(running_lab.process.pid)
+    kernel = eventually(
+        lambda: next(
+            (p for p in lab_process.children(recursive=True) if "ipykernel_launcher" in p.cmdline()), None
+        ),
+        "the kernel's process",
+    )
+    assert os.path.samefile(kernel.exe(), sys.executable)
+    assert kernel.environ()["KIT_POSTGRES"] == "embedded"
+    assert kernel.environ()["PATH"].startswith(SCRIPTS)
+    assert not nothing_runs()
+
+    running_lab.process.send_signal(getattr(signal, name))
+    assert running_lab.process.wait(30) == 0
+    with pytest.raises(URLError):
+        running_lab.ask("/api/status")
+    psutil.wait_procs([kernel], timeout=15)
+    assert not kernel.is_running()
+    eventually(nothing_runs, "Postgres to stop after the lab")
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert "lab.py" not in running_lab.log.read_text(), "a traceback of the kit's own"
+
+
+# kit env
+
+BASH = shutil.which("bash") if sys.platform != "win32" else None
+needs_bash = pytest.mark.skipif(BASH is None, reason="there is no bash here")
+
+
+def in_bash(script: str, folder: Path) -> str:
+    assert BASH is not None
+    answer = subprocess.run([BASH, "-ec", script], capture_output=True, text=True, timeout=90, cwd=folder)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+@needs_bash
+def test_in_a_terminal_after_kit_env_a_job_is_enqueued_and_run_with_no_arguments(tmp_path):
+    (tmp_path / "consumer.py").write_text(CONSUMER)
+    said = in_bash(
+        'eval "$(kit env from_a_terminal)"; pgq queue greet Ada; pgq run consumer:main --mode drain; '
+        'python -c "import kit; print(list(kit.log().status))"',
+        tmp_path,
+    )
+    assert "hello Ada" in said
+    assert said.splitlines()[-1] == "['queued', 'picked', 'successful']"
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    "substitution", ["kit env", "kit env; true"], ids=["a command", "a list of commands"]
+)
+def test_postgres_stays_up_as_long_as_the_terminal_and_no_longer(tmp_path, substitution):
+    assert BASH is not None
+    script = f'eval "$({substitution})"; echo ready; read line'
+    with subprocess.Popen(
+        [BASH, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "ready\n"
+        (server,) = shared.known()
+        (user,) = servers.users(server)
+        assert user.what == f"the terminal of process {shell.pid}"
+        # The keeper looks twice a second: it must see no user but the terminal, and leave the server up.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            shell.wait(2)
+        assert server.running() is not None
+        shell.stdin.close()
+    eventually(nothing_runs, "Postgres to stop after its last terminal")
+
+
+@needs_bash
+def test_kit_env_leaves_the_jobs_of_a_database_where_they_are(tmp_path):
+    said = in_bash(
+        'eval "$(kit env kept)"; pgq queue greet Ada; eval "$(kit env kept)"; '
+        'python -c "import kit; print(len(kit.jobs()))"',
+        tmp_path,
+    )
+    assert said.splitlines()[-1] == "1"
+
+
+AWKWARD = {"PGPASSWORD": 'it\'s "$HOME" \\ `id` %PATH% é!', "PGDATABASE": "two words"}
+SHELLS = {
+    "bash": ["bash", "-c"],
+    "zsh": ["zsh", "-c"],
+    "dash": ["dash", "-c"],
+    "fish": ["fish", "-c"],
+    "pwsh": ["pwsh", "-NoProfile", "-Command"],
+}
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_shell_reads_back_exactly_the_values_that_were_written_for_it(name, tmp_path):
+    program = shutil.which(name)
+    if program is None or (sys.platform == "win32" and name != "pwsh"):
+        pytest.skip(f"there is no {name} here")
+    show = tmp_path / "show.py"
+    show.write_text(
+        "import json, os; print(json.dumps({k: os.environ.get(k) for k in ('PGPASSWORD', 'PGDATABASE')}))"
+    )
+    python = f"& '{sys.executable}' '{show}'" if name == "pwsh" else f"'{sys.executable}' '{show}'"
+    script = terminal.lines(AWKWARD, terminal.language_of(name)) + "\n" + python
+    answer = subprocess.run([program, *SHELLS[name][1:], script], capture_output=True, text=True, timeout=60)
+    assert json.loads(answer.stdout) == AWKWARD
+
+
+def test_an_unknown_shell_is_refused_with_the_ones_the_kit_knows():
+    assert "does not know the shell 'tcsh'. It knows: ash, bash" in refused(run("env", "--shell", "tcsh"))
+
+
+# kit reset
+
+
+@pytest.fixture
+def jobs_in() -> Iterator[Callable[[str], kit.Postgres]]:
+    with contextlib.ExitStack() as opened:
+
+        def make(name: str) -> kit.Postgres:
+            database = opened.enter_context(open_database("embedded", name))
+            kit.sync.run_sync(enqueue_in(database.dsn))
+            return database
+
+        yield make
+
+
+async def enqueue_in(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await Queries(AsyncpgDriver(connection)).enqueue("greet", b"Ada")
+    await connection.close()
+
+
+async def count_in(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    count = await connection.fetchval("SELECT count(*) FROM pgqueuer")
+    await connection.close()
+    return int(count)
+
+
+async def execute_in(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(statement)
+    await connection.close()
+
+
+def test_kit_reset_empties_the_database_it_is_given_and_no_other(jobs_in):
+    emptied, kept = jobs_in("emptied"), jobs_in("kept_full")
+    answer = run("reset", "emptied")
+    assert answer.stdout == "Database 'emptied' is empty again.\n"
+    assert kit.sync.run_sync(count_in(emptied.dsn)) == 0
+    assert kit.sync.run_sync(count_in(kept.dsn)) == 1
+
+
+def test_kit_reset_without_a_name_empties_the_database_of_its_terminal(jobs_in):
+    database = jobs_in("of_this_terminal")
+    assert run("reset", PGDATABASE="of_this_terminal").returncode == 0
+    assert kit.sync.run_sync(count_in(database.dsn)) == 0
+
+
+def test_kit_reset_refuses_a_database_the_kit_did_not_make(jobs_in):
+    database = jobs_in("somebodys")
+    kit.sync.run_sync(execute_in(database.dsn, "COMMENT ON DATABASE somebodys IS NULL"))
+    assert "'somebodys'" in refused(run("reset", "somebodys"))
+    assert kit.sync.run_sync(count_in(database.dsn)) == 1
+    kit.sync.run_sync(execute_in(database.dsn, f"COMMENT ON DATABASE somebodys IS '{databases.MARK}'"))
+
+
+# kit stop
+
+
+def test_kit_stop_says_so_when_nothing_runs():
+    eventually(nothing_runs, "the servers of the tests before to stop")
+    answer = run("stop")
+    assert answer.returncode == 0
+    assert answer.stdout == "No Postgres of the kit's is running.\n"
+
+
+@needs_bash
+def test_kit_stop_stops_what_only_terminals_keep_up(tmp_path):
+    said = in_bash('eval "$(kit env)"; kit stop; kit stop', tmp_path).splitlines()
+    assert re.fullmatch(r"Used by the terminal of process \d+ \(process \d+\)\.", said[0])
+    assert said[1:] == [
+        "The embedded Postgres is stopped. Its databases are kept.",
+        "No Postgres of the kit's is running.",
+    ]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program that uses the kit's Postgres until it is told to end."""
+    code = "import kit; kit.postgres(database='in_use'); print('ready', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "ready\n":
+            assert process.poll() is None
+        yield process
+        process.kill()
+
+
+def test_kit_stop_leaves_a_server_alone_that_a_program_uses_and_names_the_program(program):
+    answer = run("stop")
+    assert "is in use, so it was left running" in refused(answer)
+    assert f"(process {program.pid})" in answer.stdout
+    (server,) = shared.known()
+    assert server.running() is not None
+
+
+def test_kit_stop_with_force_stops_it_for_good_and_keeps_its_databases(program, jobs_in):
+    database = jobs_in("outlives_a_stop")
+    assert run("stop", "--force").returncode == 0
+    assert nothing_runs()
+    database.stop()
+    with open_database("embedded", "outlives_a_stop") as again:
+        assert kit.sync.run_sync(count_in(again.dsn)) == 1
+
+
+# kit doctor
+
+
+def findings(answer: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    return {match[2]: match[1] for match in re.finditer(r"^(\S+) +(\w+) ", answer.stdout, re.MULTILINE)}
+
+
+UTF8 = {"PYTHONIOENCODING": "utf-8"}
+
+
+def test_kit_doctor_finds_nothing_broken_here_and_starts_nothing():
+    eventually(nothing_runs, "the servers of the tests before to stop")
+    answer = run("doctor", **UTF8)
+    assert answer.returncode == 0, answer.stdout
+    assert list(findings(answer)) == list(doctor._CHECKS)
+    assert "✗" not in answer.stdout
+    assert "not running; it starts when a lesson needs it" in answer.stdout
+
+
+def test_kit_doctor_names_the_running_server_and_who_uses_it(program):
+    answer = run("doctor", **UTF8)
+    assert re.search(rf"✓ Postgres +embedded on port \d+, used by .*process {program.pid}\)", answer.stdout)
+
+
+TROUBLES = {
+    "a word KIT_POSTGRES does not know": ({"KIT_POSTGRES": "dcoker"}, "Settings", "KIT_POSTGRES is 'dcoker'"),
+    "a DSN nobody answers": (
+        {"KIT_DSN": "postgresql://me:secret@127.0.0.1:1/mine"},
+        "Settings",
+        "nobody answers at KIT_DSN",
+    ),
+    "Docker asked for and off": (
+        {"KIT_POSTGRES": "docker", "DOCKER_HOST": "tcp://127.0.0.1:1"},
+        "Docker",
+        "no engine answers",
+    ),
+    "no binaries and no Docker": (
+        {"KIT_PG_BIN": "/nowhere", "DOCKER_HOST": "tcp://127.0.0.1:1"},
+        "Binaries",
+        "set KIT_PG_BIN",
+    ),
+    "a home that is a file": ({"KIT_HOME": __file__}, "Disk", "set KIT_HOME"),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_kit_doctor_finds_and_says_what_mends(trouble):
+    environment, name, words = TROUBLES[trouble]
+    answer = run("doctor", **UTF8, **environment)
+    assert answer.returncode == 1
+    assert findings(answer)[name] == "✗"
+    assert words in answer.stdout
+    assert "secret" not in answer.stdout
+    assert answer.stderr == ""
+
+
+def test_kit_doctor_takes_docker_being_off_lightly_while_there_are_binaries():
+    answer = run("doctor", DOCKER_HOST="tcp://127.0.0.1:1", **UTF8)
+    assert answer.returncode == 0
+    assert findings(answer)["Docker"] == "–"
+
+
+def test_kit_doctor_names_each_package_that_is_missing_or_of_a_wrong_version(monkeypatch):
+    monkeypatch.setattr(
+        doctor.metadata, "requires", lambda _: ["not-there>=1", "typer<0.1", 'x; extra == "test"']
+    )
+    finding = doctor._packages()
+    assert finding.state == "broken"
+    assert re.fullmatch(r"not-there is missing; typer is [\d.]+, and the kit needs <0\.1", finding.says)
+    assert "pip install" in finding.mend
+
+
+def test_a_check_that_fails_itself_is_a_finding_and_the_others_go_on(monkeypatch):
+    def fails() -> doctor.Finding:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(doctor, "_CHECKS", {"Ports": fails, "Python": doctor._python})
+    (_, failed), (_, python) = doctor.examine()
+    assert failed.state == "broken"
+    assert failed.says == "this could not be looked at: ZeroDivisionError: division by zero"
+    assert python.state == "good"
+
+
+def test_kit_doctor_writes_words_where_a_terminal_has_no_ticks():
+    answer = run("doctor", PYTHONIOENCODING="ascii")
+    assert findings(answer)["Python"] == "ok"
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
+)
+def test_kit_doctor_works_for_an_ordinary_user_without_a_home():
+    environment = os.environ | UTF8 | {"HOME": "/nonexistent"}
+    options: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": [], "cwd": "/"}
+    options |= {"env": environment, "capture_output": True, "text": True, "timeout": 60}
+    try:
+        subprocess.run([sys.executable, "-c", "import kit"], check=True, **options)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this environment is closed to other accounts")
+    answer = subprocess.run([sys.executable, "-m", "kit.cli", "doctor"], **options)
+    assert answer.stderr == ""
+    assert list(findings(answer)) == list(doctor._CHECKS)
+    assert findings(answer)["Disk"] == "✗", "KIT_HOME is root's own here"
