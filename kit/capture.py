@@ -1,0 +1,186 @@
+"""What handlers print, and what PGQueuer logs, caught with the job it belongs to.
+
+A context variable says for which job the running code works. Tasks and `asyncio.to_thread` copy it, so
+what they print belongs to the job too. Cells have none: their prints pass untouched.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any
+
+from kit.console import LONGEST_LINE, Console, Failure, Kind, last_line
+
+QUIET_SECONDS = 5.0
+
+_catching = False
+
+
+class Capture:
+    """Collects, in whole lines, what is printed for one job, for one schedule or by the consumer itself."""
+
+    def __init__(self, console: Console, entrypoint: str | None = None, job_id: int | None = None) -> None:
+        self.entrypoint = entrypoint
+        self.exception: BaseException | None = None
+        self._console = console
+        self._job_id = job_id
+        self._rest = {"stdout": "", "stderr": ""}
+        self._lock = threading.Lock()
+        self._logged: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Let everything the running context prints from here on belong to this job."""
+        if _catching:
+            _wrap_streams()
+        _capture.set(self)
+
+    def write(self, stream: str, text: str) -> int:
+        """Take what was printed to ``"stdout"`` or ``"stderr"``; a line is kept when it is complete."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() takes a str, not {type(text).__name__}")
+        with self._lock:
+            *lines, rest = (self._rest[stream] + text).split("\n")
+            if len(rest) > 100 * LONGEST_LINE:
+                lines.append(rest)
+                rest = ""
+            self._rest[stream] = rest
+        for line in lines:
+            self._print(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Keep what was printed without an end of line."""
+        with self._lock:
+            rests = [rest for rest in self._rest.values() if rest]
+            self._rest = dict.fromkeys(self._rest, "")
+        for rest in rests:
+            self._print(rest)
+
+    def _print(self, line: str) -> None:
+        # A progress bar rewrites its line with carriage returns; a terminal shows the last state.
+        self.add("print", line.rstrip("\r").rsplit("\r", 1)[-1])
+
+    def add(self, kind: Kind, text: str) -> None:
+        """Keep a line that was not printed."""
+        self._console.add(kind, text, self.entrypoint, self._job_id)
+
+    def fail(self, error: BaseException, *, held: bool = False) -> None:
+        """Keep an exception, and the line that tells of it."""
+        self.exception = error
+        self._console.failures.append(
+            Failure(error, _own_traceback(error), held, self._console.name, self.entrypoint, self._job_id)
+        )
+        self.add("error", f"{'held' if held else 'exception'}: {last_line(error)}")
+
+    def log(self, record: logging.LogRecord) -> None:
+        """Keep a warning of PGQueuer's; one that repeats (a flush tried again) once every few seconds."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and error is self.exception:
+            return
+        now = time.monotonic()
+        if now - self._logged.get(str(record.msg), -QUIET_SECONDS) < QUIET_SECONDS:
+            return
+        self._logged[str(record.msg)] = now
+        self.add("log", f"PGQueuer: {record.getMessage()}" + (f": {last_line(error)}" if error else ""))
+
+
+_capture: ContextVar[Capture | None] = ContextVar("kit_capture", default=None)
+
+
+def in_a_handler() -> bool:
+    """Return whether the running code is part of a handler."""
+    capture = _capture.get()
+    return capture is not None and capture.entrypoint is not None
+
+
+def _own_traceback(error: BaseException) -> str:
+    """Return the traceback without the frames above the handler, which are the kit's and PGQueuer's."""
+    start = error.__traceback__
+    while start and start.tb_frame.f_globals.get("__name__", "").split(".")[0] in ("kit", "pgqueuer"):
+        start = start.tb_next
+    return "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
+
+
+class _Stream:
+    """Stands in for ``sys.stdout`` or ``sys.stderr``: takes what handlers print, passes on the rest."""
+
+    def __init__(self, real: Any, name: str) -> None:
+        self.__dict__.update(real=real, stream_name=name)
+
+    def write(self, text: str) -> Any:
+        capture = _capture.get()
+        if capture is None or not _catching:
+            return self.real.write(text)
+        return capture.write(self.stream_name, text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if _capture.get() is None or not _catching:
+            self.real.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["real"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.real, name, value)
+
+
+io.TextIOBase.register(_Stream)
+
+
+def _wrap_streams() -> None:
+    """Put the stand-ins before the present streams: at every job, because pytest keeps replacing them."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or type(stream) is _Stream:
+            continue
+        wrapped = _Stream(stream, name)
+        # Comparing and storing happen without a switch to another thread in between, so a stream that
+        # `redirect_stdout` puts back in a cell at this very moment is not overwritten.
+        if name == "stdout" and sys.stdout is stream:
+            sys.stdout = wrapped
+        elif sys.stderr is stream:
+            sys.stderr = wrapped
+
+
+def _unwrapped(stream: Any) -> Any:
+    while type(stream) is _Stream:
+        stream = stream.real
+    return stream
+
+
+class _Log(logging.Handler):
+    """PGQueuer reports errors to a logger that by default nobody listens to."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (capture := _capture.get()) is not None:
+            capture.log(record)
+
+
+_log = _Log(logging.WARNING)
+
+
+def start() -> None:
+    """Start to catch what is printed and logged for jobs."""
+    global _catching
+    _catching = True
+    _wrap_streams()
+    logging.getLogger("pgqueuer").addHandler(_log)
+
+
+def stop() -> None:
+    """Leave the streams and the logger as they were."""
+    global _catching
+    _catching = False
+    sys.stdout, sys.stderr = _unwrapped(sys.stdout), _unwrapped(sys.stderr)
+    logging.getLogger("pgqueuer").removeHandler(_log)

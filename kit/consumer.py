@@ -1,0 +1,352 @@
+"""``run()``: a PGQueuer consumer on a thread of this process, with a loop of its own.
+
+A thread, not a task on the notebook's loop: there any blocking cell would stop the queue for as long as
+it takes, and past the heartbeat timeout another consumer would run the job again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Literal
+
+import pgqueuer
+from pgqueuer.types import QueueExecutionMode
+
+from kit import background, console, current, factory
+from kit.capture import Capture
+from kit.console import Failure, Line, Lines
+from kit.durations import Seconds, as_timedelta, happens_within
+from kit.errors import KitError
+from kit.handlers import Handlers
+from kit.presence import consumers_connected, listening
+from kit.waiting import wait
+
+__all__ = ["Consumer", "run", "wait"]
+
+State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
+GRACE = 2.0
+
+_backends: set[int] = set()
+_told_of_the_newer_form = False
+
+
+class Consumer:
+    """A consumer that `run` started.
+
+    Attributes:
+        name: the name it was given; ``current.consumers[name]`` holds it.
+        state: ``"starting"``, ``"running"``, ``"reconnecting"`` (Postgres is gone), ``"stopping"``,
+            ``"stopped"`` or ``"failed"`` (an error ended it).
+        problem: why it failed, in plain words; None while it has not.
+        entrypoints: the names it has handlers for, in the order they were registered.
+        schedules: the names of its schedules.
+        backends: the Postgres processes (pids) its driver is known to use.
+        version: differs from before whenever anything of this changed; cheap to compare.
+    """
+
+    def __init__(self, name: str, make: factory.Factory, options: dict[str, Any]) -> None:
+        self.name = name
+        self.state: State = "starting"
+        self.problem: str | None = None
+        self.entrypoints: tuple[str, ...] = ()
+        self.schedules: tuple[str, ...] = ()
+        self.backends: tuple[int, ...] = ()
+        self.version = 0
+        self.console = console.Console(name, self._changed)
+        self.handlers = Handlers(self.console, self._changed)
+        self._make = make
+        self._restart = options.pop("restart_on_failure")
+        self._restart_delay = options.pop("restart_delay").total_seconds()
+        self._options = options
+        self._versions = itertools.count(1)
+        self._listeners: list[Callable[[], None]] = []
+        self._error: BaseException | None = None
+        self._started = threading.Event()
+        self._ended = threading.Event()
+        self._shutdown = asyncio.Event()
+        self._loop = background.Loop(self.console)
+        self._task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name=f"kit-consumer-{name}", daemon=True)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.entrypoints + self.schedules) or "none"
+        why = f" ({self.problem})" if self.problem else ""
+        return (
+            f"<Consumer {self.name!r}: {self.state}{why}; entrypoints: {names}; "
+            f"{self.done} done, {self.failed} failed>"
+        )
+
+    @property
+    def done(self) -> int:
+        """The number of jobs whose handler came to its end."""
+        return self.handlers.done
+
+    @property
+    def failed(self) -> int:
+        """The number of jobs whose handler raised, without those that asked for a retry."""
+        return self.handlers.failed
+
+    @property
+    def output(self) -> Lines[Line]:
+        """What handlers printed and what became of them, oldest first: the last 10 000 lines."""
+        return Lines(self.console.lines.copy())
+
+    @property
+    def errors(self) -> Lines[Failure]:
+        """The exceptions handlers ended with, oldest first: the last 200."""
+        return Lines(self.console.failures.copy())
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread is there."""
+        return self._thread.is_alive()
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` after every change, on whichever thread it happened; return what ends that.
+
+        It must be quick and thread-safe: set an event, and look at `version` and the rest elsewhere.
+        """
+        self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def stop(self, timeout: Seconds = 5.0) -> None:
+        """Stop taking jobs, and wait for the handlers that run; a second call does nothing.
+
+        After ``timeout`` seconds (or a timedelta) those that still run are cancelled, and named.
+        """
+        limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
+        with console.looking():
+            if self.alive:
+                self._stop(limit)
+            if current.consumers.get(self.name) is self:
+                console.show(self.console.take())
+
+    def _stop(self, limit: float) -> None:
+        if self.state in ("starting", "running", "reconnecting"):
+            self._become("stopping")
+        self._call(self._shutdown.set)
+        if threading.current_thread() is self._thread or happens_within(limit, self._ended):
+            return
+        self._call(self.handlers.cut_off)
+        if not happens_within(GRACE, self._ended) and self._task is not None:
+            # Not even PGQueuer comes to its end: give up on it too.
+            self._call(self._task.cancel)
+        ended = happens_within(GRACE, self._ended)
+        if names := self.handlers.names_cut_off():
+            self.console.notice(f"Consumer {self.name!r} was stopped after {limit:g} s. Cut off: {names}.")
+        if not ended:
+            blocking = self.handlers.names_running() or "main()"
+            self.console.notice(
+                f"Consumer {self.name!r} does not end: {blocking} blocks its thread. It takes no more "
+                "jobs, and ends when that does. To be rid of it now, restart the kernel."
+            )
+
+    def _call(self, function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: it ended by itself just now
+            self._loop.call_soon_threadsafe(function)
+
+    def _changed(self) -> None:
+        # From a counter, so that two threads can never leave the version as it was.
+        self.version = next(self._versions)
+        for listener in tuple(self._listeners):
+            listener()
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self._changed()
+
+    def _start(self, limit: float) -> None:
+        """Start the thread, and return when the consumer is ready; raise what keeps it from that."""
+        self._thread.start()
+        try:
+            in_time = happens_within(limit, self._started)
+        except BaseException:
+            self._stop(0)
+            raise
+        if self._error is not None:
+            raise KitError(self.problem) from self._error
+        if not in_time:
+            self._stop(0)
+            raise KitError(
+                f"main() did not come to its `yield` or `return` in {limit:g} s, so it was stopped. "
+                "Does it wait for something? start_timeout= gives it longer."
+            )
+
+    def _run(self) -> None:
+        """Live on the thread."""
+        with background.at_home():
+            Capture(self.console).begin()
+            try:
+                self._task = self._loop.create_task(self._supervise())
+                self._loop.run_until_complete(self._task)
+            except BaseException as error:
+                self._failed(error)
+            else:
+                self._finished()
+            finally:
+                self._loop.end()
+        self._ended.set()
+        self._started.set()
+
+    def _finished(self) -> None:
+        asked = self.state == "stopping"
+        self._become("stopped")
+        if not asked:
+            drained = self._options["mode"] is QueueExecutionMode.drain
+            why = "the queue is empty, and its mode is drain" if drained else "its shutdown event was set"
+            self.console.notice(f"Consumer {self.name!r} has ended: {why}.")
+
+    def _failed(self, error: BaseException) -> None:
+        if self.state == "stopping":
+            if not isinstance(error, asyncio.CancelledError):
+                self.console.notice(f"Consumer {self.name!r} stopped with an error: {factory.explain(error)}")
+            self._become("stopped")
+            return
+        self._error = error
+        self.problem = factory.explain(error, "main()" if self.state == "starting" else "It")
+        if self.state != "starting":
+            self.console.notice(f"Consumer {self.name!r} has died. {self.problem} Run its cell again.")
+        self._become("failed")
+
+    async def _supervise(self) -> None:
+        while True:
+            try:
+                await pgqueuer.run(self._enter, shutdown=self._shutdown, **self._options)
+                return
+            except Exception as error:
+                if self._shutdown.is_set() or self.state == "starting" or not self._restart:
+                    raise
+                # A learner's mistake would come back again and again; a lost connection comes back once.
+                if not factory.is_connection_lost(error):
+                    raise
+                if self.state == "running":
+                    self._become("reconnecting")
+                    self.console.notice(
+                        f"Consumer {self.name!r} has lost its connection to Postgres "
+                        f"({console.last_line(error)}), and tries to get it back."
+                    )
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._shutdown.wait(), self._restart_delay)
+            if self._shutdown.is_set():
+                return
+
+    @asynccontextmanager
+    async def _enter(self) -> AsyncIterator[factory.Manager]:
+        async with factory.enter(self._make, self._tell_of_the_newer_form) as manager:
+            self.entrypoints, self.schedules = self.handlers.watch(manager)
+            ready = asyncio.create_task(self._say_when_ready(manager))
+            try:
+                yield manager
+            finally:
+                ready.cancel()
+
+    async def _say_when_ready(self, manager: factory.Manager) -> None:
+        # Whatever goes wrong here goes wrong for the manager too, and its error is the one to tell.
+        with suppress(Exception):
+            await listening(manager)
+            with suppress(Exception):
+                await self._look_for_strangers(factory.driver_of(manager))
+            if self.state == "reconnecting":
+                self.console.notice(f"Consumer {self.name!r} is connected to Postgres again.")
+            if self.state != "stopping":
+                self._become("running")
+            self._started.set()
+
+    async def _look_for_strangers(self, driver: Any) -> None:
+        mine, others = await consumers_connected(driver, list(_backends))
+        self.backends = tuple(mine)
+        _backends.update(mine)
+        # A pool's other connections look like strangers, and there is no telling them apart.
+        if others and self.state == "starting" and not isinstance(driver, pgqueuer.AsyncpgPoolDriver):
+            self.console.notice(
+                f"Another consumer is connected to this database (Postgres process {others[0]}), "
+                "and takes jobs of this queue too."
+            )
+
+    def _tell_of_the_newer_form(self) -> None:
+        global _told_of_the_newer_form
+        if not _told_of_the_newer_form:
+            _told_of_the_newer_form = True
+            self.console.notice(factory.NEWER_FORM)
+
+
+def run(
+    main: object,
+    *,
+    name: str = "consumer",
+    batch_size: int = 10,
+    dequeue_timeout: Seconds = 0.5,
+    heartbeat_timeout: Seconds = 10.0,
+    max_concurrent_tasks: int | None = None,
+    mode: QueueExecutionMode | Literal["continuous", "drain"] = "continuous",
+    shutdown_on_listener_failure: bool = True,
+    restart_on_failure: bool = True,
+    restart_delay: Seconds = 0.5,
+    start_timeout: Seconds = 30.0,
+) -> Consumer:
+    """Run a PGQueuer consumer in the background of this process, as ``pgq run`` does in one of its own.
+
+    It returns when the consumer runs: entrypoints registered, listening. Calling it again with the same
+    ``name`` stops the one before and takes its place; consumers with different names run side by side.
+    Durations are seconds, or a timedelta.
+
+    Args:
+        main: the factory ``pgq run`` takes, an ``@asynccontextmanager`` that yields a `PgQueuer` (or a
+            `QueueManager` or `SchedulerManager`); the older coroutine that returns one; or ``"module:name"``.
+        name: what it is called, here and in ``current.consumers``.
+        batch_size: how many jobs it picks at once. Take 1 where the order is the point.
+        dequeue_timeout: how long it waits for a notification before it looks for jobs anyway.
+        heartbeat_timeout: how old a picked job's heartbeat may be before another consumer takes the job.
+        max_concurrent_tasks: how many jobs it holds at most; at least twice ``batch_size``. None: no limit.
+        mode: ``"continuous"``, or ``"drain"`` to end when the queue is empty.
+        shutdown_on_listener_failure: whether notifications that no longer arrive are a lost connection.
+        restart_on_failure: whether it comes back from a lost connection. A mistake in the code ends it.
+        restart_delay: how long it waits between two tries to come back.
+        start_timeout: how long ``main`` may take to come to its ``yield``.
+
+    Raises:
+        KitError: it could not start, and why.
+    """
+    if not isinstance(name, str) or not name:
+        raise KitError(f"name={name!r}: a consumer's name is a text, for example name='second'.")
+    if type(batch_size) is not int or batch_size < 1:
+        raise KitError(f"batch_size={batch_size!r}: it is how many jobs are picked at once, 1 or more.")
+    if max_concurrent_tasks and max_concurrent_tasks < 2 * batch_size:
+        raise KitError(
+            f"max_concurrent_tasks={max_concurrent_tasks!r} is too small: PGQueuer wants at least twice "
+            f"the batch_size, here {2 * batch_size}."
+        )
+    try:
+        mode = QueueExecutionMode(mode)
+    except ValueError:
+        raise KitError(f"mode={mode!r}: it is 'continuous' or 'drain'.") from None
+    options = {
+        "batch_size": batch_size,
+        "dequeue_timeout": as_timedelta("dequeue_timeout", dequeue_timeout),
+        "heartbeat_timeout": as_timedelta("heartbeat_timeout", heartbeat_timeout),
+        "max_concurrent_tasks": max_concurrent_tasks,
+        "mode": mode,
+        "shutdown_on_listener_failure": shutdown_on_listener_failure,
+        "restart_on_failure": restart_on_failure,
+        "restart_delay": as_timedelta("restart_delay", restart_delay),
+    }
+    limit = as_timedelta("start_timeout", start_timeout).total_seconds()
+    make = factory.resolve(main)
+    if (before := current.consumers.get(name)) is not None:
+        before.stop()
+    consumer = current.consumers[name] = Consumer(name, make, options)
+    with console.looking():
+        try:
+            consumer._start(limit)
+        finally:
+            console.show(consumer.console.take())
+    return consumer

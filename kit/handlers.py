@@ -1,0 +1,156 @@
+"""The handlers of one consumer: which run, how they ended, and what they printed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pgqueuer.core.executors import AbstractEntrypointExecutor, AbstractScheduleExecutor
+from pgqueuer.domain.errors import retry_request
+from pgqueuer.models import Context, Job, Schedule, ScheduleContext
+
+from kit.capture import Capture
+from kit.console import Console, last_line
+from kit.factory import Manager, queue_of, scheduler_of
+
+
+@dataclass(frozen=True)
+class Running:
+    """A handler that runs: its entrypoint, and its job's id (None for a schedule)."""
+
+    entrypoint: str
+    job_id: int | None
+
+    def __str__(self) -> str:
+        return self.entrypoint if self.job_id is None else f"{self.entrypoint} #{self.job_id}"
+
+
+class Handlers:
+    """Stands between PGQueuer and a learner's handlers.
+
+    Attributes:
+        done, failed: how many jobs' handlers came to their end, and how many raised.
+        running: what runs now, by task.
+    """
+
+    def __init__(self, console: Console, changed: Callable[[], None]) -> None:
+        self.console = console
+        self.done = 0
+        self.failed = 0
+        self.running: dict[asyncio.Task[object], Running] = {}
+        self._cut_off: list[Running] = []
+        self._changed = changed
+
+    def watch(self, manager: Manager) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Wrap a manager's executors; return the names of its entrypoints and of its schedules."""
+        queue, scheduler = queue_of(manager), scheduler_of(manager)
+        jobs = queue.entrypoint_registry if queue is not None else {}
+        for entrypoint, executor in jobs.items():
+            inner = executor.inner if isinstance(executor, _WatchedJobs) else executor
+            jobs[entrypoint] = _WatchedJobs(inner, self)
+        schedules = scheduler.registry if scheduler is not None else {}
+        for key, schedule in schedules.items():
+            original = schedule.inner if isinstance(schedule, _WatchedSchedule) else schedule
+            schedules[key] = _WatchedSchedule(original, self)
+        return tuple(jobs), tuple(key.entrypoint for key in schedules)
+
+    def begin(self, running: Running) -> Capture:
+        """Note that a handler starts, in the task that runs it."""
+        capture = Capture(self.console, running.entrypoint, running.job_id)
+        capture.begin()
+        task = asyncio.current_task()
+        assert task is not None
+        self.running[task] = running
+        self._changed()
+        return capture
+
+    def end(self, capture: Capture) -> None:
+        """Note that it ended, however it did."""
+        capture.flush()
+        task = asyncio.current_task()
+        assert task is not None
+        del self.running[task]
+        self._changed()
+
+    def raised(self, capture: Capture, error: BaseException, *, held: bool = False) -> None:
+        """Tell what its exception means: a retry, a cancellation, or a failure."""
+        capture.flush()
+        if (retry := retry_request(error)) is not None:
+            reason = last_line(retry.__cause__) if retry.__cause__ is not None else retry.reason
+            capture.add(
+                "retry", f"retry in {retry.delay.total_seconds():g} s" + (f": {reason}" if reason else "")
+            )
+        elif isinstance(error, asyncio.CancelledError):
+            capture.add("canceled", "canceled")
+        else:
+            self.failed += 1
+            capture.fail(error, held=held)
+
+    def cut_off(self) -> None:
+        """Cancel what runs; on the consumer's own loop."""
+        for task, running in list(self.running.items()):
+            self._cut_off.append(running)
+            task.cancel()
+
+    def names_cut_off(self) -> str:
+        """Return the names of what was cut off, such as ``fetch #1, fetch #2``."""
+        return ", ".join(map(str, self._cut_off))
+
+    def names_running(self) -> str:
+        """Return the names of what runs now."""
+        return ", ".join(map(str, self.running_now()))
+
+    def running_now(self) -> list[Running]:
+        """Return what runs now; from any thread."""
+        return list(self.running.values())
+
+
+class _WatchedJobs(AbstractEntrypointExecutor):
+    """An entrypoint's executor, watched."""
+
+    def __init__(self, inner: AbstractEntrypointExecutor, handlers: Handlers) -> None:
+        super().__init__(inner.parameters)
+        self.inner = inner
+        self.handlers = handlers
+
+    async def execute(self, job: Job, context: Context) -> None:
+        capture = self.handlers.begin(Running(job.entrypoint, job.id))
+        try:
+            await self.inner.execute(job, context)
+        except BaseException as error:
+            self.handlers.raised(capture, error, held=self.parameters.on_failure == "hold")
+            raise
+        else:
+            if context.cancellation.cancel_called:
+                capture.add("canceled", "canceled")
+            else:
+                self.handlers.done += 1
+        finally:
+            self.handlers.end(capture)
+
+
+class _WatchedSchedule(AbstractScheduleExecutor):
+    """A schedule's executor, watched."""
+
+    def __init__(self, inner: AbstractScheduleExecutor, handlers: Handlers) -> None:
+        super().__init__(inner.parameters)
+        self.inner = inner
+        self.handlers = handlers
+
+    def get_next(self) -> datetime:
+        return self.inner.get_next()
+
+    def next_in(self) -> timedelta:
+        return self.inner.next_in()
+
+    async def execute(self, schedule: Schedule, context: ScheduleContext) -> None:
+        capture = self.handlers.begin(Running(schedule.entrypoint, None))
+        try:
+            await self.inner.execute(schedule, context)
+        except BaseException as error:
+            self.handlers.raised(capture, error)
+            raise
+        finally:
+            self.handlers.end(capture)
