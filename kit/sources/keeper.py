@@ -1,53 +1,55 @@
-"""The keeper: a small process beside a shared server. It restarts a server that died, stops it after the last user.
+"""The keeper: a small process beside a shared server, which stops it after the last user.
 
-Run as ``python -m kit.sources.keeper KIND ARGUMENT…``; `kit.sources.shared` starts it.
+It also brings back a server that died while somebody uses it. Started as ``python -m kit.sources.keeper <server.json>`` by whoever joins a server without a keeper.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-
-import filelock
-
-from kit.errors import KitError
-from kit.sources import shared
+from pathlib import Path
 
 PAUSE = 0.5  # seconds between two looks at the users and the server
+LONGEST_PAUSE = 15.0  # seconds between two attempts to bring back a server that does not start
 
 
-def keep(server: shared.Server) -> None:
-    """Watch over ``server`` until its last user has left, then stop it."""
-    lock = filelock.FileLock(server.folder / "keeper.lock")
+def keep(record: Path) -> None:
+    """Watch over the server that ``record`` describes until its last user has left, then stop it."""
+    import filelock
+
+    from kit.errors import KitError
+    from kit.sources import shared
+
+    server = shared.load(record)
+    keeping = filelock.FileLock(server.folder / "keeper.lock")
     try:
-        lock.acquire(blocking=False)
+        keeping.acquire(blocking=False)
     except filelock.Timeout:
         return
+    pause = PAUSE
     while True:
-        if not shared.users(server.folder):
-            with shared.locked(server.folder):
-                if not shared.users(server.folder):
-                    server.stop()
-                    for path in (server.folder / "users").glob("*.lock"):
-                        path.unlink()
-                    lock.release()
-                    return
-        elif server.running() is None:
-            with shared.locked(server.folder), contextlib.suppress(KitError):
-                if server.running() is None:
-                    server.start()
-        time.sleep(PAUSE)
-
-
-def main() -> None:
-    """Build the server named on the command line and keep it."""
-    kind, *arguments = sys.argv[1:]
-    if kind == "embedded":
-        from kit.sources.embedded import Embedded
-
-        keep(Embedded(*arguments))
+        shared.reap()
+        try:
+            if not shared.users(server.folder) or (server.folder / "stopped").exists():
+                with shared.locked(server.folder):
+                    if not shared.users(server.folder) or (server.folder / "stopped").exists():
+                        server.stop()
+                        for left in (server.folder / "users").glob("*.lock"):
+                            if not shared.is_held(left):
+                                left.unlink()
+                        keeping.release()  # before the start lock: whoever joins next starts another keeper
+                        return
+            elif server.running() is None:
+                with shared.locked(server.folder):
+                    if shared.users(server.folder) and server.running() is None:
+                        server.start()
+            pause = PAUSE
+        except (KitError, OSError) as error:
+            print(time.strftime("%F %T"), error, flush=True)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        time.sleep(pause)
 
 
 if __name__ == "__main__":
-    main()
+    time.sleep(PAUSE)  # let the one that started it start the server first
+    keep(Path(sys.argv[1]))

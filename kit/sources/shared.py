@@ -3,8 +3,10 @@
 Everything about it is in one folder::
 
     start.lock     held while the server is started, joined or stopped
-    users/         a file for each process that uses the server, locked as long as that process lives
+    server.json    which server this is, for the keeper and for ``kit stop``
+    users/         a file for each use of the server, locked as long as the process that uses it lives
     keeper.lock    held by the keeper, the process that waits until nobody is left
+    stopped        there after `stop`: the keeper ends, although somebody still uses the server
 
 The operating system frees a lock however its process ends, so a user that was killed is gone as surely as
 one that left.
@@ -13,6 +15,8 @@ one that left.
 from __future__ import annotations
 
 import contextlib
+import importlib
+import json
 import os
 import secrets
 import subprocess
@@ -20,15 +24,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import quote
 
 import filelock
 import platformdirs
-import psutil
 
 from kit.errors import KitError
 
-START_TIMEOUT = 120.0  # seconds to wait for another process that is starting the server
+PATIENCE = 180.0  # seconds to wait for another process that starts or stops the server
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,22 @@ class Address:
     user: str
     password: str
 
+    def dsn(self, database: str) -> str:
+        """Return the DSN of one database of this server."""
+        user, password, name = (quote(part, safe="") for part in (self.user, self.password, database))
+        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{name}"
+
 
 class Server(Protocol):
-    """What a server must offer to be shared."""
+    """What a server must offer to be shared. It is made from strings, so that the keeper can make it, too."""
 
-    kind: str
-    folder: Path
+    @property
+    def folder(self) -> Path:
+        """The folder this module keeps its files in."""
+        ...
 
     def arguments(self) -> list[str]:
-        """Return what the keeper needs to build the same object again."""
+        """Return what the class takes to make the same server again."""
         ...
 
     def running(self) -> Address | None:
@@ -56,40 +67,40 @@ class Server(Protocol):
         ...
 
     def start(self) -> Address:
-        """Start the server, make it first where that is needed, and return once it accepts logins."""
+        """Start the server, make it where there is none, and return once it accepts logins."""
         ...
 
     def stop(self) -> None:
-        """Stop the server and return once it has ended."""
+        """Stop the server and return once it has ended; do nothing when it does not run."""
         ...
 
 
+def is_root() -> bool:
+    """Return whether this is root on Linux or macOS, as whom PostgreSQL refuses to run."""
+    return sys.platform != "win32" and os.geteuid() == 0
+
+
 def home() -> Path:
-    """Return the folder for the kit's servers: ``KIT_HOME``, else the user's data folder.
+    """Return the folder of the kit's servers: ``KIT_HOME``, else the user's data folder.
 
     For root it is the machine's data folder: the embedded server runs as another account then, which
     cannot enter root's own home.
     """
     if os.environ.get("KIT_HOME"):
-        return Path(os.environ["KIT_HOME"]).expanduser().absolute()
+        return Path(os.environ["KIT_HOME"]).expanduser().resolve()
     if is_root():
         return Path(platformdirs.site_data_dir("pgqueuer-kit", appauthor=False))
-    return Path(platformdirs.user_data_dir("pgqueuer-kit", appauthor=False))
-
-
-def is_root() -> bool:
-    """Return whether this process is root on a POSIX system."""
-    return hasattr(os, "geteuid") and os.geteuid() == 0
+    return Path(platformdirs.user_data_dir("pgqueuer-kit", appauthor=False)).resolve()
 
 
 class Use:
-    """One use of a shared server: it keeps the server up until it is released or the process ends."""
+    """One use of a shared server: it keeps the server up until it is released or its process ends."""
 
     def __init__(self, folder: Path) -> None:
         users = folder / "users"
         users.mkdir(exist_ok=True)
         self._path = users / f"{os.getpid()}-{secrets.token_hex(4)}.lock"
-        self._lock = filelock.FileLock(self._path)
+        self._lock = filelock.FileLock(self._path, thread_local=False)
         self._lock.acquire()
 
     def release(self) -> None:
@@ -108,109 +119,106 @@ def join(server: Server) -> tuple[Address, Use]:
     with locked(server.folder):
         use = Use(server.folder)
         try:
-            address = server.running() or server.start()
+            (server.folder / "stopped").unlink(missing_ok=True)
+            if not is_held(server.folder / "keeper.lock"):
+                start_keeper(server)  # before the server: it also cleans up after a start that is cut off
+            return server.running() or server.start(), use
         except BaseException:
             use.release()
             raise
-        if not keeper_runs(server.folder):
-            start_keeper(server)
-    return address, use
+
+
+def stop(server: Server) -> None:
+    """Stop the server although it may be in use."""
+    with locked(server.folder):
+        (server.folder / "stopped").touch()
+        server.stop()
+
+
+def known() -> list[Server]:
+    """Return the servers that have been made for this user, running or not."""
+    return [load(path) for path in sorted(home().glob("*/server.json"))]
+
+
+def load(record: Path) -> Server:
+    """Make the server that a ``server.json`` describes."""
+    description = json.loads(record.read_text("utf-8"))
+    kind = getattr(importlib.import_module(description["module"]), description["class"])
+    server: Server = kind(*description["arguments"])
+    return server
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's start lock: nobody else starts, joins or stops the server meanwhile."""
+    """Hold the folder's start lock: nobody else starts, joins or stops the server meanwhile.
+
+    Raises:
+        KitError: the lock is not to be had, or the folder cannot be written to.
+    """
+    lock = filelock.FileLock(folder / "start.lock", timeout=PATIENCE, thread_local=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / "start.lock", timeout=START_TIMEOUT)
-        lock.acquire()
+        with lock:
+            yield
     except filelock.Timeout:
         raise KitError(
             f"Another process has been starting or stopping the server in {str(folder)!r} for "
-            f"{START_TIMEOUT:.0f} s. Run `kit doctor` in a terminal to see it."
+            f"{PATIENCE:.0f} s. `kit doctor` in a terminal tells more."
         ) from None
     except OSError as error:
         raise KitError(
-            f"The kit keeps its server's files in {str(folder)!r}, and cannot write there: {error}. "
-            "Set KIT_HOME to a folder that you can write to."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+            f"The kit keeps its server's files in {str(folder)!r}, and that failed: {error}. Free some space "
+            "or mend the folder's rights, or set KIT_HOME to a folder that you can write to."
+        ) from error
 
 
 def users(folder: Path) -> list[Path]:
-    """Return the files of the processes that use the server now."""
-    return [path for path in sorted((folder / "users").glob("*.lock")) if _in_use(path)]
-
-
-def _in_use(path: Path) -> bool:
-    text = ""
-    with contextlib.suppress(OSError):
-        text = path.read_text()
-    if text:
-        pid, created = text.split()
-        return process_is(int(pid), float(created))
-    return is_held(path)
-
-
-def process_is(pid: int, created: float) -> bool:
-    """Return whether process ``pid`` lives and is the one made at ``created`` (seconds since 1970)."""
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - created) < 10
-    except psutil.NoSuchProcess:
-        return False
+    """Return the files of the uses that are alive."""
+    return [path for path in sorted((folder / "users").glob("*.lock")) if is_held(path)]
 
 
 def is_held(path: Path) -> bool:
     """Return whether some process holds the lock ``path``."""
     lock = filelock.FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        with lock.acquire(blocking=False):
+            return False
     except filelock.Timeout:
         return True
-    lock.release()
-    return False
-
-
-def hold_for(folder: Path, pid: int) -> None:
-    """Keep the server in ``folder`` up as long as the process ``pid`` (a terminal's shell) lives too."""
-    with locked(folder):
-        (folder / "users").mkdir(exist_ok=True)
-        path = folder / "users" / f"{pid}-shell.lock"
-        path.write_text(f"{pid} {psutil.Process(pid).create_time()}")
-
-
-def keeper_runs(folder: Path) -> bool:
-    """Return whether a keeper watches the server in ``folder``."""
-    return is_held(folder / "keeper.lock")
 
 
 def start_keeper(server: Server) -> None:
     """Start the keeper, in a session of its own so that a kernel's interrupt does not reach it."""
-    root = Path(__file__).resolve().parents[2]
+    kind = type(server)
+    record = server.folder / "server.json"
+    description = {"module": kind.__module__, "class": kind.__name__, "arguments": server.arguments()}
+    record.write_text(json.dumps(description), "utf-8")
+    root = (
+        Path(__file__).resolve().parents[2]
+    )  # a kit that is not installed is found as this process found it
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "kit.sources.keeper", server.kind, *server.arguments()]
-    with (server.folder / "keeper.log").open("ab") as log:
-        spawn(command, cwd=server.folder, stdout=log, env={**os.environ, "PYTHONPATH": path})
+    with (server.folder / "keeper.log").open("wb") as log:
+        spawn(
+            [sys.executable, "-m", "kit.sources.keeper", str(record)],
+            cwd=server.folder,
+            stdout=log,
+            env=os.environ | {"PYTHONPATH": path},
+        )
 
 
-_children: list[subprocess.Popen[bytes]] = []  # kept, so that an ended one is reaped and none warns
+_children: list[subprocess.Popen[bytes]] = []  # kept, so that an ended one is reaped and Python warns of none
 
 
-def spawn(command: list[str], **options: object) -> subprocess.Popen[bytes]:
-    """Start a process that outlives this one and hears nothing of its terminal or its signals."""
-    detached: dict[str, object] = {"start_new_session": True}
-    if sys.platform == "win32":
-        detached = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    child = subprocess.Popen(  # type: ignore[call-overload]
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, **detached, **options
-    )
+def spawn(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one and hears nothing of its terminal and its signals."""
     reap()
+    if sys.platform == "win32":
+        options["creationflags"] = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    else:
+        options["start_new_session"] = True
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, **options)
     _children.append(child)
-    return child  # type: ignore[no-any-return]
+    return child
 
 
 def reap() -> None:

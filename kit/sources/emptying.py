@@ -1,0 +1,169 @@
+"""Emptying a database: what the kit made in it, all of that, and not one row more."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from kit.errors import KitError
+from kit.sources import databases
+from kit.sources.databases import MARK
+
+if TYPE_CHECKING:
+    import asyncpg
+
+PATIENCE = 3.0  # seconds that somebody's open transaction may hold up an emptying
+ATTEMPT = "200ms"  # less than deadlock_timeout, so that this side gives way and a consumer never has to
+
+_MARKED = f"""
+SELECT oid::regclass::text FROM pg_class
+WHERE relkind IN ('r', 'p') AND obj_description(oid, 'pg_class') LIKE '{MARK}%' ORDER BY relname
+"""
+
+# In a database that is the kit's: a DROP for each thing that is not marked, what depends on it included.
+_DROPS = f"""
+WITH marked AS (SELECT oid FROM pg_class WHERE obj_description(oid, 'pg_class') LIKE '{MARK}%'),
+part AS (  -- of something else: a serial column's sequence, a range's constructor, what an extension brought
+    SELECT classid, objid FROM pg_depend WHERE deptype IN ('i', 'e')
+    UNION SELECT classid, objid FROM pg_depend JOIN pg_class ON objid = pg_class.oid
+    WHERE classid = 'pg_class'::regclass AND deptype = 'a' AND relkind = 'S'),
+needed AS (
+    SELECT refobjid AS oid
+    FROM pg_depend JOIN pg_trigger ON objid = pg_trigger.oid JOIN marked ON tgrelid = marked.oid
+    WHERE classid = 'pg_trigger'::regclass AND refclassid = 'pg_proc'::regclass
+    AND tgname = 'tg_pgqueuer_changed'
+    UNION SELECT atttypid FROM pg_attribute JOIN marked ON attrelid = marked.oid WHERE attnum > 0)
+SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', extname) FROM pg_extension WHERE extname <> 'plpgsql'
+UNION ALL SELECT format('DROP EVENT TRIGGER IF EXISTS %I', evtname) FROM pg_event_trigger
+UNION ALL SELECT format('DROP PUBLICATION IF EXISTS %I', pubname) FROM pg_publication
+UNION ALL SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', nspname) FROM pg_namespace
+    WHERE oid >= 16384 AND nspname !~ '^pg_(toast|temp)' AND nspname <> 'public'
+UNION ALL SELECT format('DROP %s IF EXISTS %s CASCADE', CASE relkind WHEN 'v' THEN 'VIEW'
+        WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE'
+        ELSE 'TABLE' END, oid::regclass)
+    FROM pg_class WHERE relnamespace = to_regnamespace('public') AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    AND oid NOT IN (TABLE marked) AND ('pg_class'::regclass, oid) NOT IN (TABLE part)
+UNION ALL SELECT format('DROP ROUTINE IF EXISTS %s CASCADE', oid::regprocedure)
+    FROM pg_proc WHERE pronamespace = to_regnamespace('public')
+    AND oid NOT IN (TABLE needed) AND ('pg_proc'::regclass, oid) NOT IN (TABLE part)
+UNION ALL SELECT format('DROP TYPE IF EXISTS %s CASCADE', oid::regtype)
+    FROM pg_type WHERE typnamespace = to_regnamespace('public') AND typtype IN ('e', 'd', 'r', 'c')
+    AND oid NOT IN (TABLE needed) AND ('pg_type'::regclass, oid) NOT IN (TABLE part)
+UNION ALL SELECT format('SELECT lo_unlink(%s)', oid) FROM pg_largeobject_metadata
+"""
+
+_HOLDING = """
+SELECT pid, application_name, state, left(query, 80) AS query,
+       extract(epoch FROM now() - xact_start)::int AS seconds
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+ORDER BY xact_start LIMIT 1
+"""
+
+
+class _Damaged(Exception):
+    """PGQueuer's schema is not what the kit made."""
+
+
+async def empty(inside: asyncpg.Connection, dsn: str | None, *, template: bool) -> bool:
+    """Empty the database that ``inside`` is connected to; return whether it had to be made anew.
+
+    In a database that the kit made, PGQueuer's tables and every other marked table lose their rows and
+    everything else is dropped. In another one, only marked tables lose their rows. Connections stay open,
+    except where PGQueuer's schema itself was damaged: then the database is made anew, which ends them.
+
+    Args:
+        inside: a connection of the kit's own.
+        dsn: how it was made.
+        template: whether the server has the kit's template to make a database from.
+
+    Raises:
+        KitError: the kit made nothing there, or somebody's open transaction is in the way.
+    """
+    name = str(await inside.fetchval("SELECT current_database()"))
+    all_ours = bool(await databases.is_ours(inside, name))
+    marked = [row[0] for row in await inside.fetch(_MARKED)]
+    if not all_ours and not marked:
+        raise KitError(
+            f"The kit did not make the database {name!r}, nor a table in it, so it empties nothing there. "
+            "kit.postgres() makes a database of its own."
+        )
+    try:
+        await _patiently(inside, name, all_ours)
+    except _Damaged:
+        if not all_ours:
+            await _reinstall(inside, name, marked)
+            return True
+        async with databases.connection(dsn, await databases.another(inside)) as admin:
+            await databases.recreate(admin, dsn, name, template=template)
+        return True
+    return False
+
+
+async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool) -> None:
+    import asyncpg
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            async with inside.transaction():
+                await inside.execute(
+                    f"SET LOCAL lock_timeout = '{ATTEMPT}'; SET LOCAL client_min_messages = 'error'"
+                )
+                await _clear(inside, all_ours)
+            return
+        except asyncpg.InsufficientPrivilegeError:
+            raise _Damaged from None  # another role made things in there; the owner may still drop the whole
+        except asyncpg.FeatureNotSupportedError as error:
+            raise KitError(
+                f"The database {name!r} could not be emptied: {error}. {error.detail or ''}"
+            ) from None
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            if time.monotonic() > deadline:
+                raise KitError(await _who_is_in_the_way(inside, name)) from None
+            await asyncio.sleep(0.05)
+
+
+async def _clear(inside: asyncpg.Connection, all_ours: bool) -> None:
+    """Drop what is not marked where the kit may, then empty what is marked."""
+    if all_ours:
+        drops = [row[0] for row in await inside.fetch(_DROPS)]
+        if drops:
+            await inside.execute(";".join(drops))
+    said = await inside.fetchval("SELECT obj_description(to_regclass('pgqueuer'), 'pg_class')")
+    if said != await databases.whole(inside):
+        raise _Damaged
+    marked = [row[0] for row in await inside.fetch(_MARKED)]
+    await inside.execute(f"TRUNCATE {', '.join(marked)} RESTART IDENTITY")
+
+
+async def _who_is_in_the_way(inside: asyncpg.Connection, name: str) -> str:
+    row = await inside.fetchrow(_HOLDING)
+    if row is None:
+        return f"The database {name!r} was too busy to be emptied within {PATIENCE:.0f} s. Try again."
+    return (
+        f"The database {name!r} could not be emptied within {PATIENCE:.0f} s: connection {row['pid']} "
+        f"({row['application_name'] or 'without a name'}, {row['state']}) has had a transaction open for "
+        f"{row['seconds']} s. Its last statement: {row['query']!r}. Commit it, roll it back or close that "
+        "connection, then try again."
+    )
+
+
+async def _reinstall(inside: asyncpg.Connection, name: str, marked: list[str]) -> None:
+    """Replace PGQueuer's damaged schema in a database that is not the kit's."""
+    import asyncpg
+
+    try:
+        async with inside.transaction():
+            if marked:
+                await inside.execute(f"DROP TABLE {', '.join(marked)}")
+            await inside.execute(
+                "DROP FUNCTION IF EXISTS fn_pgqueuer_changed; DROP TYPE IF EXISTS pgqueuer_status"
+            )
+            await databases.install(inside)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise KitError(
+            f"PGQueuer's tables in the database {name!r} are not as the kit made them, and they could not be "
+            f"replaced: {error}. {getattr(error, 'detail', None) or ''}"
+        ) from None
