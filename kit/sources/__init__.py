@@ -19,7 +19,7 @@ SOURCES = ("auto", "docker", "embedded", "external")
 COMEBACK = (
     15.0  # seconds that a shared server which was killed may take to come back while it is being joined
 )
-_VARIABLES = frozenset(external.VARIABLES.values())
+VARIABLES = frozenset(external.VARIABLES.values())  # what names a database to asyncpg and libpq
 
 
 class Postgres:
@@ -58,7 +58,7 @@ class Postgres:
 
     def __enter__(self) -> Postgres:
         if current.database is not self:
-            self.point()
+            self._point()
         return self
 
     def __exit__(
@@ -87,11 +87,11 @@ class Postgres:
         if self._use is not None:
             self._use.release()
 
-    def point(self) -> None:
+    def _point(self) -> None:
         """Make this the database of this process: ``kit``'s calls use it, and ``PG*`` name it."""
         before = current.database
         if before is None:
-            self._outside = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+            self._outside = {name: os.environ[name] for name in VARIABLES if name in os.environ}
         else:
             self._outside = before._outside
         _set_environment(self._outside | external.variables(self.dsn))
@@ -110,7 +110,7 @@ class Postgres:
 
 
 def _set_environment(variables: dict[str, str]) -> None:
-    for name in _VARIABLES - variables.keys():
+    for name in VARIABLES - variables.keys():
         os.environ.pop(name, None)
     os.environ.update(variables)
 
@@ -139,20 +139,23 @@ def postgres(
         for consumer in list(current.consumers.values()):
             consumer.stop()
     opened, strangers = _choose_and_open(source, database, dsn, fresh=fresh)
-    opened.point()
+    opened._point()
     print(f"{opened._what()}: {opened.why}")
     if strangers:
         print(
-            f"Another program uses the queue in this database, too ({', '.join(strangers)}). It may take your "
-            "jobs: stop it there, or use another name here with kit.postgres(database=…)."
+            f"Another program uses the queue in this database, too ({', '.join(strangers)}). It may take "
+            "your jobs: stop it there, or use another name here with kit.postgres(database=…)."
         )
     return opened
 
 
 def open_database(
-    source: str | None = None, database: str = "playground", dsn: str | None = None, *, fresh: bool = True
+    source: str | None = None, database: str = "playground", dsn: str | None = None, *, fresh: bool = False
 ) -> Postgres:
-    """Do what `postgres` does, without a word and without pointing this process at the database."""
+    """Do what `postgres` does, without a word, and point this process there only in a ``with`` statement.
+
+    The database is made where there is none, and keeps its rows unless ``fresh``.
+    """
     return _choose_and_open(source, database, dsn, fresh=fresh)[0]
 
 

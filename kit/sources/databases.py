@@ -253,3 +253,11 @@ async def strangers(inside: asyncpg.Connection) -> list[str]:
         for row in rows
         if row["queue"] and row["client_port"] not in own
     ]
+
+
+async def empty(dsn: str | None) -> bool:
+    """Empty a database of the kit's; see `kit.sources.emptying`."""
+    from kit.sources import emptying
+
+    async with connection(dsn) as inside:
+        return await emptying.empty(inside, dsn, template=False)

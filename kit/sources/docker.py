@@ -100,7 +100,7 @@ def _is_installed() -> bool:
 
 def has_image(name: str) -> bool:
     """Return whether the engine has the image already."""
-    import docker.errors  # type: ignore[import-untyped]
+    import docker.errors
 
     with client(30) as opened:
         try:
@@ -116,7 +116,7 @@ def pull(name: str) -> None:
     Raises:
         KitError: it cannot be pulled; the message says why.
     """
-    import docker.errors  # type: ignore[import-untyped]
+    import docker.errors
     import requests
 
     sizes: dict[str, tuple[int, int]] = {}
@@ -173,7 +173,7 @@ class Container:
 
     def start(self) -> Address:
         """Start the container, make it where there is none, and return once the server accepts logins."""
-        import docker.errors  # type: ignore[import-untyped]
+        import docker.errors
         import requests
 
         state = self._state()
@@ -189,7 +189,7 @@ class Container:
 
     def stop(self) -> None:
         """Remove the container and its volume."""
-        import docker.errors  # type: ignore[import-untyped]
+        import docker.errors
         import requests
 
         state = self._state()

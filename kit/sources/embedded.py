@@ -257,7 +257,7 @@ class Embedded:
             if parent is None:
                 raise KitError(
                     "PostgreSQL refuses to run as root, and the account 'nobody', which the kit uses then, "
-                    f"cannot enter {str(self.folder)!r}. Set KIT_HOME to a folder that all accounts can enter."
+                    f"cannot enter {str(self.folder)!r}. Set KIT_HOME to a folder that everyone can enter."
                 )
             place = Path(tempfile.mkdtemp(prefix="pgqueuer-kit-", dir=parent))
             place.chmod(0o711)

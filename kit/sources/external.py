@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -87,21 +89,32 @@ async def prepare(dsn: str, said_by: str, name: str) -> str:
     """
     import asyncpg
 
+    own = PREFIX + name.removeprefix(PREFIX)
+    databases.check_name(own)
+    async with reach(dsn, said_by) as admin:
+        try:
+            await databases.ensure(admin, dsn, own, template=False)
+            return beside(dsn, own)
+        except asyncpg.InsufficientPrivilegeError:
+            await _take(admin)
+            return dsn
+
+
+@asynccontextmanager
+async def reach(dsn: str, said_by: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to the server that ``dsn`` names; ``said_by`` tells where the DSN comes from, for messages.
+
+    Raises:
+        KitError: it is no DSN, or no server there lets this role in.
+    """
     if urlsplit(dsn).scheme not in ("postgresql", "postgres"):
         raise KitError(
             f"{said_by} is not the DSN of a PostgreSQL: it starts with {dsn[:10]!r}. "
             'Write it like "postgresql://user:password@host:5432/database".'
         )
-    own = PREFIX + name.removeprefix(PREFIX)
-    databases.check_name(own)
     try:
-        async with databases.connection(dsn) as admin:
-            try:
-                await databases.ensure(admin, dsn, own, template=False)
-                return beside(dsn, own)
-            except asyncpg.InsufficientPrivilegeError:
-                await _take(admin)
-                return dsn
+        async with databases.connection(dsn) as opened:
+            yield opened
     except databases.NotThere as error:
         raise KitError(
             f"{said_by} names {shown(dsn)}, and no PostgreSQL lets this program in there: {error}. Check the "

@@ -1,6 +1,7 @@
 """The keeper: a small process beside a shared server, which stops it after the last user.
 
-It also brings back a server that died while somebody uses it. Started as ``python -m kit.sources.keeper <server.json>`` by whoever joins a server without a keeper.
+It also brings back a server that died while somebody uses it. Started as
+``python -m kit.sources.keeper <server.json>`` by whoever joins a server that has no keeper.
 """
 
 from __future__ import annotations
