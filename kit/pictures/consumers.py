@@ -1,0 +1,88 @@
+"""Who consumes, as the board tells it: the consumers of this process, and those elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from kit import current
+from kit.pictures.cards import Card, Worker
+from kit.presence import consumers_connected
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+@dataclasses.dataclass(frozen=True)
+class Here:
+    """A consumer of this process: its name and state, the jobs it runs now, its connections' pids."""
+
+    name: str
+    state: str
+    jobs: frozenset[int]
+    backends: tuple[int, ...]
+
+
+def consumers_here() -> list[Here]:
+    """Return the consumers of this process; from any thread."""
+    return [
+        Here(
+            name,
+            consumer.state,
+            frozenset(run.job_id for run in consumer.handlers.running_now() if run.job_id is not None),
+            consumer.backends,
+        )
+        for name, consumer in list(current.consumers.items())
+    ]
+
+
+class Consumers:
+    """Puts together what is known of consumers: PGQueuer keeps no list of them.
+
+    A consumer of this process tells of itself. One elsewhere is known by its connection, or by the id it
+    leaves on the jobs it picks; nothing ties the two together.
+    """
+
+    def __init__(self, here: Callable[[], list[Here]] = consumers_here) -> None:
+        self._here = here
+        self._beats: dict[str, float] = {}
+        self._names: dict[str, str] = {}
+        self._elsewhere: set[int] = set()
+
+    async def look(self, connection: asyncpg.Connection) -> None:
+        """Look for consumers of other processes among the database's connections."""
+        mine = [pid for consumer in self._here() for pid in consumer.backends]
+        _, others = await consumers_connected(connection, mine)
+        # Seen consuming once, it is a consumer as long as its connection lasts, whatever it asks next.
+        known = [*self._elsewhere, *others]
+        there = "SELECT pid FROM pg_stat_activity WHERE pid = ANY($1::int[]) AND NOT pid = ANY($2::int[])"
+        self._elsewhere = (
+            {row["pid"] for row in await connection.fetch(there, known, mine)} if known else set()
+        )
+
+    def tell(self, cards: Iterable[Card]) -> list[Worker]:
+        """Return every consumer known, given the jobs on the board."""
+        here = self._here()
+        jobs: Counter[str] = Counter()
+        for card in cards:
+            if card.status == "picked" and card.worker:
+                jobs[card.worker] += 1
+                self._beats[card.worker] = max(self._beats.get(card.worker, 0.0), card.heartbeat or 0.0)
+                for consumer in here:
+                    if card.id in consumer.jobs:
+                        self._names[card.worker] = consumer.name
+        told = []
+        for consumer in here:
+            mine = [worker for worker, name in self._names.items() if name == consumer.name]
+            beats = [self._beats[worker] for worker in mine if jobs[worker]]
+            held = sum(jobs[worker] for worker in mine)
+            told.append(Worker(consumer.name, consumer.state, held, max(beats, default=None)))
+        connected = len(self._elsewhere)
+        strangers = [worker for worker in self._beats if worker not in self._names]
+        for worker in strangers:
+            state = "not connected" if not connected else "working" if jobs[worker] else "idle"
+            told.append(Worker(f"worker {worker[:8]}", state, jobs[worker], self._beats[worker]))
+        unknown = max(0, connected - len(strangers))
+        return told + [Worker("a consumer elsewhere", "connected")] * unknown

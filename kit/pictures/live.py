@@ -1,0 +1,211 @@
+"""``kit.board()``: the queue as a live picture in a notebook."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import json
+import os
+import threading
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit import current
+from kit.pictures.cards import BoardState
+from kit.pictures.feed import Feed
+from kit.pictures.still import still
+
+if TYPE_CHECKING:
+    import anywidget
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+SETTLED = 2.0  # seconds without a change before the still picture is brought up to date
+FIRST_LOOK = 5.0
+LAST_LOOK = 1.0
+
+_boards: dict[str, Board] = {}
+
+
+def board() -> Board:
+    """Show the queue as a live picture: every job a card, from queued to its end, a lane an entrypoint.
+
+    The board follows this process's current database on a thread of its own, so it moves while the
+    kernel is busy, asleep or awaiting, and it sends to the browser only what has changed. A second call
+    shows the same board once more. Point at a card, or reach it with Tab and the arrow keys, to see
+    the job's payload, times and traceback.
+
+    Beside the live picture stands a still one, which is what a saved or published notebook shows.
+
+    Returns:
+        The :class:`Board`; ``str()`` of it says the picture in words.
+
+    Raises:
+        KitError: no database is known; run ``kit.postgres()`` first.
+    """
+    target, name = _target()
+    key = json.dumps(target, sort_keys=True)
+    found = _boards.get(key)
+    if found is None or not found.running:
+        found = _boards[key] = Board(target, name)
+        found.start()
+    found.show()
+    return found
+
+
+def _target() -> tuple[dict[str, Any], str]:
+    dsn = current.dsn()
+    if dsn is not None:
+        name = current.database.name if current.database is not None else ""
+        return {"dsn": dsn}, name
+    # Read now: another kit.postgres() may set them to another database while this board lives.
+    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
+    target = {key: os.environ[variable] for key, variable in names.items() if variable in os.environ}
+    return {**target, "database": os.environ["PGDATABASE"]}, os.environ["PGDATABASE"]
+
+
+class Board:
+    """A live picture of one database's queue.
+
+    Attributes:
+        state: what is shown.
+    """
+
+    def __init__(self, target: dict[str, Any], name: str) -> None:
+        self.state = BoardState(name)
+        self._target = target
+        self._feed: Feed | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._first = threading.Event()
+        self._widget: anywidget.AnyWidget | None = None
+        self._stills: list[str] = []
+        self._drawn = ""
+        self._drawing = threading.Lock()
+        self._settling: asyncio.TimerHandle | None = None
+        self._shown_by: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<board of {self.state.database!r}: {self.state.summary()}>"
+
+    def __str__(self) -> str:
+        return self.state.summary()
+
+    @property
+    def running(self) -> bool:
+        """Whether the board follows the tables."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Follow the tables, and wait for the first look. Nothing happens when it runs already."""
+        if self.running:
+            return
+        self._feed = Feed(self._target, self.state, self._changed)
+        self._thread = threading.Thread(target=self._run, args=[self._feed], name="kit board", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+        self._first.wait(FIRST_LOOK)
+
+    def close(self) -> None:
+        """Stop following, and leave nothing but the last picture. A second call does nothing."""
+        atexit.unregister(self.close)
+        if (shell := _notebook()) is not None:
+            with suppress(ValueError):  # it was never shown
+                shell.events.unregister("post_run_cell", self._cell_has_run)
+        feed, loop, thread = self._feed, self._loop, self._thread
+        if feed is not None and loop is not None and thread is not None:
+            with suppress(RuntimeError):  # its loop has just ended by itself
+                loop.call_soon_threadsafe(feed.stop)
+            thread.join(10)
+        self._feed = self._thread = None
+
+    def _run(self, feed: Feed) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            runner.run(feed.run())
+
+    def _changed(self) -> None:
+        self._first.set()
+        change = self.state.changes()
+        if change is None or self._widget is None:
+            return
+        self._send("change", change)
+        assert self._loop is not None
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = self._loop.call_later(SETTLED, self._redraw)
+
+    def _send(self, kind: str, picture: dict[str, Any]) -> None:
+        if self._widget is not None:
+            self._widget.send({"kind": kind}, [json.dumps(picture, separators=(",", ":")).encode()])
+
+    def show(self) -> None:
+        """Display the board here, below the cell that runs. Outside a notebook nothing happens."""
+        shell = _notebook()
+        if shell is None:
+            return
+        self._shown_by = shell.execution_count
+        if self._widget is None:
+            self._widget = _widget(self.state)
+            self._widget.on_msg(lambda *_: self._send("full", self.state.full()))
+            shell.events.register("post_run_cell", self._cell_has_run)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
+        shell.display_pub.publish({WIDGET: view, "text/plain": "The live board; below, its last picture."})
+        self._stills.append(f"board-{uuid.uuid4().hex}")
+        self._drawn = still(self.state)
+        self._publish(shell, self._stills[-1], update=False)
+
+    def _ipython_display_(self) -> None:
+        # kit.board() has shown it already; as the value of that same cell it would stand there twice.
+        if (shell := _notebook()) is not None and shell.execution_count != self._shown_by:
+            self.show()
+
+    def _publish(self, shell: Any, name: str, *, update: bool) -> None:
+        bundle = {"image/svg+xml": self._drawn, "text/plain": self.state.summary()}
+        shell.display_pub.publish(bundle, transient={"display_id": name}, update=update)
+
+    def _redraw(self) -> None:
+        """Bring the still pictures up to date."""
+        with self._drawing:
+            drawn = still(self.state)
+            if drawn != self._drawn:
+                self._drawn = drawn
+                for name in self._stills:
+                    self._publish(_notebook(), name, update=True)
+
+    def _cell_has_run(self, _result: Any) -> None:
+        # nbclient takes an update only while a cell runs, so the last state must be told before it ends.
+        if self._feed is not None and self._loop is not None and self.state.trouble is None:
+            look = asyncio.run_coroutine_threadsafe(self._feed.look_now(), self._loop)
+            try:
+                look.result(LAST_LOOK)
+            except TimeoutError:
+                look.cancel()
+        self._redraw()
+
+
+def _notebook() -> Any:
+    """Return IPython's shell where there is a Jupyter kernel to show things, else None."""
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return None
+    shell = get_ipython()
+    return shell if shell is not None and getattr(shell, "kernel", None) is not None else None
+
+
+def _widget(state: BoardState) -> anywidget.AnyWidget:
+    """Make the browser's side of a board. Its first picture is taken when a page asks for it."""
+    import anywidget
+    import traitlets
+
+    here = Path(__file__).parent
+
+    class BoardWidget(anywidget.AnyWidget):
+        _esm = here / "board.js"
+        _css = here / "board.css"
+        # Taken anew whenever a page asks: after a reload the board must not come back as it once was.
+        picture = traitlets.Any().tag(sync=True, to_json=lambda _value, _widget: state.full())
+
+    return BoardWidget()
