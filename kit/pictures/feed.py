@@ -72,7 +72,7 @@ class Feed:
         self._done = 0
         self._mark: tuple[int, int, float] | None = None
         self._gaps: dict[int, float] = {}
-        self._truncated = False
+        self._anew = False
         self._recount = False
 
     async def look_now(self) -> None:
@@ -121,7 +121,7 @@ class Feed:
             event = json.loads(str(payload))
             if event.get("type") == "health_check_event":
                 return
-            self._truncated |= event.get("operation") == "truncate"
+            self._anew |= event.get("operation") == "truncate"
         self._wake.set()
 
     async def _follow(self, connection: asyncpg.Connection) -> None:
@@ -134,7 +134,7 @@ class Feed:
             began = time.perf_counter()
             self._begun += 1
             version = self._state.version
-            if self._truncated or self._state.counting:
+            if self._anew or self._state.counting:
                 await self._snapshot(connection)
             elif began - whole > SLOW:
                 await self._look(connection)
@@ -174,7 +174,7 @@ class Feed:
 
     async def _snapshot(self, connection: asyncpg.Connection) -> None:
         """Read the whole picture: after a start, a reset, a lost connection, and while counting."""
-        self._truncated = False
+        self._anew = False
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             mark = await connection.fetchrow(MARK_SQL)
             assert mark is not None
@@ -224,6 +224,8 @@ class Feed:
             rows = [*await connection.fetch(GAPS_SQL, list(self._gaps)), *rows]
         if rows:
             self._take(rows)
+            if sum(card.status in ACTIVE for card in self._state.cards.values()) > DRAWN:
+                return await self._snapshot(connection)
         now = time.perf_counter()
         for gap in [gap for gap, found in self._gaps.items() if now - found > GAP_LIFE]:
             del self._gaps[gap]
@@ -260,7 +262,7 @@ class Feed:
                 return
             rows = await connection.fetch(LOOK_SQL)
             if len(rows) > DRAWN:
-                self._truncated = True
+                self._anew = True
                 return
             state = self._state
             there = {row["q_id"] for row in rows}

@@ -1,0 +1,107 @@
+"""A queue that is followed, and hands to change it with."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.queries import Queries
+
+from kit.pictures.cards import BoardState, Card
+from kit.pictures.feed import Feed
+from kit.sources import Postgres
+
+
+class Hands:
+    """A producer's and a consumer's moves, made one by one on a connection of their own."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+        self.queries = Queries(AsyncpgDriver(connection))
+
+    async def enqueue(self, *payloads: bytes | None, entrypoint: str = "work", **options: Any) -> list[int]:
+        many = {key: [value] * len(payloads) for key, value in {"priority": 0, **options}.items()}
+        ids = await self.queries.enqueue([entrypoint] * len(payloads), list(payloads), **many)
+        return [int(job) for job in ids if job is not None]
+
+    async def pick(self, number: int = 1, entrypoint: str = "work") -> list[Any]:
+        from pgqueuer.ports.repository import EntrypointExecutionParameter
+        from pgqueuer.types import QueueEntrypoint, QueueManagerId
+
+        import uuid
+
+        return list(
+            await self.queries.dequeue(
+                batch_size=number,
+                entrypoints={QueueEntrypoint(entrypoint): EntrypointExecutionParameter(0)},
+                queue_manager_id=QueueManagerId(uuid.UUID(int=7)),
+                global_concurrency_limit=None,
+                heartbeat_timeout=timedelta(seconds=30),
+            )
+        )
+
+    async def end(self, jobs: list[Any], status: Any = "successful", error: Exception | None = None) -> None:
+        from pgqueuer.models import TracebackRecord
+
+        trace = [None if error is None else TracebackRecord.from_exception(error, job.id) for job in jobs]
+        await self.queries.log_jobs([(job, status, one) for job, one in zip(jobs, trace, strict=True)])
+
+
+class Followed:
+    """A picture that a feed keeps true."""
+
+    def __init__(self, feed: Feed, state: BoardState, told: list[dict[str, Any]]) -> None:
+        self.feed = feed
+        self.state = state
+        self.told = told
+
+    def card(self, job: int) -> Card:
+        return self.state.cards[job]
+
+    async def until(self, what: str, holds: Callable[[], object], timeout: float = 10) -> None:
+        """Wait for the picture to be so; fail naming what it did not show."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                if holds():
+                    return
+            except KeyError:  # a card that is not there yet
+                pass
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the board does not show {what}: {self.state.summary()}")
+            await asyncio.sleep(0.01)
+
+    async def until_status(self, job: int, status: str) -> Card:
+        await self.until(f"job {job} as {status}", lambda: self.card(job).status == status)
+        return self.card(job)
+
+
+@pytest.fixture
+async def hands(queue_database: Postgres) -> AsyncIterator[Hands]:
+    connection = await asyncpg.connect(queue_database.dsn)
+    yield Hands(connection)
+    await connection.close()
+
+
+@pytest.fixture
+async def followed(queue_database: Postgres) -> AsyncIterator[Followed]:
+    state = BoardState(queue_database.name)
+    told: list[dict[str, Any]] = []
+
+    def changed() -> None:
+        if (change := state.changes()) is not None:
+            told.append(change)
+
+    feed = Feed({"dsn": queue_database.dsn}, state, changed)
+    task = asyncio.create_task(feed.run())
+    picture = Followed(feed, state, told)
+    await picture.until("the first look", lambda: told)
+    yield picture
+    feed.stop()
+    await asyncio.wait_for(task, 10)
