@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -19,7 +18,20 @@ def run(request: pytest.FixtureRequest, home: object) -> Iterator[Callable[[str]
     """Run a lesson once on each source; later questions read the same run."""
     before = os.environ.get("KIT_POSTGRES")
     os.environ["KIT_POSTGRES"] = request.param
-    yield functools.cache(execute)
+    runs: dict[str, Lesson | AssertionError] = {}
+
+    def once(name: str) -> Lesson:
+        if name not in runs:
+            try:
+                runs[name] = execute(name)
+            except AssertionError as error:
+                runs[name] = error
+        outcome = runs[name]
+        if isinstance(outcome, AssertionError):
+            raise outcome
+        return outcome
+
+    yield once
     if before is None:
         del os.environ["KIT_POSTGRES"]
     else:
@@ -144,7 +156,7 @@ def test_01_blocking_handlers_run_one_by_one_and_threads_side_by_side(run: Calla
 
 def test_01_a_handler_without_the_annotation_misses_its_context(run: Callable[[str], Lesson]) -> None:
     lesson = run("01_entrypoints")
-    assert "missing 1 required positional argument: 'context'" in lesson.shown_by(".tail(1)")
+    assert "missing 1 required positional argument: 'context'" in lesson.shown_by("job: Job, context) -> None")
 
 
 def test_02_two_of_three_mails_are_sent_past_the_poison_payload(run: Callable[[str], Lesson]) -> None:
