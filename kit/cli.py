@@ -96,11 +96,11 @@ def reset(
 
     PGQueuer's tables lose their rows, and every other table goes. Only what the kit made is emptied.
     """
-    from kit.sources import databases, open_database
-    from kit.sync import run_sync
+    from kit.sources import open_database
+    from kit.sources import reset as empty
 
-    with open_database(None, database) as opened:
-        run_sync(databases.empty(opened.dsn))
+    with open_database(database=database):
+        empty()
     typer.echo(f"Database {database!r} is empty again.")
 
 

@@ -12,7 +12,6 @@ import sys
 import sysconfig
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -92,38 +91,38 @@ def _settings() -> Finding:
 
 
 def _external(dsn: str) -> Finding:
-    from kit.sources import databases
+    from kit.sources import external
     from kit.sync import run_sync
 
+    async def version() -> str:
+        async with external.reach(dsn, "KIT_DSN") as connection:
+            return str(await connection.fetchval("SHOW server_version"))
+
     try:
-        version = run_sync(databases.server_version(dsn))
-    except Exception as error:
-        mend = "mend KIT_DSN, or remove it to use a Postgres of the kit's own"
-        return _broken(f"nobody answers at KIT_DSN: {_last_line(error)}", mend)
-    return _good(f"KIT_DSN names a PostgreSQL {version}, which answers")
+        return _good(f"KIT_DSN names a PostgreSQL {run_sync(version())}, which answers")
+    except KitError as error:
+        return _broken(str(error), "mend KIT_DSN, or remove it to use a Postgres of the kit's own")
 
 
 @functools.cache
-def _docker_trouble() -> str | None:
+def _docker_problem() -> str | None:
     """Return why no Docker engine can be used; None when one answers."""
-    import docker  # type: ignore[import-untyped]
+    from kit.sources import docker
 
-    try:
-        with closing(docker.from_env(timeout=2)) as engine:
-            engine.ping()
-    except Exception as error:
-        return _last_line(error)
-    return None
+    return docker.engine().problem
 
 
 def _docker() -> Finding:
-    trouble = _docker_trouble()
-    if trouble is None:
-        return _good("an engine answers")
-    mend = "start Docker, or unset KIT_POSTGRES"
+    from kit.sources import docker
+
+    problem = _docker_problem()
+    if problem is None:
+        image = docker.image()
+        there = docker.has_image(image)
+        return _good(f"an engine answers, and the image {image} {'is here' if there else 'will be pulled'}")
     if os.environ.get("KIT_POSTGRES") == "docker":
-        return _broken(f"KIT_POSTGRES asks for it, and no engine answers: {trouble}", mend)
-    return _note("no engine answers; the embedded Postgres is used instead, and is enough")
+        return _broken(f"KIT_POSTGRES asks for it, and {problem}", "start Docker, or unset KIT_POSTGRES")
+    return _note(f"{problem}; the embedded Postgres, which needs none, is used instead")
 
 
 def _binaries() -> Finding:
@@ -132,20 +131,21 @@ def _binaries() -> Finding:
     try:
         found = binaries.find()
     except KitError as error:
-        spare = os.environ.get("KIT_DSN") or _docker_trouble() is None
+        spare = os.environ.get("KIT_DSN") or _docker_problem() is None
         needed = os.environ.get("KIT_POSTGRES") == "embedded" or not spare
         return (_broken if needed else _note)(str(error))
     return _good(f"PostgreSQL {found.version} from {found.origin}")
 
 
 def _server() -> Finding:
-    from kit.servers import describe, users
-    from kit.sources import shared
+    from kit.servers import users
+    from kit.sources import status
 
     running = [
-        f"{describe(server)} on port {address.port}, used by {', '.join(map(str, users(server))) or 'nobody'}"
-        for server in shared.known()
-        if (address := server.running())
+        f"{server.source} on {server.where}, used by "
+        + (", ".join(map(str, users(Path(server.folder)))) or "nobody")
+        for server in status()
+        if server.where is not None
     ]
     return _good("; ".join(running) or "not running; it starts when a lesson needs it")
 

@@ -150,10 +150,10 @@ def open_lab(lesson: str | None, database: str, *, browser: bool = True, port: i
     from kit.sources import open_database
 
     notebook = find_lesson(lesson)
-    with (
-        _when_asked_to_stop(_leave),
-        _settings_without_news() as settings,
-        open_database(None, database) as held,
-    ):
-        print(f"PostgreSQL {held.version}, {held.source}: {held.why}", flush=True)
-        return _run(_arguments(notebook, settings, browser=browser, port=port), _environment(held.source))
+    with _when_asked_to_stop(_leave), _settings_without_news() as settings:
+        held = open_database(database=database)
+        try:
+            print(f"PostgreSQL {held.version}, {held.source}: {held.why}", flush=True)
+            return _run(_arguments(notebook, settings, browser=browser, port=port), _environment(held.source))
+        finally:
+            held.stop()

@@ -6,11 +6,18 @@ import contextlib
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
+from kit import sources
 from kit.errors import KitError
 from kit.sources import shared
+
+_STOPPED = {
+    "embedded": "The embedded Postgres is stopped. Its databases are kept.",
+    "docker": "The Postgres in Docker is stopped, and its container with all databases is removed.",
+}
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,10 @@ class User:
         return f"{self.what} (process {self.pid})"
 
 
-def users(server: shared.Server) -> list[User]:
-    """Return the processes that keep ``server`` up now."""
-    return [_describe(int(path.name.split("-")[0])) for path in shared.users(server.folder)]
+def users(folder: Path) -> list[User]:
+    """Return the processes that keep the server of ``folder`` up now."""
+    pids = {int(path.name.split("-")[0]) for path in shared.users(folder)}
+    return [_describe(pid) for pid in sorted(pids)]
 
 
 def _describe(pid: int) -> User:
@@ -47,11 +55,6 @@ def _describe(pid: int) -> User:
     return User(pid, command, "`" + textwrap.shorten(" ".join(command), 100, placeholder=" ...") + "`")
 
 
-def describe(server: shared.Server) -> str:
-    """Return what kind of server it is: ``embedded`` or ``docker``."""
-    return type(server).__name__.lower()
-
-
 def stop_all(*, force: bool, say: Callable[[str], None]) -> None:
     """Stop every shared server of this user, after saying who uses it.
 
@@ -60,22 +63,21 @@ def stop_all(*, force: bool, say: Callable[[str], None]) -> None:
     Raises:
         KitError: a notebook or a program uses one, and ``force`` is False.
     """
-    running = [server for server in shared.known() if server.running()]
+    running = [server for server in sources.status() if server.where is not None]
     if not running:
         say("No Postgres of the kit's is running.")
-    for server in running:
-        found = users(server)
-        for user in found:
-            say(f"Used by {user}.")
-        busy = [user for user in found if not user.holds]
-        if busy and not force:
-            raise KitError(
-                f"The {describe(server)} Postgres is in use, so it was left running. "
-                "Shut down what uses it first, or run `kit stop --force`, which cuts it off."
-            )
-        for user in found:
-            if user.holds:
-                with contextlib.suppress(psutil.Error):
-                    psutil.Process(user.pid).terminate()
-        shared.stop(server)
-        say(f"The {describe(server)} Postgres is stopped. Its databases are kept.")
+        return
+    found = [user for server in running for user in users(Path(server.folder))]
+    for user in found:
+        say(f"Used by {user}.")
+    if not force and not all(user.holds for user in found):
+        raise KitError(
+            "It is in use, so it was left running. "
+            "Shut down what uses it first, or run `kit stop --force`, which cuts it off."
+        )
+    for user in found:
+        if user.holds:
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(user.pid).terminate()
+    for server in sources.stop_all():
+        say(_STOPPED[server.source])

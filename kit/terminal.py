@@ -17,8 +17,6 @@ from kit.errors import KitError
 if TYPE_CHECKING:
     import psutil
 
-    from kit.sources import shared
-
 PAUSE = 1.0  # seconds between two looks at whether the terminal is still there
 
 
@@ -26,11 +24,17 @@ def _single_quoted(value: str, escapes: Mapping[str, str]) -> str:
     return "'" + "".join(escapes.get(character, character) for character in value) + "'"
 
 
-_LINES: dict[str, Callable[[str, str], str]] = {
+_SET: dict[str, Callable[[str, str], str]] = {
     "sh": lambda name, value: f"export {name}={shlex.quote(value)}",
     "fish": lambda name, value: f"set -gx {name} " + _single_quoted(value, {"\\": "\\\\", "'": "\\'"}),
     "powershell": lambda name, value: f"$Env:{name} = " + _single_quoted(value, {"'": "''"}),
     "cmd": lambda name, value: f'set "{name}={value}"',
+}
+_REMOVE = {
+    "sh": "unset {}",
+    "fish": "set -e {}",
+    "powershell": "Remove-Item Env:{}",
+    "cmd": 'set "{}="',
 }
 _USE = {
     "sh": 'eval "$({command})"',
@@ -69,9 +73,15 @@ def shell() -> tuple[psutil.Process, str]:
     return parents[0], "powershell" if sys.platform == "win32" else "sh"
 
 
-def lines(variables: Mapping[str, str], language: str) -> str:
-    """Return the lines that set ``variables`` in a shell of that language: sh, fish, powershell or cmd."""
-    return "\n".join(_LINES[language](name, value) for name, value in variables.items())
+def lines(variables: Mapping[str, str | None], language: str) -> str:
+    """Return the lines that set ``variables`` in a shell of that language; None takes a variable away.
+
+    The language is sh, fish, powershell or cmd.
+    """
+    setting, removing = _SET[language], _REMOVE[language]
+    return "\n".join(
+        removing.format(name) if value is None else setting(name, value) for name, value in variables.items()
+    )
 
 
 def how_to_use(language: str, command: str = "kit env") -> str:
@@ -90,41 +100,45 @@ def language_of(name: str) -> str:
     return _DIALECTS[name.lower()]
 
 
-def enter(database: str, name: str | None = None) -> tuple[dict[str, str], str]:
+def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None], str]:
     """Start or adopt Postgres and keep it up as long as the terminal this process was started from.
 
     The database is made where it is missing and never emptied. ``name`` is the shell whose language the
     terminal speaks; without it, that is found out.
 
     Returns:
-        The variables that point a program of that terminal at the database, and the terminal's language.
+        The variables that point a program of that terminal at the database, None for one that would point
+        it elsewhere, and the terminal's language.
 
     Raises:
         KitError: Postgres cannot be started, or the kit does not know that shell.
     """
-    from kit.sources import VARIABLES, open_database, shared
+    from kit.sources import VARIABLES, external, open_database, shared
 
     process, language = shell()
     if name is not None:
         language = language_of(name)
-    with open_database(None, database) as opened:
+    opened = open_database(database=database)
+    try:
         for server in shared.known():
             address = server.running()
-            if address is not None and address.dsn(database) == opened.dsn:
-                _hold(server, process.pid)
-        opened._point()
-        return {variable: os.environ[variable] for variable in VARIABLES if variable in os.environ}, language
+            if address is not None and address.dsn(opened.name) == opened.dsn:
+                _hold(server.folder, process.pid)
+    finally:
+        opened.stop()
+    stale = dict.fromkeys(sorted(VARIABLES & os.environ.keys()))
+    return stale | external.variables(opened.dsn), language
 
 
-def _hold(server: shared.Server, pid: int) -> None:
-    """Start a process that uses ``server`` as long as process ``pid`` lives, where there is none yet."""
+def _hold(folder: Path, pid: int) -> None:
+    """Start a process that uses the server of ``folder`` as long as process ``pid`` lives."""
     from kit.servers import users
     from kit.sources import shared
 
-    arguments = ("kit.terminal", str(server.folder), str(pid))
-    if any(user.command[-3:] == arguments for user in users(server)):
+    arguments = ("kit.terminal", str(folder), str(pid))
+    if any(user.command[-3:] == arguments for user in users(folder)):
         return
-    child = shared.spawn([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, cwd=server.folder)
+    child = shared.spawn([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, cwd=folder)
     assert child.stdout is not None
     with child.stdout as output:
         said = output.readline()

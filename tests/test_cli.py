@@ -15,6 +15,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -83,7 +84,7 @@ def nothing_runs() -> bool:
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [KIT, *arguments], capture_output=True, text=True, timeout=60, env=os.environ | environment
+        [KIT, *arguments], capture_output=True, text=True, timeout=120, env=os.environ | environment
     )
 
 
@@ -252,7 +253,7 @@ needs_bash = pytest.mark.skipif(BASH is None, reason="there is no bash here")
 
 def in_bash(script: str, folder: Path) -> str:
     assert BASH is not None
-    answer = subprocess.run([BASH, "-ec", script], capture_output=True, text=True, timeout=90, cwd=folder)
+    answer = subprocess.run([BASH, "-ec", script], capture_output=True, text=True, timeout=180, cwd=folder)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
 
@@ -283,7 +284,7 @@ def test_postgres_stays_up_as_long_as_the_terminal_and_no_longer(tmp_path, subst
         assert shell.stdout is not None
         assert shell.stdout.readline() == "ready\n"
         (server,) = shared.known()
-        (user,) = servers.users(server)
+        (user,) = servers.users(server.folder)
         assert user.what == f"the terminal of process {shell.pid}"
         # The keeper looks twice a second: it must see no user but the terminal, and leave the server up.
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -301,6 +302,48 @@ def test_kit_env_leaves_the_jobs_of_a_database_where_they_are(tmp_path):
         tmp_path,
     )
     assert said.splitlines()[-1] == "1"
+
+
+@needs_bash
+def test_kit_env_takes_away_a_variable_that_would_lead_elsewhere(tmp_path):
+    said = in_bash(
+        'export PGSERVICE=elsewhere PGHOST=elsewhere; eval "$(kit env)"; '
+        "pgq queue greet Ada; echo ${PGSERVICE-gone} $PGDATABASE",
+        tmp_path,
+    )
+    assert said.splitlines()[-1] == "gone playground"
+
+
+@needs_bash
+def test_a_terminal_that_runs_kit_env_again_is_held_for_once(tmp_path):
+    said = in_bash('eval "$(kit env one)"; eval "$(kit env two)"; kit stop', tmp_path).splitlines()
+    assert len([line for line in said if line.startswith("Used by")]) == 1
+
+
+@needs_bash
+@pytest.mark.docker
+def test_a_container_serves_a_terminal_too_and_goes_with_it(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIT_POSTGRES", "docker")
+        said = in_bash(
+            'eval "$(kit env)"; pgq queue greet Ada; '
+            'python -c "import kit; print(kit.jobs().entrypoint[0])"; kit stop',
+            tmp_path,
+        ).splitlines()
+    assert said[-3] == "greet"
+    assert said[-1] == "The Postgres in Docker is stopped, and its container with all databases is removed."
+
+
+@needs_bash
+def test_a_postgres_of_somebody_else_is_named_as_their_dsn_names_it(tmp_path):
+    with open_database("embedded", "somewhere") as somebodys, pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KIT_POSTGRES")
+        patch.setenv("KIT_DSN", somebodys.dsn)
+        said = in_bash('eval "$(kit env)"; pgq queue greet Ada; echo $PGDATABASE', tmp_path)
+        patch.delenv("KIT_DSN")
+        with open_database("embedded", "pgqueuer_kit_playground") as theirs:
+            assert kit.sync.run_sync(count_in(theirs.dsn)) == 1
+    assert said.splitlines()[-1] == "pgqueuer_kit_playground"
 
 
 AWKWARD = {"PGPASSWORD": 'it\'s "$HOME" \\ `id` %PATH% é!', "PGDATABASE": "two words"}
@@ -340,7 +383,8 @@ def jobs_in() -> Iterator[Callable[[str], kit.Postgres]]:
     with contextlib.ExitStack() as opened:
 
         def make(name: str) -> kit.Postgres:
-            database = opened.enter_context(open_database("embedded", name))
+            database = open_database("embedded", name)
+            opened.callback(database.stop)
             kit.sync.run_sync(enqueue_in(database.dsn))
             return database
 
@@ -424,7 +468,7 @@ def program(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_kit_stop_leaves_a_server_alone_that_a_program_uses_and_names_the_program(program):
     answer = run("stop")
-    assert "is in use, so it was left running" in refused(answer)
+    assert "It is in use, so it was left running" in refused(answer)
     assert f"(process {program.pid})" in answer.stdout
     (server,) = shared.known()
     assert server.running() is not None
@@ -460,7 +504,9 @@ def test_kit_doctor_finds_nothing_broken_here_and_starts_nothing():
 
 def test_kit_doctor_names_the_running_server_and_who_uses_it(program):
     answer = run("doctor", **UTF8)
-    assert re.search(rf"✓ Postgres +embedded on port \d+, used by .*process {program.pid}\)", answer.stdout)
+    assert re.search(
+        rf"✓ Postgres +embedded on 127\.0\.0\.1:\d+, used by .*process {program.pid}\)", answer.stdout
+    )
 
 
 TROUBLES = {
@@ -468,12 +514,12 @@ TROUBLES = {
     "a DSN nobody answers": (
         {"KIT_DSN": "postgresql://me:secret@127.0.0.1:1/mine"},
         "Settings",
-        "nobody answers at KIT_DSN",
+        "KIT_DSN names 127.0.0.1:1, and no PostgreSQL lets",
     ),
     "Docker asked for and off": (
         {"KIT_POSTGRES": "docker", "DOCKER_HOST": "tcp://127.0.0.1:1"},
         "Docker",
-        "no engine answers",
+        "KIT_POSTGRES asks for it, and no Docker engine answered",
     ),
     "no binaries and no Docker": (
         {"KIT_PG_BIN": "/nowhere", "DOCKER_HOST": "tcp://127.0.0.1:1"},
@@ -502,9 +548,7 @@ def test_kit_doctor_takes_docker_being_off_lightly_while_there_are_binaries():
 
 
 def test_kit_doctor_names_each_package_that_is_missing_or_of_a_wrong_version(monkeypatch):
-    monkeypatch.setattr(
-        doctor.metadata, "requires", lambda _: ["not-there>=1", "typer<0.1", 'x; extra == "test"']
-    )
+    monkeypatch.setattr(metadata, "requires", lambda _: ["not-there>=1", "typer<0.1", 'x; extra == "test"'])
     finding = doctor._packages()
     assert finding.state == "broken"
     assert re.fullmatch(r"not-there is missing; typer is [\d.]+, and the kit needs <0\.1", finding.says)
