@@ -233,7 +233,11 @@ class Container:
                 labels={LABEL: str(self.folder)},
                 restart_policy={"Name": "on-failure"},  # the engine brings back a server that was killed
             )
-            container.with_bind_ports(5432, before["port"] if before else _free_port())
+            port = before["port"] if before else _free_port()
+            here = container.get_docker_client().host() in ("localhost", "127.0.0.1")
+            container.ports["5432"] = (
+                ("127.0.0.1", port) if here else port
+            )  # nobody else's business on this network
             try:
                 container.start()
                 state = {

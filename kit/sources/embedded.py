@@ -43,6 +43,12 @@ SETTINGS = {
 }
 
 
+_LAST_RESORT = (
+    "When nothing else helps, delete that folder: the next kit.postgres() makes a new server, without the "
+    "databases of this one."
+)
+
+
 class Embedded:
     """The embedded server in ``folder``, run by the programs in ``bin_folder``."""
 
@@ -95,7 +101,7 @@ class Embedded:
             # The rest of a killed server may take a moment to end, and a port may be taken meanwhile.
             passing = "shared memory block" in said or "could not bind" in said
             if not passing or time.monotonic() > deadline:
-                raise self._failure("The embedded server did not start", said)
+                raise self._failure("The embedded server did not start", said, _LAST_RESORT)
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -222,7 +228,11 @@ class Embedded:
                 **self._surroundings(),
             )
             if done.returncode != 0:
-                raise self._failure("initdb could not make the embedded server's files", done.stderr)
+                raise self._failure(
+                    "The embedded server's files could not be made",
+                    done.stderr,
+                    "Another way: Docker, or KIT_DSN.",
+                )
             kept = self.folder / "password"
             kept.unlink(missing_ok=True)
             kept.touch(mode=0o600)
@@ -231,7 +241,7 @@ class Embedded:
         finally:
             shutil.rmtree(making, ignore_errors=True)
 
-    def _failure(self, what: str, said: str) -> KitError:
+    def _failure(self, what: str, said: str, hint: str) -> KitError:
         free = shutil.disk_usage(self.place).free // 1_000_000
         lines = "\n".join(f"  {line}" for line in said.strip().splitlines()[-5:])
         where = str(self.place)
@@ -240,10 +250,7 @@ class Embedded:
                 f"{what}: the disk is full. {where!r} has {free} MB free and about {NEEDED} MB are needed. "
                 f"Free some space, or set KIT_HOME to a folder on another disk. It said:\n{lines}"
             )
-        return KitError(
-            f"{what} in {where!r}. It said:\n{lines}\nWhen nothing else helps, delete that folder: the next "
-            "kit.postgres() makes a new server, without the databases of this one."
-        )
+        return KitError(f"{what} in {where!r}. It said:\n{lines}\n{hint}")
 
     def _prepare_for_another_account(self) -> None:
         """See to it that the account which runs the server can enter its folder and run the programs.

@@ -137,7 +137,11 @@ def stop(server: Server) -> None:
 
 def known() -> list[Server]:
     """Return the servers that have been made for this user, running or not."""
-    return [load(path) for path in sorted(home().glob("*/server.json"))]
+    found = []
+    for record in sorted(home().glob("*/server.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # one that a full disk cut short
+            found.append(load(record))
+    return found
 
 
 def load(record: Path) -> Server:

@@ -1,0 +1,109 @@
+"""Programs that use a server, and the processes they leave or do not leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+USE = """
+import json, sys
+import kit
+try:
+    database = kit.postgres(*sys.argv[1:], database="lesson")
+    said = {"dsn": database.dsn, "version": database.version}
+except kit.KitError as error:
+    said = {"error": str(error)}
+print(json.dumps(said), flush=True)
+sys.stdin.read()
+"""
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+    """Wait until ``condition`` holds; fail after ``seconds`` and name ``what`` was missing."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"still missing after {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+def processes(home: Path, word: str = "") -> list[psutil.Process]:
+    """Return the living processes whose command line names a file in ``home``, and ``word``."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline())
+            if str(home) in line and word in line and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def servers(home: Path) -> list[psutil.Process]:
+    """Return the living PostgreSQL servers of ``home``."""
+    return [each for each in processes(home, "listen_addresses") if "postgres" in each.name()]
+
+
+def keepers(home: Path) -> list[psutil.Process]:
+    """Return the living keepers of ``home``."""
+    return processes(home, "kit.sources.keeper")
+
+
+class Program:
+    """A process that calls ``kit.postgres`` and lives until it is let go, or killed."""
+
+    code = USE
+
+    def __init__(
+        self, home: Path, *arguments: str, code: str = USE, prefix: tuple[str, ...] = (), **env: str
+    ) -> None:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("KIT_", "PG"))
+        }
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-c", code, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,
+            env=environment | {"KIT_HOME": str(home)} | env,
+        )
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def says(self) -> dict[str, str]:
+        """Return what it said about the server, once it has one."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                said: dict[str, str] = json.loads(line)
+                return said
+        assert self.process.stderr is not None
+        raise AssertionError(f"the program ended without a word: {self.process.stderr.read()}")
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL, as the operating system does when memory is short."""
+        self.process.kill()
+        self.process.wait()
+
+    def leave(self) -> None:
+        """Let it end as a kernel does that is shut down."""
+        self.process.communicate(timeout=30)
