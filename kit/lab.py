@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kit.errors import KitError
 
-NO_NEWS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+NOTIFICATIONS = "@jupyterlab/apputils-extension:notification"  # the plugin that asks whether to fetch news
 
 
 def lessons_folder() -> Path:
@@ -63,7 +63,13 @@ def find_lesson(wanted: str | None = None) -> Path:
 @contextmanager
 def _settings_without_news() -> Iterator[Path]:
     """Yield a folder of JupyterLab settings: those of this environment, without the question about news."""
-    from jupyterlab.commands import get_app_dir  # type: ignore[import-untyped]
+    try:
+        from jupyterlab.commands import get_app_dir  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise KitError(
+            f"JupyterLab cannot be opened with {sys.executable}: {error}. "
+            "Run `pip install -e .` in the project's folder; `kit doctor` tells more."
+        ) from None
 
     with tempfile.TemporaryDirectory(prefix="kit-lab-") as temporary:
         folder = Path(temporary) / "settings"
@@ -72,25 +78,27 @@ def _settings_without_news() -> Iterator[Path]:
             shutil.copytree(environment, folder)
         folder.mkdir(exist_ok=True)
         path = folder / "overrides.json"
-        before = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        path.write_text(json.dumps(before | NO_NEWS), "utf-8")
+        settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        settings.setdefault(NOTIFICATIONS, {})["fetchNews"] = "false"
+        path.write_text(json.dumps(settings), "utf-8")
         yield folder
 
 
 def _arguments(lesson: Path, settings: Path, *, browser: bool, port: int | None) -> list[str]:
+    from kit.sources.shared import is_root
+
     arguments = [
         *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.root_dir={lesson.parent}",
         f"--LabApp.default_url=/lab/tree/{lesson.name}",
         f"--LabServerApp.app_settings_dir={settings}",
         "--ServerApp.answer_yes=True",  # one Ctrl-C is enough
-        "--log-level=WARN",  # what remains is the address to open, and trouble
+        # Whoever opens it by hand needs the address from the log; with a browser, only trouble matters.
+        "--log-level=WARN" if browser else "--no-browser",
     ]
-    if not browser:
-        arguments.append("--no-browser")
     if port is not None:
         arguments.append(f"--port={port}")
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
+    if is_root():
         arguments.append(
             "--allow-root"
         )  # JupyterLab refuses root without it, and a container often has only root
@@ -153,7 +161,7 @@ def open_lab(lesson: str | None, database: str, *, browser: bool = True, port: i
     with _when_asked_to_stop(_leave), _settings_without_news() as settings:
         held = open_database(database=database)
         try:
-            print(f"PostgreSQL {held.version}, {held.source}: {held.why}", flush=True)
+            print(f"PostgreSQL {held.version}, {held.source}: {held.why}. Ctrl-C stops the lab.", flush=True)
             return _run(_arguments(notebook, settings, browser=browser, port=port), _environment(held.source))
         finally:
             held.stop()

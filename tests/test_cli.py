@@ -158,6 +158,34 @@ def test_the_lessons_of_the_current_folder_are_used_when_the_kit_is_installed_el
 # kit lab: JupyterLab
 
 
+def test_settings_that_the_environment_has_for_jupyterlab_stay(tmp_path, monkeypatch):
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "overrides.json").write_text('{"theme": {"name": "dark"}}')
+    monkeypatch.setenv("JUPYTERLAB_DIR", str(tmp_path))
+    with lab._settings_without_news() as folder:
+        assert json.loads((folder / "overrides.json").read_text()) == {
+            "theme": {"name": "dark"},
+            lab.NOTIFICATIONS: {"fetchNews": "false"},
+        }
+    assert not folder.exists()
+
+
+def test_a_python_without_jupyterlab_is_told_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupyterlab.commands", None)
+    with pytest.raises(KitError, match="pip install"):
+        lab.open_lab(None, cli.DATABASE)
+    assert nothing_runs()
+
+
+def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_wanted(tmp_path):
+    lesson = lab.find_lesson()
+    bare = lab._arguments(lesson, tmp_path, browser=True, port=None)
+    assert not any(argument.startswith(("--no-browser", "--port")) for argument in bare)
+    asked = lab._arguments(lesson, tmp_path, browser=False, port=9999)
+    assert {"--no-browser", "--port=9999"} <= set(asked)
+    assert ("--allow-root" in bare) is shared.is_root()
+
+
 class Lab:
     """A running `kit lab` and its HTTP interface."""
 
@@ -211,7 +239,7 @@ def running_lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to a single process")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_lab_opens_on_its_lesson_and_one_signal_stops_it_its_kernels_and_postgres(
     running_lab, tmp_path, name
 ):
@@ -326,7 +354,7 @@ def test_a_container_serves_a_terminal_too_and_goes_with_it(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIT_POSTGRES", "docker")
         said = in_bash(
-            'eval "$(kit env)"; pgq queue greet Ada; '
+            'lines=$(kit env); eval "$lines"; pgq queue greet Ada; '
             'python -c "import kit; print(kit.jobs().entrypoint[0])"; kit stop',
             tmp_path,
         ).splitlines()
