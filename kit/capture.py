@@ -109,16 +109,21 @@ def _own_traceback(error: BaseException) -> str:
 
 
 class _Stream:
-    """Stands in for ``sys.stdout`` or ``sys.stderr``: takes what handlers print, passes on the rest."""
+    """Stands in for ``sys.stdout`` or ``sys.stderr``: takes what handlers print, passes on the rest.
+
+    What is set on it stays on it: for the length of a cell IPython replaces the ``write`` of the stream it
+    finds by one that calls the former, and passed on, those two would call each other for ever.
+    """
 
     def __init__(self, real: Any, name: str) -> None:
-        self.__dict__.update(real=real, stream_name=name)
+        self.real = real
+        self._name = name
 
     def write(self, text: str) -> Any:
         capture = _capture.get()
         if capture is None or not _catching:
             return self.real.write(text)
-        return capture.write(self.stream_name, text)
+        return capture.write(self._name, text)
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -130,9 +135,6 @@ class _Stream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["real"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.real, name, value)
 
 
 io.TextIOBase.register(_Stream)

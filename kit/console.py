@@ -209,32 +209,29 @@ def cell_name(filename: str) -> str | None:
     return " ".join(name) if name else None
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let the interrupt of an awaiting cell be the KeyboardInterrupt it is.
+class Interruptible:
+    """Lets the interrupt of an awaiting cell be the KeyboardInterrupt it is.
 
     ipykernel cancels the cell's task, so the cell would end with CancelledError.
     """
-    if not _in_the_task_of_a_cell():
-        yield
-        return
-    interrupted = False
-    previous: Any = signal.getsignal(signal.SIGINT)
 
-    def interrupt(*arguments: Any) -> None:
-        nonlocal interrupted
-        interrupted = True
-        previous(*arguments)
+    def __enter__(self) -> None:
+        self._interrupted = False
+        self._in_cell = _in_the_task_of_a_cell()
+        if self._in_cell:
+            self._before: Any = signal.getsignal(signal.SIGINT)
+            signal.signal(signal.SIGINT, self._interrupt)
 
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    except BaseException:
-        if interrupted:
+    def _interrupt(self, *arguments: Any) -> None:
+        self._interrupted = True
+        self._before(*arguments)
+
+    def __exit__(self, *_: object) -> None:
+        __tracebackhide__ = True
+        if self._in_cell:
+            signal.signal(signal.SIGINT, self._before)
+        if self._interrupted:
             raise KeyboardInterrupt from None
-        raise
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _in_the_task_of_a_cell() -> bool:

@@ -17,12 +17,13 @@ def as_timedelta(name: str, value: Seconds, *, zero: bool = False) -> timedelta:
     Raises:
         KitError: it is neither, negative, or 0 where ``zero`` is not allowed.
     """
+    span: object = value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
-        value = timedelta(seconds=value)
-    if not isinstance(value, timedelta) or value < timedelta() or not (value or zero):
+        span = timedelta(seconds=value)
+    if not isinstance(span, timedelta) or span < timedelta() or not (span or zero):
         least = "0 or more" if zero else "more than 0"
         raise KitError(f"{name}={value!r}: give seconds as a number, {least}, or a timedelta.")
-    return value
+    return span
 
 
 def happens_within(seconds: float, event: threading.Event) -> bool:

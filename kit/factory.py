@@ -98,12 +98,11 @@ async def enter(factory: Factory, on_older_form: Callable[[], None]) -> AsyncIte
             yield _checked(manager, "yield")
     elif inspect.isawaitable(made):
         on_older_form()
-        manager = await made
+        returned = _checked(await made, "return")
         try:
-            yield _checked(manager, "return")
+            yield returned
         finally:
-            if isinstance(manager, Manager):
-                await _close(driver_of(manager))
+            await _close(driver_of(returned))
     elif inspect.isasyncgen(made) or isinstance(made, AbstractContextManager):
         raise KitError(f"main lacks its decorator. Put @asynccontextmanager above it: it is {SHAPE}.")
     else:
@@ -206,7 +205,7 @@ def _place(error: BaseException) -> str:
     folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")}
     ours = tuple(os.path.join(folder, "") for folder in (os.path.dirname(__file__), *folders))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(ours) and not frame.filename.startswith("<frozen"):
+        if not frame.filename.startswith((*ours, "<frozen", "<string>")):
             file, number = frame.filename, frame.lineno or 0
             break
     else:

@@ -50,7 +50,8 @@ async def wait(timeout: Seconds = 30.0) -> None:
         raise KitError("kit.wait() in a handler would wait for the handler's own job. Call it in a cell.")
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
     dsn = current.dsn()
-    with console.interruptible(), console.looking():
+    __tracebackhide__ = True
+    with console.Interruptible(), console.looking():
         screen = _Screen()
         async with _refreshed(screen):
             last_words = await _until_done(dsn, limit)

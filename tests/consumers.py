@@ -1,0 +1,164 @@
+"""What the tests of consumers share: small factories, enqueueing, and looking into the tables."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from pgqueuer import AsyncpgDriver, PgQueuer, Queries
+from pgqueuer.models import Job
+
+from kit.consumer import Consumer
+
+Handler = Callable[[Job], Awaitable[None]]
+
+
+def main_with(on_failure: Any = "delete", /, **handlers: Handler) -> Callable[[], Any]:
+    """Return a factory for a consumer with these handlers by entrypoint."""
+
+    @asynccontextmanager
+    async def main() -> AsyncIterator[PgQueuer]:
+        connection = await asyncpg.connect()
+        try:
+            pgq = PgQueuer(AsyncpgDriver(connection))
+            for entrypoint, handler in handlers.items():
+                pgq.entrypoint(entrypoint, on_failure=on_failure)(handler)
+            yield pgq
+        finally:
+            await connection.close()
+
+    return main
+
+
+async def nothing(job: Job) -> None:
+    """A handler that is done at once."""
+
+
+async def enqueue(entrypoint: str, *payloads: bytes | None, **options: Any) -> list[int]:
+    """Enqueue a job a payload, and return their ids."""
+    connection = await asyncpg.connect()
+    try:
+        queries = Queries(AsyncpgDriver(connection))
+        ids: list[int] = []
+        for payload in payloads or (None,):
+            ids += await queries.enqueue(entrypoint, payload, **options)
+        return ids
+    finally:
+        await connection.close()
+
+
+async def fetch(query: str, *arguments: Any) -> list[asyncpg.Record]:
+    """Return the rows of a query."""
+    connection = await asyncpg.connect()
+    try:
+        return await connection.fetch(query, *arguments)
+    finally:
+        await connection.close()
+
+
+async def logged(job_id: int) -> list[str]:
+    """Return what became of a job, in order."""
+    rows = await fetch("SELECT status::text FROM pgqueuer_log WHERE job_id = $1 ORDER BY id", job_id)
+    return [row["status"] for row in rows]
+
+
+async def connections() -> list[str]:
+    """Return the last statement of each connection to the database, but the asking one's."""
+    rows = await fetch(
+        "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return [row["query"] for row in rows]
+
+
+async def until(what: str, happens: Callable[[], Any], seconds: float = 15) -> Any:
+    """Wait until ``happens()`` (or what it awaits) is true, and return it; else fail, naming ``what``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = happens()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
+        await asyncio.sleep(0.02)
+
+
+def texts(consumer: Consumer) -> list[str]:
+    """Return the consumer's output as lines of text."""
+    return [str(line) for line in consumer.output]
+
+
+@asynccontextmanager
+async def worker(entrypoint: str = "fetch", seconds: float = 0.3) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a consumer in a process of its own, without the kit; its handler takes that long."""
+    script = f"""
+        import asyncio, asyncpg, pgqueuer
+        from contextlib import asynccontextmanager
+
+        @asynccontextmanager
+        async def main():
+            pgq = pgqueuer.PgQueuer(pgqueuer.AsyncpgDriver(await asyncpg.connect()))
+
+            @pgq.entrypoint({entrypoint!r})
+            async def process(job):
+                await asyncio.sleep({seconds})
+
+            yield pgq
+
+        asyncio.run(pgqueuer.run(main))
+    """
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", textwrap.dedent(script))
+
+    async def consumes() -> bool:
+        assert process.returncode is None, "the worker has ended"
+        return any("AS queued_work" in query or "AS eta" in query for query in await connections())
+
+    try:
+        await until("the worker consumes", consumes, 30)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+class Gate:
+    """A door before Postgres, at `port`. Shut, it throws out who is inside, and lets nobody in."""
+
+    port = 0
+
+    async def __aenter__(self) -> Gate:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    async def open(self) -> None:
+        self._inside: set[asyncio.StreamWriter] = set()
+        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        self._server.close()
+        for writer in self._inside:
+            writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection(os.environ["PGHOST"], int(os.environ["PGPORT"]))
+        self._inside |= {writer, forth}
+        await asyncio.gather(_pump(reader, forth), _pump(back, writer), return_exceptions=True)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
