@@ -54,23 +54,29 @@ def shell() -> tuple[psutil.Process, str]:
     """Return the shell this process was started from, and the language it speaks.
 
     That is the nearest process above this one that is a shell, so that a launcher in between
-    (``kit.exe``, ``conda run``) does not count, nor does the copy of itself a shell makes for ``$(…)``.
+    (``kit.exe``, ``uv run``) does not count, nor does the copy of itself a shell makes for ``$(…)``.
     Without a shell above, it is the process that started this one.
     """
     import psutil
 
     parents = psutil.Process().parents()
+    if not parents:
+        raise KitError("`kit env` cannot see which terminal it was started from.")
     for parent, above in zip(parents, [*parents[1:], None], strict=True):
-        try:
+        with contextlib.suppress(psutil.Error):
             name = parent.name().lower().removesuffix(".exe").lstrip("-")
             if name in _DIALECTS:
-                copied = above is not None and parent.cmdline() == above.cmdline()
-                return (above if copied and above is not None else parent), _DIALECTS[name]
-        except psutil.Error:
-            continue
-    if not parents:
-        raise KitError("kit env cannot see which terminal it was started from.")
+                return (above if above and _is_copy(parent, above) else parent), _DIALECTS[name]
     return parents[0], "powershell" if sys.platform == "win32" else "sh"
+
+
+def _is_copy(process: psutil.Process, above: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        return process.cmdline() == above.cmdline()
+    except psutil.Error:  # the one above is another account's, such as a login program
+        return False
 
 
 def lines(variables: Mapping[str, str | None], language: str) -> str:
