@@ -162,7 +162,7 @@ def open_database(
 def reset() -> None:
     """Empty this process's database: PGQueuer's tables lose their rows, and what else is there is dropped.
 
-    Connections and running consumers stay. Where PGQueuer's own tables were changed, the database is made
+    Job ids start at 1 again, unless a job is being run. Connections and running consumers stay. Where PGQueuer's own tables were changed, the database is made
     anew, which ends its connections; one line says so.
 
     Raises:
@@ -306,7 +306,7 @@ async def _enter(dsn: str, fresh: bool, *, template: bool) -> tuple[str, list[st
 
     async with databases.connection(dsn) as inside:
         version = str(await inside.fetchval("SHOW server_version")).split()[0]
-        if fresh and await emptying.empty(inside, dsn, template=template):
+        if fresh and await emptying.empty(inside, dsn, template=template, renumber=True):
             return version, []
         return version, await databases.strangers(inside)
 
@@ -314,8 +314,13 @@ async def _enter(dsn: str, fresh: bool, *, template: bool) -> tuple[str, list[st
 async def _reset(dsn: str | None, template: bool) -> bool:
     from kit.sources import databases, emptying
 
-    async with databases.connection(dsn) as inside:
-        return await emptying.empty(inside, dsn, template=template)
+    try:
+        async with databases.connection(dsn) as inside:
+            return await emptying.empty(inside, dsn, template=template, renumber=False)
+    except databases.NotThere as error:
+        raise KitError(
+            f"The database of this process does not answer any more: {error}. Run kit.postgres() again."
+        ) from None
 
 
 async def _drop(opened: Postgres) -> None:
@@ -323,7 +328,7 @@ async def _drop(opened: Postgres) -> None:
 
     async with databases.connection(opened.dsn) as inside:
         if not await databases.is_ours(inside, opened.name):
-            await emptying.empty(inside, opened.dsn, template=False)
+            await emptying.empty(inside, opened.dsn, template=False, renumber=True)
             return
         async with databases.connection(opened.dsn, await databases.another(inside)) as admin:
             await databases.drop(admin, opened.name)

@@ -260,4 +260,4 @@ async def empty(dsn: str | None) -> bool:
     from kit.sources import emptying
 
     async with connection(dsn) as inside:
-        return await emptying.empty(inside, dsn, template=False)
+        return await emptying.empty(inside, dsn, template=False, renumber=False)

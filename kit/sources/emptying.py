@@ -25,7 +25,7 @@ WHERE relkind IN ('r', 'p') AND obj_description(oid, 'pg_class') LIKE '{MARK}%' 
 _DROPS = f"""
 WITH marked AS (SELECT oid FROM pg_class WHERE obj_description(oid, 'pg_class') LIKE '{MARK}%'),
 part AS (  -- of something else: a serial column's sequence, a range's constructor, what an extension brought
-    SELECT classid, objid FROM pg_depend WHERE deptype IN ('i', 'e')
+    SELECT classid, objid FROM pg_depend WHERE deptype IN ('i', 'e') AND objsubid = 0
     UNION SELECT classid, objid FROM pg_depend JOIN pg_class ON objid = pg_class.oid
     WHERE classid = 'pg_class'::regclass AND deptype = 'a' AND relkind = 'S'),
 needed AS (
@@ -66,7 +66,7 @@ class _Damaged(Exception):
     """PGQueuer's schema is not what the kit made."""
 
 
-async def empty(inside: asyncpg.Connection, dsn: str | None, *, template: bool) -> bool:
+async def empty(inside: asyncpg.Connection, dsn: str | None, *, template: bool, renumber: bool) -> bool:
     """Empty the database that ``inside`` is connected to; return whether it had to be made anew.
 
     In a database that the kit made, PGQueuer's tables and every other marked table lose their rows and
@@ -77,6 +77,8 @@ async def empty(inside: asyncpg.Connection, dsn: str | None, *, template: bool) 
         inside: a connection of the kit's own.
         dsn: how it was made.
         template: whether the server has the kit's template to make a database from.
+        renumber: start ids at 1 again although jobs are being run; otherwise they do only when none is. A
+            consumer that finishes its job after this would finish the new job with the same id.
 
     Raises:
         KitError: the kit made nothing there, or somebody's open transaction is in the way.
@@ -90,7 +92,7 @@ async def empty(inside: asyncpg.Connection, dsn: str | None, *, template: bool) 
             "kit.postgres() makes a database of its own."
         )
     try:
-        await _patiently(inside, name, all_ours)
+        await _patiently(inside, name, all_ours, renumber)
     except _Damaged:
         if not all_ours:
             await _reinstall(inside, name, marked)
@@ -101,7 +103,7 @@ async def empty(inside: asyncpg.Connection, dsn: str | None, *, template: bool) 
     return False
 
 
-async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool) -> None:
+async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool, renumber: bool) -> None:
     import asyncpg
 
     deadline = time.monotonic() + PATIENCE
@@ -111,7 +113,7 @@ async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool) -> N
                 await inside.execute(
                     f"SET LOCAL lock_timeout = '{ATTEMPT}'; SET LOCAL client_min_messages = 'error'"
                 )
-                await _clear(inside, all_ours)
+                await _clear(inside, all_ours, renumber)
             return
         except asyncpg.InsufficientPrivilegeError:
             raise _Damaged from None  # another role made things in there; the owner may still drop the whole
@@ -125,7 +127,7 @@ async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool) -> N
             await asyncio.sleep(0.05)
 
 
-async def _clear(inside: asyncpg.Connection, all_ours: bool) -> None:
+async def _clear(inside: asyncpg.Connection, all_ours: bool, renumber: bool) -> None:
     """Drop what is not marked where the kit may, then empty what is marked."""
     if all_ours:
         drops = [row[0] for row in await inside.fetch(_DROPS)]
@@ -135,7 +137,10 @@ async def _clear(inside: asyncpg.Connection, all_ours: bool) -> None:
     if said != await databases.whole(inside):
         raise _Damaged
     marked = [row[0] for row in await inside.fetch(_MARKED)]
-    await inside.execute(f"TRUNCATE {', '.join(marked)} RESTART IDENTITY")
+    await inside.execute(f"LOCK TABLE {', '.join(marked)}")
+    busy = await inside.fetchval("SELECT EXISTS (SELECT FROM pgqueuer WHERE status = 'picked')")
+    numbers = "RESTART IDENTITY" if renumber or not busy else "CONTINUE IDENTITY"
+    await inside.execute(f"TRUNCATE {', '.join(marked)} {numbers}")
 
 
 async def _who_is_in_the_way(inside: asyncpg.Connection, name: str) -> str:

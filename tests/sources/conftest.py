@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.sources.processes import processes, wait_until
+from kit.sources import Postgres, external, open_database
+from tests.sources.processes import ask, processes, wait_until
 
 
 @pytest.fixture
@@ -37,3 +40,31 @@ def same_environment() -> Iterator[None]:
     for each in (before, after):
         each.pop("PYTEST_CURRENT_TEST", None)
     assert after == before
+
+
+@pytest.fixture(scope="session")
+def server(home: Path) -> Iterator[Postgres]:
+    """An embedded server that stays up for all of these tests; as ``postgres``, who may do anything there."""
+    database = open_database("embedded", "kept")
+    yield database
+    database.drop()
+    database.stop()
+
+
+@pytest.fixture
+def sql(server: Postgres) -> Callable[..., Any]:
+    """Run a query in one of the server's databases, as its administrator, and return the one value it gives."""
+
+    def run(query: str, *arguments: object, database: str = "postgres") -> Any:
+        return ask(external.beside(server.dsn, database), query, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def name(sql: Callable[..., Any]) -> Iterator[str]:
+    """A name for this test's database, which is dropped afterwards, whoever made it."""
+    chosen = f"test_{secrets.token_hex(4)}"
+    yield chosen
+    for database in (chosen, external.PREFIX + chosen):
+        sql(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')

@@ -10,8 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import asyncpg
 import psutil
+
+from kit.sync import run_sync
 
 ROOT = Path(__file__).resolve().parents[2]
 USE = """
@@ -107,3 +111,16 @@ class Program:
     def leave(self) -> None:
         """Let it end as a kernel does that is shut down."""
         self.process.communicate(timeout=30)
+
+
+def ask(dsn: str, query: str, *arguments: object) -> Any:
+    """Return the one value that a query answers with, over a connection of its own."""
+
+    async def fetch() -> Any:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetchval(query, *arguments)
+        finally:
+            await connection.close()
+
+    return run_sync(fetch())

@@ -18,35 +18,17 @@ import psutil
 import pytest
 
 import kit
-from kit.sources import embedded, open_database, shared, status, stop_all
-from tests.sources.processes import Program, keepers, processes, servers, wait_until
+from kit.sources import binaries, open_database, shared, status, stop_all
+from tests.sources.processes import Program, ask, keepers, processes, servers, wait_until
 
 as_root = pytest.mark.skipif(not shared.is_root(), reason="only root can become another account")
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and accounts")
 
 
-async def ask(dsn: str, query: str) -> object:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await connection.fetchval(query)
-    finally:
-        await connection.close()
-
-
-async def answers(dsn: str) -> bool:
+def answers(dsn: str) -> bool:
     with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return await ask(dsn, "SELECT 1") == 1
+        return bool(ask(dsn, "SELECT 1"))
     return False
-
-
-async def until_it_answers(dsn: str) -> None:
-    import asyncio
-
-    for _ in range(600):
-        if await answers(dsn):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("the server has not come back within 30 s")
 
 
 def data_of(home: Path) -> Path:
@@ -58,25 +40,25 @@ def half_made(home: Path) -> list[Path]:
     return list(home.glob("embedded-*/making-*"))
 
 
-async def test_the_server_that_answers_is_the_one_of_this_home(own_home: Path) -> None:
+def test_the_server_that_answers_is_the_one_of_this_home(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         dsn = program.says()["dsn"]
-        assert await ask(dsn, "SHOW data_directory") == str(data_of(own_home))
+        assert ask(dsn, "SHOW data_directory") == str(data_of(own_home))
 
 
-async def test_two_programs_share_one_server_and_the_last_one_out_stops_it(own_home: Path) -> None:
+def test_two_programs_share_one_server_and_the_last_one_out_stops_it(own_home: Path) -> None:
     with Program(own_home, "embedded") as first, Program(own_home, "embedded") as second:
         dsn = first.says()["dsn"]
         assert second.says()["dsn"] == dsn
         first.leave()
-        assert await ask(dsn, "SELECT 1") == 1
+        assert ask(dsn, "SELECT 1") == 1
         assert len(servers(own_home)) == len(keepers(own_home)) == 1
         second.leave()
         wait_until(lambda: not servers(own_home), "the end of the server after its last user")
         wait_until(lambda: not keepers(own_home), "the end of the keeper after its server")
 
 
-async def test_eight_programs_that_start_at_once_from_nothing_get_one_server(own_home: Path) -> None:
+def test_eight_programs_that_start_at_once_from_nothing_get_one_server(own_home: Path) -> None:
     with contextlib.ExitStack() as stack:
         programs = [stack.enter_context(Program(own_home, "embedded")) for _ in range(8)]
         said = {program.says().get("dsn") for program in programs}
@@ -85,55 +67,55 @@ async def test_eight_programs_that_start_at_once_from_nothing_get_one_server(own
         assert len(servers(own_home)) == 1
 
 
-async def test_a_home_with_a_space_and_an_accent_in_its_name_serves(own_home: Path) -> None:
+def test_a_home_with_a_space_and_an_accent_in_its_name_serves(own_home: Path) -> None:
     home = own_home / "Zoé's data"
     with Program(home, "embedded") as program:
         dsn = program.says()["dsn"]
-        assert await ask(dsn, "SHOW data_directory") == str(data_of(home))
+        assert ask(dsn, "SHOW data_directory") == str(data_of(home))
 
 
-async def test_the_next_start_finds_the_databases_and_the_port_of_the_last_one(own_home: Path) -> None:
+def test_the_next_start_finds_the_databases_and_the_port_of_the_last_one(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         dsn = program.says()["dsn"]
-        await ask(dsn, "CREATE DATABASE mine")
+        ask(dsn, "CREATE DATABASE mine")
     wait_until(lambda: not servers(own_home), "the end of the server after its last user")
     with Program(own_home, "embedded") as program:
         assert program.says()["dsn"] == dsn
-        assert await ask(dsn, "SELECT count(*) FROM pg_database WHERE datname = 'mine'") == 1
+        assert ask(dsn, "SELECT count(*) FROM pg_database WHERE datname = 'mine'") == 1
 
 
-async def test_a_killed_program_leaves_no_server_behind(own_home: Path) -> None:
+def test_a_killed_program_leaves_no_server_behind(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         program.says()
         program.kill()
         wait_until(lambda: not processes(own_home), "the end of the server of a killed program")
 
 
-async def test_a_killed_server_comes_back_at_the_same_address_with_its_rows(own_home: Path) -> None:
+def test_a_killed_server_comes_back_at_the_same_address_with_its_rows(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         dsn = program.says()["dsn"]
-        await ask(dsn, "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (1, 'queued', 'fetch')")
+        ask(dsn, "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (1, 'queued', 'fetch')")
         [server] = servers(own_home)
         server.kill()
-        await until_it_answers(dsn)
+        wait_until(lambda: answers(dsn), "the server after it was killed")
         assert servers(own_home) != [server]
-        assert await ask(dsn, "SELECT entrypoint FROM pgqueuer") == "fetch"
+        assert ask(dsn, "SELECT entrypoint FROM pgqueuer") == "fetch"
 
 
-async def test_a_call_right_after_the_server_was_killed_gets_a_server(own_home: Path) -> None:
+def test_a_call_right_after_the_server_was_killed_gets_a_server(own_home: Path) -> None:
     with Program(own_home, "embedded") as first:
         dsn = first.says()["dsn"]
         [server] = servers(own_home)
         server.kill()
         with Program(own_home, "embedded") as second:
-            assert second.says() == first_said(dsn, await ask(dsn, "SHOW server_version"))
+            assert second.says() == first_said(dsn, ask(dsn, "SHOW server_version"))
 
 
 def first_said(dsn: str, version: object) -> dict[str, str]:
     return {"dsn": dsn, "version": str(version).split()[0]}
 
 
-async def test_a_killed_keeper_is_replaced_by_the_next_program(own_home: Path) -> None:
+def test_a_killed_keeper_is_replaced_by_the_next_program(own_home: Path) -> None:
     with Program(own_home, "embedded") as first:
         first.says()
         wait_until(lambda: keepers(own_home), "the keeper")
@@ -144,7 +126,7 @@ async def test_a_killed_keeper_is_replaced_by_the_next_program(own_home: Path) -
             wait_until(lambda: keepers(own_home), "another keeper")
 
 
-async def test_an_initdb_that_is_killed_half_way_is_cleared_away(own_home: Path) -> None:
+def test_an_initdb_that_is_killed_half_way_is_cleared_away(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         wait_until(lambda: half_made(own_home) and processes(own_home, "initdb"), "initdb at work")
         program.kill()
@@ -154,33 +136,33 @@ async def test_an_initdb_that_is_killed_half_way_is_cleared_away(own_home: Path)
     left = half_made(own_home)
     assert left, "it was not killed half way"
     with Program(own_home, "embedded") as program:
-        assert await ask(program.says()["dsn"], "SELECT 1") == 1
+        assert ask(program.says()["dsn"], "SELECT 1") == 1
         assert half_made(own_home) == []
 
 
 @on_posix
-async def test_a_program_that_is_interrupted_while_it_starts_leaves_nothing_running(own_home: Path) -> None:
+def test_a_program_that_is_interrupted_while_it_starts_leaves_nothing_running(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         wait_until(lambda: half_made(own_home), "the start of the cluster")
         os.killpg(program.process.pid, signal.SIGINT)
         program.process.wait(timeout=30)
     wait_until(lambda: not processes(own_home), "the end of what an interrupted start began")
     with Program(own_home, "embedded") as program:
-        assert await ask(program.says()["dsn"], "SELECT 1") == 1
+        assert ask(program.says()["dsn"], "SELECT 1") == 1
 
 
 @on_posix
-async def test_an_interrupt_of_a_program_does_not_reach_its_server(own_home: Path) -> None:
+def test_an_interrupt_of_a_program_does_not_reach_its_server(own_home: Path) -> None:
     code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + Program.code
     with Program(own_home, "embedded", code=code) as program:
         dsn = program.says()["dsn"]
         [server] = servers(own_home)
         os.killpg(program.process.pid, signal.SIGINT)
-        assert await ask(dsn, "SELECT 1") == 1
+        assert ask(dsn, "SELECT 1") == 1
         assert servers(own_home) == [server]
 
 
-async def test_a_recycled_pid_in_postmaster_pid_does_not_keep_the_server_down(own_home: Path) -> None:
+def test_a_recycled_pid_in_postmaster_pid_does_not_keep_the_server_down(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         dsn = program.says()["dsn"]
         pid_file = data_of(own_home) / "postmaster.pid"
@@ -191,26 +173,26 @@ async def test_a_recycled_pid_in_postmaster_pid_does_not_keep_the_server_down(ow
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as somebody:
         pid_file.write_text("\n".join([str(somebody.pid), *lines[1:]]) + "\n")
         with Program(own_home, "embedded") as program:
-            assert await ask(program.says()["dsn"], "SELECT 1") == 1
+            assert ask(program.says()["dsn"], "SELECT 1") == 1
             assert dsn.startswith("postgresql://")
         assert somebody.poll() is None, "the process that has the pid now was ended"
         somebody.kill()
 
 
 @as_root
-async def test_root_gets_a_server_that_another_account_runs(own_home: Path) -> None:
+def test_root_gets_a_server_that_another_account_runs(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
-        assert await ask(program.says()["dsn"], "SELECT 1") == 1
+        assert ask(program.says()["dsn"], "SELECT 1") == 1
         assert {server.username() for server in servers(own_home)} == {"nobody"}
         assert (own_home / "embedded-18").stat().st_uid == 0
 
 
 @as_root
-async def test_root_with_a_home_that_no_other_account_can_enter_gets_a_server_too(own_home: Path) -> None:
+def test_root_with_a_home_that_no_other_account_can_enter_gets_a_server_too(own_home: Path) -> None:
     own_home.chmod(0o700)
     with Program(own_home, "embedded") as program:
         dsn = program.says()["dsn"]
-        place = Path(str(await ask(dsn, "SHOW data_directory"))).parent
+        place = Path(str(ask(dsn, "SHOW data_directory"))).parent
         assert not place.is_relative_to(own_home)
         assert stat.S_IMODE(own_home.stat().st_mode) == 0o700
         program.leave()
@@ -218,8 +200,8 @@ async def test_root_with_a_home_that_no_other_account_can_enter_gets_a_server_to
 
 
 @as_root
-async def test_root_runs_a_private_copy_of_programs_that_no_other_account_can_reach(own_home: Path) -> None:
-    found = embedded.find().folder
+def test_root_runs_a_private_copy_of_programs_that_no_other_account_can_reach(own_home: Path) -> None:
+    found = binaries.find().folder
     package = found.parents[1]
     closed = own_home.parent / "closed"
     closed.mkdir(mode=0o700)
@@ -227,20 +209,20 @@ async def test_root_runs_a_private_copy_of_programs_that_no_other_account_can_re
     if (libraries := package.with_name(f"{package.name}.libs")).exists():
         shutil.copytree(libraries, closed / libraries.name)
     with Program(own_home, "embedded", KIT_PG_BIN=str(closed / found.relative_to(package.parent))) as program:
-        assert await ask(program.says()["dsn"], "SELECT 1") == 1
+        assert ask(program.says()["dsn"], "SELECT 1") == 1
         assert all(own_home in Path(server.exe()).parents for server in servers(own_home))
         assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
 @as_root
-async def test_an_ordinary_user_gets_a_server_of_its_own(own_home: Path) -> None:
+def test_an_ordinary_user_gets_a_server_of_its_own(own_home: Path) -> None:
     if shutil.which("setpriv") is None:
         pytest.skip("there is no setpriv to become another account with")
     own_home.chmod(0o777)
     read = "+dac_read_search"  # an ordinary account but for this: it can read a Python that is only root's
     become = ("setpriv", "--reuid=nobody", "--clear-groups", f"--inh-caps={read}", f"--ambient-caps={read}")
     with Program(own_home / "kit", "embedded", prefix=become, HOME=str(own_home)) as program:
-        assert await ask(program.says()["dsn"], "SELECT 1") == 1
+        assert ask(program.says()["dsn"], "SELECT 1") == 1
         assert {process.username() for process in servers(own_home) + keepers(own_home)} == {"nobody"}
         [password] = own_home.glob("kit/embedded-*/password")
         assert stat.S_IMODE(password.stat().st_mode) == 0o600
@@ -260,7 +242,7 @@ def small_disk(own_home: Path) -> Iterator[Path]:
     subprocess.run(["umount", own_home], check=True)
 
 
-async def test_a_full_disk_is_said_plainly_and_leaves_nothing_half_made(small_disk: Path) -> None:
+def test_a_full_disk_is_said_plainly_and_leaves_nothing_half_made(small_disk: Path) -> None:
     with Program(small_disk, "embedded") as program:
         said = program.says()["error"]
     assert "the disk is full" in said
@@ -269,16 +251,16 @@ async def test_a_full_disk_is_said_plainly_and_leaves_nothing_half_made(small_di
     assert list(small_disk.glob("embedded-*/data")) == []
 
 
-async def test_a_home_that_cannot_be_written_to_is_said_plainly(
+def test_a_home_that_cannot_be_written_to_is_said_plainly(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (own_home / "file").touch()
     monkeypatch.setenv("KIT_HOME", str(own_home / "file"))
-    with pytest.raises(kit.KitError, match="Set KIT_HOME|set KIT_HOME"):
+    with pytest.raises(kit.KitError, match="KIT_HOME"):
         kit.postgres("embedded")
 
 
-async def test_programs_that_are_no_postgres_are_named_in_the_error(
+def test_programs_that_are_no_postgres_are_named_in_the_error(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KIT_PG_BIN", str(own_home))
@@ -287,29 +269,27 @@ async def test_programs_that_are_no_postgres_are_named_in_the_error(
 
 
 @on_posix
-async def test_a_postgres_that_is_too_old_is_not_used(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_postgres_that_is_too_old_is_not_used(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("postgres", "initdb"):
         (own_home / name).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 9.6.24'\n")
         (own_home / name).chmod(0o755)
     monkeypatch.setenv("KIT_PG_BIN", str(own_home))
-    with pytest.raises(kit.KitError, match="9.6.24"):
+    with pytest.raises(kit.KitError, match=r"9\.6\.24"):
         kit.postgres("embedded")
 
 
-async def test_stop_all_stops_a_server_in_use_and_the_next_call_starts_it_again(own_home: Path) -> None:
+def test_stop_all_stops_a_server_in_use_and_the_next_call_starts_it_again(own_home: Path) -> None:
     with open_database("embedded") as database:
         assert [each.users for each in status()] == [1]
         assert [each.source for each in stop_all()] == ["embedded"]
-        assert not await answers(database.dsn)
+        assert not answers(database.dsn)
         wait_until(lambda: not keepers(own_home), "the end of the keeper")
         assert [each.where for each in status()] == [None]
         with open_database("embedded") as again:
-            assert await answers(again.dsn)
+            assert answers(again.dsn)
 
 
-async def test_threads_of_one_program_that_call_at_once_get_one_server(own_home: Path) -> None:
+def test_threads_of_one_program_that_call_at_once_get_one_server(own_home: Path) -> None:
     opened: list[kit.Postgres] = []
     threads = [threading.Thread(target=lambda: opened.append(open_database("embedded"))) for _ in range(4)]
     for thread in threads:
