@@ -1,0 +1,275 @@
+"""PGQueuer's tables as DataFrames, at any moment: each call reads on a connection of its own.
+
+The calls are plain, not awaited, and also work while a cell awaits, while the consumer is stopped, and
+inside a running loop. Which dtype a column has is in :mod:`kit.frames`; all times are UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pandas as pd
+from pgqueuer.domain.settings import db_settings
+
+from kit import current, times
+from kit.errors import KitError
+from kit.frames import DataFrame, frame
+from kit.sync import run_sync
+
+__all__ = ["jobs", "log", "schedules", "sql", "statistics"]
+
+CONNECT_TIMEOUT = 10  # seconds
+LOCK_TIMEOUT = 5  # seconds; a cell that waits for a lock which the same notebook holds would wait for ever
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what text never holds, though UTF-8 can spell it
+
+
+def jobs() -> pd.DataFrame:
+    """Return the queue, the table ``pgqueuer``: every job that waits, runs or is held, in order of ``id``.
+
+    A finished job is no longer here; see :func:`log`. PGQueuer takes the highest priority first and the
+    lowest ``id`` of those: ``.sort_values(["priority", "id"], ascending=[False, True])``.
+
+    Returns:
+        ========================= =================== =======================================================
+        ``id``                    Int64               the job's number
+        ``status``                category            ``queued``, ``picked`` or ``failed``, which means held
+        ``entrypoint``            string              who is to run it
+        ``priority``              Int64               higher is sooner
+        ``payload``               object              ``bytes``, or None
+        ``text``                  string              the payload read as UTF-8; a note where it is no text
+        ``attempts``              Int64               how often it was retried
+        ``created``               datetime64[us, UTC] when it was enqueued
+        ``execute_after``         datetime64[us, UTC] not before this time
+        ``updated``               datetime64[us, UTC] when it last changed
+        ``heartbeat``             datetime64[us, UTC] when its consumer last said that it is alive
+        ``queue_manager_id``      string              the consumer that has it, or NULL
+        ``headers``               object              ``dict``, or None
+        ``dedupe_key``            string              no second job with this key may wait or run
+        ``slot``                  Int64               its place under a concurrency limit
+        ========================= =================== =======================================================
+
+    Raises:
+        KitError: no Postgres, or no PGQueuer tables in it.
+    """
+    table = _table(f"SELECT * FROM {db_settings().qualified.queue_table} ORDER BY id")
+    text = [_text(payload) for payload in table["payload"]]
+    table["text"] = pd.array(text, dtype=pd.StringDtype("python"))
+    return _columns_first(
+        table,
+        "id status entrypoint priority payload text attempts created execute_after updated heartbeat"
+        " queue_manager_id headers dedupe_key slot",
+    )
+
+
+def log(job_id: int | None = None) -> pd.DataFrame:
+    """Return the table ``pgqueuer_log``: one row for each time a job changed its status, oldest first.
+
+    Args:
+        job_id: only the story of this job.
+
+    Returns:
+        ========================= =================== =======================================================
+        ``job_id``                Int64               the job
+        ``status``                category            what it became
+        ``entrypoint``            string              as in :func:`jobs`
+        ``priority``              Int64               as in :func:`jobs`
+        ``created``               datetime64[us, UTC] when it became that
+        ``error``                 string              the exception, ``KeyError: 'subject'``, or NULL
+        ``traceback``             object              PGQueuer's record of the exception, a ``dict``, or None
+        ``aggregated``            boolean             whether ``pgqueuer_statistics`` counts it
+        ``id``                    Int64               the row's own number
+        ========================= =================== =======================================================
+
+    Raises:
+        KitError: no Postgres, or no PGQueuer tables in it.
+    """
+    name = db_settings().qualified.queue_table_log
+    if job_id is None:
+        table = _table(f"SELECT * FROM {name} ORDER BY id")
+    else:
+        table = _table(f"SELECT * FROM {name} WHERE job_id = $1 ORDER BY id", job_id)
+    error = [_error(record) for record in table["traceback"]]
+    table["error"] = pd.array(error, dtype=pd.StringDtype("python"))
+    return _columns_first(table, "job_id status entrypoint priority created error traceback aggregated id")
+
+
+def schedules() -> pd.DataFrame:
+    """Return the table ``pgqueuer_schedules``: one row for each recurring task, in order of ``id``.
+
+    Returns:
+        ========================= =================== =======================================================
+        ``id``                    Int64               the schedule's number
+        ``entrypoint``            string              the function that runs
+        ``expression``            string              when, as cron writes it: ``*/5 * * * *``
+        ``status``                category            ``queued``, or ``picked`` while it runs
+        ``next_run``              datetime64[us, UTC] when it is due
+        ``last_run``              datetime64[us, UTC] when it last ran, or NULL
+        ``created``               datetime64[us, UTC] when it was registered
+        ``updated``               datetime64[us, UTC] when it last changed
+        ``heartbeat``             datetime64[us, UTC] when its consumer last said that it is alive
+        ========================= =================== =======================================================
+
+    Raises:
+        KitError: no Postgres, or no PGQueuer tables in it.
+    """
+    table = _table(f"SELECT * FROM {db_settings().qualified.schedules_table} ORDER BY id")
+    return _columns_first(
+        table, "id entrypoint expression status next_run last_run created updated heartbeat"
+    )
+
+
+def statistics() -> pd.DataFrame:
+    """Return how many jobs got which status in which second, oldest first, up to this moment.
+
+    PGQueuer keeps these counts in ``pgqueuer_statistics`` and adds to them from the log now and then. The
+    rows of the log that it has not added yet are counted here as well; nothing is written.
+
+    Returns:
+        ========================= =================== =======================================================
+        ``created``               datetime64[us, UTC] the second
+        ``entrypoint``            string              as in :func:`jobs`
+        ``priority``              Int64               as in :func:`jobs`
+        ``status``                category            what the jobs became
+        ``count``                 Int64               how many
+        ========================= =================== =======================================================
+
+    Raises:
+        KitError: no Postgres, or no PGQueuer tables in it.
+    """
+    names = db_settings().qualified
+    return _table(
+        f"""
+        SELECT created, entrypoint, priority, status, sum(count)::bigint AS count
+        FROM (
+            SELECT created, entrypoint, priority, status, count FROM {names.statistics_table}
+            UNION ALL
+            SELECT date_trunc('second', created), entrypoint, priority, status, 1
+            FROM {names.queue_table_log} WHERE NOT aggregated
+        ) AS counted
+        GROUP BY created, entrypoint, priority, status
+        ORDER BY created, entrypoint, priority DESC, status
+        """
+    )
+
+
+def sql(query: str, *args: Any) -> pd.DataFrame:
+    """Run one SQL statement in this process's database and return its rows.
+
+    Args:
+        query: the statement; ``$1``, ``$2``, … stand for ``args``.
+        args: the values for them, never pasted into the text: ``kit.sql("… WHERE id = $1", 7)``.
+
+    Returns:
+        A frame with the statement's columns, each with the dtype of its Postgres type (see
+        :mod:`kit.frames`). After INSERT, UPDATE, CREATE and others that return no rows, one row with the
+        column ``command``: ``UPDATE 3``.
+
+    Raises:
+        KitError: what is wrong with the statement and where; or no Postgres; or a lock that somebody else
+            held for 5 seconds.
+    """
+    if not isinstance(query, str):
+        raise KitError(f"kit.sql takes SQL in a string, not {query!r}.")
+    return run_sync(_read(query, args))
+
+
+async def _read(query: str, args: tuple[Any, ...]) -> DataFrame:
+    async with _connection() as connection:
+        try:
+            return await frame(connection, query, *args)
+        except _LOST as error:
+            raise KitError(
+                f"The connection to Postgres broke off ({error}). Run the cell again; if the server is gone,"
+                " kit.postgres() brings it back."
+            ) from error
+        except asyncpg.LockNotAvailableError as error:
+            raise KitError(
+                f"Somebody else holds a lock that this needs, and kept it for {LOCK_TIMEOUT} seconds. Commit"
+                " or roll back the transaction that is open elsewhere, and run the cell again."
+            ) from error
+        except asyncpg.PostgresError as error:
+            raise KitError(_complaint(error, query)) from error
+        except asyncpg.InterfaceError as error:
+            raise KitError(f"This SQL does not work: {error.args[0]}.") from error
+        except (ValueError, OverflowError) as error:
+            raise KitError(
+                f"The result has a value that Python cannot hold ({error}). Write `::text` behind its column."
+            ) from error
+
+
+_LOST = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+
+
+@asynccontextmanager
+async def _connection() -> AsyncIterator[asyncpg.Connection]:
+    try:
+        connection = await asyncpg.connect(
+            current.dsn(), timeout=CONNECT_TIMEOUT, server_settings={"application_name": "kit"}
+        )
+    except (*_LOST, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise KitError(
+            f"Cannot reach Postgres: {error or type(error).__name__}. If it was stopped, or the database was"
+            " dropped, kit.postgres() brings it back."
+        ) from error
+    try:
+        # SET, because a pooler in between may refuse what it does not know at the start.
+        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'; SET timezone = 'UTC'")
+        await times.set_codecs(connection)
+        yield connection
+    finally:
+        await connection.close(timeout=CONNECT_TIMEOUT)
+
+
+def _complaint(error: asyncpg.PostgresError, query: str) -> str:
+    """Return Postgres' message with the place it means, as a line of the query."""
+    where = ""
+    if position := getattr(error, "position", None):
+        before, after = query[: int(position) - 1], query[int(position) - 1 :]
+        near = after.splitlines()[0].strip() if after.strip() else ""
+        line = f"in line {before.count(chr(10)) + 1}, " if "\n" in query.strip() else ""
+        where = f" ({line}at {near!r})" if near else f" ({line}at the end)"
+    more = [part for name in ("detail", "hint") if (part := getattr(error, name, None))]
+    return "\n".join([f"This SQL does not work: {error.args[0]}{where}.", *more])
+
+
+def _table(query: str, *args: Any) -> DataFrame:
+    try:
+        return run_sync(_read(query, args))
+    except KitError as error:
+        if isinstance(error.__cause__, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
+            raise KitError(
+                f"PGQueuer's tables are not in this database, or an older PGQueuer made them"
+                f" ({error.__cause__}). Run kit.postgres(), or `pgq install` in a terminal;"
+                " `pgq upgrade` brings old tables up to date."
+            ) from error.__cause__
+        raise
+
+
+def _columns_first(table: DataFrame, order: str) -> DataFrame:
+    """Return ``table`` with its columns in ``order``; those another version of PGQueuer has come last."""
+    first = [name for name in order.split() if name in table]
+    return table[first + [name for name in table if name not in first]]
+
+
+def _text(payload: bytes | None) -> str | None:
+    if payload is None:
+        return None
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return f"({len(payload)} bytes, not text)" if _CONTROL.search(text) else text
+
+
+def _error(record: dict[str, Any] | None) -> str | None:
+    """Return an exception as the last line of its traceback has it, and one line of a long message."""
+    if not record:
+        return None
+    message = str(record.get("exception_message") or "").strip()
+    name = str(record.get("exception_type") or "exception")
+    return f"{name}: {message.splitlines()[0]}" if message else name
