@@ -121,7 +121,8 @@ class Consumer:
     def stop(self, timeout: Seconds = 5.0) -> None:
         """Stop taking jobs, and wait for the handlers that run; a second call does nothing.
 
-        After ``timeout`` seconds (or a timedelta) those that still run are cancelled, and named.
+        After ``timeout`` seconds (or a timedelta) those that still run are cancelled and named, and their
+        jobs are put back into the queue.
         """
         limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
         with console.looking():
@@ -136,13 +137,16 @@ class Consumer:
         self._call(self._shutdown.set)
         if threading.current_thread() is self._thread or happens_within(limit, self._ended):
             return
-        self._call(self.handlers.cut_off)
+        self._call(self.handlers.cut_off_running)
         if not happens_within(GRACE, self._ended) and self._task is not None:
             # Not even PGQueuer comes to its end: give up on it too.
             self._call(self._task.cancel)
         ended = happens_within(GRACE, self._ended)
-        if names := self.handlers.names_cut_off():
-            self.console.notice(f"Consumer {self.name!r} was stopped after {limit:g} s. Cut off: {names}.")
+        if names := ", ".join(map(str, self.handlers.cut_off)):
+            self.console.notice(
+                f"Consumer {self.name!r} was stopped after {limit:g} s. "
+                f"Cut off, and back in the queue: {names}."
+            )
         if not ended:
             blocking = self.handlers.names_running() or "main()"
             self.console.notice(

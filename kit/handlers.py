@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pgqueuer.core.executors import AbstractEntrypointExecutor, AbstractScheduleExecutor
-from pgqueuer.domain.errors import retry_request
+from pgqueuer.domain.errors import RetryRequested, retry_request
 from pgqueuer.models import Context, Job, Schedule, ScheduleContext
 
 from kit.capture import Capture
@@ -33,6 +33,7 @@ class Handlers:
     Attributes:
         done, failed: how many jobs' handlers came to their end, and how many raised.
         running: what runs now, by task.
+        cut_off: what was cancelled because the consumer was stopped.
     """
 
     def __init__(self, console: Console, changed: Callable[[], None]) -> None:
@@ -40,7 +41,8 @@ class Handlers:
         self.done = 0
         self.failed = 0
         self.running: dict[asyncio.Task[object], Running] = {}
-        self._cut_off: list[Running] = []
+        self.cut_off: list[Running] = []
+        self._cut: set[asyncio.Task[object]] = set()
         self._changed = changed
 
     def watch(self, manager: Manager) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -88,15 +90,23 @@ class Handlers:
             self.failed += 1
             capture.fail(error, held=held)
 
-    def cut_off(self) -> None:
+    def cut_off_running(self) -> None:
         """Cancel what runs; on the consumer's own loop."""
-        for task, running in list(self.running.items()):
-            self._cut_off.append(running)
+        for task in self.running:
+            self._cut.add(task)
             task.cancel()
 
-    def names_cut_off(self) -> str:
-        """Return the names of what was cut off, such as ``fetch #1, fetch #2``."""
-        return ", ".join(map(str, self._cut_off))
+    def was_cut_off(self, capture: Capture) -> bool:
+        """Return whether that is why the handler of the running task was cancelled, and note that it was."""
+        task = asyncio.current_task()
+        if task is None or task not in self._cut:
+            return False
+        # From here on the task goes on, to tell PGQueuer what became of the job.
+        task.uncancel()
+        self.cut_off.append(self.running[task])
+        capture.flush()
+        capture.add("canceled", "cut off, and back in the queue")
+        return True
 
     def names_running(self) -> str:
         """Return the names of what runs now."""
@@ -120,6 +130,9 @@ class _WatchedJobs(AbstractEntrypointExecutor):
         try:
             await self.inner.execute(job, context)
         except BaseException as error:
+            # PGQueuer takes a job whose task was cancelled for canceled, and drops it.
+            if isinstance(error, asyncio.CancelledError) and self.handlers.was_cut_off(capture):
+                raise RetryRequested(reason="the consumer was stopped while this ran") from None
             self.handlers.raised(capture, error, held=self.parameters.on_failure == "hold")
             raise
         else:

@@ -449,9 +449,7 @@ async def test_stop_waits_for_the_handlers_that_run() -> None:
     assert consumer.state == "stopped"
 
 
-async def test_stop_names_what_it_cut_off_and_the_log_says_canceled(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+async def test_stop_names_what_it_cut_off_and_puts_it_back(capsys: pytest.CaptureFixture[str]) -> None:
     async def slow(job: Job) -> None:
         await asyncio.sleep(3600)
 
@@ -460,9 +458,32 @@ async def test_stop_names_what_it_cut_off_and_the_log_says_canceled(
     await until("both run", lambda: len(consumer.handlers.running_now()) == 2)
     consumer.stop(timeout=0.1)
     assert not consumer.alive
-    assert f"after 0.1 s. Cut off: slow #{first}, slow #{second}." in capsys.readouterr().out
-    assert await logged(first) == ["queued", "picked", "canceled"]
     assert await connections() == []
+    assert capsys.readouterr().out.splitlines() == [
+        f"[slow #{first}] cut off, and back in the queue",
+        f"[slow #{second}] cut off, and back in the queue",
+        "Consumer 'consumer' was stopped after 0.1 s. "
+        f"Cut off, and back in the queue: slow #{first}, slow #{second}.",
+    ]
+    assert await logged(first) == ["queued", "picked", "queued"]
+    kit.run(main_with(slow=nothing))
+    await kit.wait()
+    assert await logged(first) == ["queued", "picked", "queued", "picked", "successful"]
+
+
+async def test_a_handler_that_ends_well_when_it_is_cancelled_is_done() -> None:
+    async def tidy(job: Job) -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            print("tidied up")
+
+    consumer = kit.run(main_with(tidy=tidy))
+    (job,) = await enqueue("tidy")
+    await until("it runs", lambda: consumer.handlers.running_now())
+    consumer.stop(timeout=0)
+    assert texts(consumer) == [f"[tidy #{job}] tidied up"]
+    assert await logged(job) == ["queued", "picked", "successful"]
 
 
 async def test_a_handler_that_blocks_the_thread_is_named_and_keeps_nobody_waiting(
