@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 import asyncpg
 import pytest
 from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import TracebackRecord
+from pgqueuer.ports.repository import EntrypointExecutionParameter
 from pgqueuer.queries import Queries
+from pgqueuer.types import QueueEntrypoint, QueueManagerId
 
 from kit.pictures.cards import BoardState, Card
 from kit.pictures.feed import Feed
@@ -25,17 +29,11 @@ class Hands:
         self.connection = connection
         self.queries = Queries(AsyncpgDriver(connection))
 
-    async def enqueue(self, *payloads: bytes | None, entrypoint: str = "work", **options: Any) -> list[int]:
-        many = {key: [value] * len(payloads) for key, value in {"priority": 0, **options}.items()}
-        ids = await self.queries.enqueue([entrypoint] * len(payloads), list(payloads), **many)
-        return [int(job) for job in ids if job is not None]
+    async def enqueue(self, *payloads: bytes, entrypoint: str = "work", priority: int = 0) -> list[int]:
+        number = len(payloads)
+        return list(await self.queries.enqueue([entrypoint] * number, list(payloads), [priority] * number))
 
     async def pick(self, number: int = 1, entrypoint: str = "work") -> list[Any]:
-        from pgqueuer.ports.repository import EntrypointExecutionParameter
-        from pgqueuer.types import QueueEntrypoint, QueueManagerId
-
-        import uuid
-
         return list(
             await self.queries.dequeue(
                 batch_size=number,
@@ -47,8 +45,6 @@ class Hands:
         )
 
     async def end(self, jobs: list[Any], status: Any = "successful", error: Exception | None = None) -> None:
-        from pgqueuer.models import TracebackRecord
-
         trace = [None if error is None else TracebackRecord.from_exception(error, job.id) for job in jobs]
         await self.queries.log_jobs([(job, status, one) for job, one in zip(jobs, trace, strict=True)])
 

@@ -15,7 +15,9 @@ from tests.pictures.conftest import Followed, Hands
 SILENT = "ALTER TABLE pgqueuer DISABLE TRIGGER tg_pgqueuer_changed"
 
 
-async def test_an_enqueued_job_is_shown_with_its_payload_and_priority(followed: Followed, hands: Hands) -> None:
+async def test_an_enqueued_job_is_shown_with_its_payload_and_priority(
+    followed: Followed, hands: Hands
+) -> None:
     [job] = await hands.enqueue(b'{"to": "ada"}', priority=5, entrypoint="send_email")
     card = await followed.until_status(job, "queued")
     assert (card.entrypoint, card.priority, card.payload, card.size) == ("send_email", 5, '{"to": "ada"}', 13)
@@ -49,7 +51,9 @@ async def test_an_ended_job_keeps_the_payload_it_was_seen_with(followed: Followe
     assert (await followed.until_status(job, "successful")).payload == "hello"
 
 
-async def test_a_failed_job_shows_its_exceptions_last_line_and_traceback(followed: Followed, hands: Hands) -> None:
+async def test_a_failed_job_shows_its_exceptions_last_line_and_traceback(
+    followed: Followed, hands: Hands
+) -> None:
     [job] = await hands.enqueue(b"x")
     await hands.end(await hands.pick(), "exception", ValueError("no such order"))
     card = await followed.until_status(job, "exception")
@@ -126,7 +130,9 @@ async def test_a_log_row_that_commits_late_is_counted_once(
     assert followed.state.ended["work", "successful"] == 2
 
 
-async def test_a_log_row_that_is_rolled_back_leaves_the_counts_right(followed: Followed, hands: Hands) -> None:
+async def test_a_log_row_that_is_rolled_back_leaves_the_counts_right(
+    followed: Followed, hands: Hands
+) -> None:
     await hands.enqueue(b"1")
     picked = await hands.pick()
     transaction = hands.connection.transaction()
@@ -140,7 +146,9 @@ async def test_a_log_row_that_is_rolled_back_leaves_the_counts_right(followed: F
     assert followed.state.totals() == {"successful": 1}
 
 
-async def test_an_emptied_queue_is_shown_empty_though_ids_begin_again(followed: Followed, hands: Hands) -> None:
+async def test_an_emptied_queue_is_shown_empty_though_ids_begin_again(
+    followed: Followed, hands: Hands
+) -> None:
     await hands.connection.execute(SILENT)
     [job] = await hands.enqueue(b"old")
     await hands.end(await hands.pick())
@@ -208,7 +216,9 @@ async def test_every_change_told_together_makes_the_whole_picture(followed: Foll
     await hands.end(await hands.pick(10))
     await hands.end(await hands.pick(10), "exception", ValueError("no"))
     await hands.pick(5)
-    await followed.until("all of it", lambda: [followed.state.totals()[s] for s in STATUSES] == [5, 5, 10, 10])
+    await followed.until(
+        "all of it", lambda: [followed.state.totals()[s] for s in STATUSES] == [5, 5, 10, 10]
+    )
     told: dict[int, dict[str, object]] = {}
     for change in followed.told:
         for card in change.get("cards", []):
