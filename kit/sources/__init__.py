@@ -162,8 +162,8 @@ def open_database(
 def reset() -> None:
     """Empty this process's database: PGQueuer's tables lose their rows, and what else is there is dropped.
 
-    Job ids start at 1 again, unless a job is being run. Connections and running consumers stay. Where PGQueuer's own tables were changed, the database is made
-    anew, which ends its connections; one line says so.
+    Job ids start at 1 again, unless a job is being run. Connections and running consumers stay. Where
+    PGQueuer's own tables were changed, the database is made anew, which ends its connections: a line says so.
 
     Raises:
         KitError: there is no database yet, the kit did not make it, or an open transaction is in the way.

@@ -53,7 +53,7 @@ def server(home: Path) -> Iterator[Postgres]:
 
 @pytest.fixture
 def sql(server: Postgres) -> Callable[..., Any]:
-    """Run a query in one of the server's databases, as its administrator, and return the one value it gives."""
+    """Run a query in one of the server's databases, as its administrator, and return its one value."""
 
     def run(query: str, *arguments: object, database: str = "postgres") -> Any:
         return ask(external.beside(server.dsn, database), query, *arguments)

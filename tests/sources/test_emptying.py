@@ -15,7 +15,7 @@ from pgqueuer.queries import Queries
 
 import kit
 from kit import current
-from kit.sources import Postgres, databases, emptying
+from kit.sources import Postgres, databases, emptying, external
 from tests.sources.processes import ask
 
 Sql = Callable[..., Any]
@@ -45,7 +45,8 @@ SELECT array_agg(what ORDER BY what) FROM (
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'c')
     UNION ALL SELECT relname FROM pg_class WHERE relkind = 'S' AND oid >= 16384
     UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-    UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd', 'r')
+    UNION ALL SELECT typname FROM pg_type
+        WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd', 'r')
     UNION ALL SELECT nspname FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_'
     UNION ALL SELECT pubname FROM pg_publication
     UNION ALL SELECT oid::text FROM pg_largeobject_metadata) AS things
@@ -91,22 +92,20 @@ async def test_a_table_with_the_kits_mark_is_emptied_and_stays(connection: async
 
 
 async def test_a_running_consumer_goes_on_after_a_reset(database: Postgres) -> None:
-    done: list[int] = []
+    done: asyncio.Queue[int] = asyncio.Queue()
     consuming, producing = await asyncpg.connect(database.dsn), await asyncpg.connect(database.dsn)
     queuer, queries = PgQueuer(AsyncpgDriver(consuming)), Queries(AsyncpgDriver(producing))
 
     @queuer.entrypoint("fetch")
     async def fetch(job: Job) -> None:
-        done.append(job.id)
+        done.put_nowait(job.id)
 
     running = asyncio.create_task(queuer.run(dequeue_timeout=datetime.timedelta(seconds=0.2)))
-    for expected in (1, 2):
-        await queries.enqueue("fetch", None)
+    for _ in range(3):
+        [enqueued] = await queries.enqueue("fetch", None)
         async with asyncio.timeout(20):
-            while len(done) < expected:
-                await asyncio.sleep(0.01)
+            assert await done.get() == enqueued
         kit.reset()
-    assert done == [1, 1]
     queuer.shutdown.set()
     await running
     await consuming.close()
@@ -116,12 +115,11 @@ async def test_a_running_consumer_goes_on_after_a_reset(database: Postgres) -> N
 async def test_a_reset_while_jobs_run_hurts_neither_side(database: Postgres) -> None:
     consuming, producing = await asyncpg.connect(database.dsn), await asyncpg.connect(database.dsn)
     queuer, queries = PgQueuer(AsyncpgDriver(consuming)), Queries(AsyncpgDriver(producing))
-    done = 0
+    done: asyncio.Queue[int] = asyncio.Queue()
 
     @queuer.entrypoint("fetch")
     async def fetch(job: Job) -> None:
-        nonlocal done
-        done += 1
+        done.put_nowait(job.id)
 
     async def produce() -> None:
         while True:
@@ -130,10 +128,9 @@ async def test_a_reset_while_jobs_run_hurts_neither_side(database: Postgres) -> 
     running = asyncio.create_task(queuer.run(dequeue_timeout=datetime.timedelta(seconds=0.2)))
     producer = asyncio.create_task(produce())
     for _ in range(5):
-        before = done
         async with asyncio.timeout(20):
-            while done < before + 20:
-                await asyncio.sleep(0.01)
+            for _ in range(20):
+                await done.get()
         await asyncio.to_thread(kit.reset)
         assert not running.done()
         assert not producer.done()
@@ -197,21 +194,16 @@ async def test_an_open_transaction_is_named_instead_of_waiting_for_ever(
     kit.reset()
 
 
+def somebodys(dsn: str, name: str) -> Postgres:
+    return Postgres(dsn=dsn, source="external", version="", name=name, why="", origin=dsn, use=None)
+
+
 def test_a_database_that_the_kit_did_not_make_is_refused_and_keeps_every_row(
     server: Postgres, name: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sql(f"CREATE DATABASE {name}")
     sql("CREATE TABLE pgqueuer AS SELECT 42 AS answer", database=name)
-    foreign = Postgres(
-        dsn=str(server.dsn).replace("/kept", f"/{name}"),
-        source="external",
-        version="",
-        name=name,
-        why="",
-        origin=None,
-        use=None,
-    )
-    monkeypatch.setattr(current, "database", foreign)
+    monkeypatch.setattr(current, "database", somebodys(external.beside(server.dsn, name), name))
     with pytest.raises(kit.KitError, match=f"did not make the database {name!r}"):
         kit.reset()
     assert sql("SELECT answer FROM pgqueuer", database=name) == 42
@@ -231,16 +223,7 @@ def test_a_terminal_that_names_the_database_by_variables_can_reset_it(
     assert ask(database.dsn, "SELECT count(*) FROM pgqueuer") == 0
 
 
-def test_a_reset_of_a_server_that_is_gone_says_so(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = Postgres(
-        dsn="postgresql://a:b@127.0.0.1:1/x",
-        source="external",
-        version="",
-        name="x",
-        why="",
-        origin=None,
-        use=None,
-    )
-    monkeypatch.setattr(current, "database", gone)
-    with pytest.raises(kit.KitError, match=r"kit\.postgres\(\)"):
+def test_a_reset_of_a_server_that_is_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current, "database", somebodys("postgresql://a:b@127.0.0.1:1/x", "x"))
+    with pytest.raises(kit.KitError, match=r"does not answer any more.*kit\.postgres\(\) again"):
         kit.reset()

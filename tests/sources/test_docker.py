@@ -1,0 +1,162 @@
+"""The container: shared like the embedded server, and Docker that is off is no Python error."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+import kit
+from kit import current
+from kit.sources import docker, open_database, status
+from tests.sources.processes import Program, ask, keepers, processes, wait_until
+
+
+@pytest.fixture(autouse=True)
+def no_database_remains(own_home: Path) -> Iterator[None]:
+    yield
+    while current.database is not None:
+        current.database.stop()
+
+
+def containers(home: Path) -> list[Any]:
+    """Return the containers that the kit made for this home, in any state."""
+    with docker.client(30) as engine:
+        return list(engine.containers.list(all=True, filters={"label": f"{docker.LABEL}={home / 'docker'}"}))
+
+
+def program(home: Path) -> Program:
+    return Program(home, "docker", KIT_POSTGRES_IMAGE=docker.image())
+
+
+def answers(dsn: str) -> bool:
+    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return bool(ask(dsn, "SELECT 1"))
+    return False
+
+
+@pytest.mark.docker
+def test_two_programs_share_one_container_and_the_last_one_out_removes_it(own_home: Path) -> None:
+    with program(own_home) as first, program(own_home) as second:
+        dsn = first.says()["dsn"]
+        assert second.says()["dsn"] == dsn
+        assert len(containers(own_home)) == 1
+        first.leave()
+        assert ask(dsn, "SELECT count(*) FROM pgqueuer") == 0
+        second.leave()
+        wait_until(lambda: not containers(own_home), "the end of the container after its last user")
+        wait_until(lambda: not keepers(own_home), "the end of the keeper")
+
+
+@pytest.mark.docker
+def test_a_killed_program_leaves_no_container_behind(own_home: Path) -> None:
+    with program(own_home) as killed:
+        killed.says()
+        killed.kill()
+        wait_until(lambda: not containers(own_home), "the end of the container of a killed program")
+
+
+@pytest.mark.docker
+def test_a_killed_container_comes_back_at_the_same_address_with_its_rows(own_home: Path) -> None:
+    with open_database("docker") as database:
+        ask(database.dsn, "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (1, 'queued', 'fetch')")
+        containers(own_home)[0].kill()
+        wait_until(lambda: answers(database.dsn), "the server after its container was killed", 60)
+        assert ask(database.dsn, "SELECT entrypoint FROM pgqueuer") == "fetch"
+    wait_until(lambda: not containers(own_home), "the end of the container")
+
+
+@pytest.mark.docker
+def test_a_removed_container_is_replaced_at_the_same_address(own_home: Path) -> None:
+    with open_database("docker") as database:
+        containers(own_home)[0].remove(force=True)
+        admin = docker.Container(str(own_home / "docker"), docker.image())
+        wait_until(lambda: containers(own_home), "another container", 60)
+        wait_until(lambda: admin.running() is not None, "another server", 60)
+        again = open_database("docker")
+        assert again.dsn == database.dsn
+        again.stop()
+    wait_until(lambda: not containers(own_home), "the end of the container")
+
+
+@pytest.mark.docker
+def test_only_this_machine_can_reach_the_container(own_home: Path) -> None:
+    with open_database("docker"):
+        [container] = containers(own_home)
+        bound = [port["HostIp"] for ports in container.ports.values() for port in ports or ()]
+        assert bound == ["127.0.0.1"]
+
+
+@pytest.mark.docker
+def test_the_learners_own_testcontainers_keep_their_settings(own_home: Path) -> None:
+    from testcontainers.core.config import testcontainers_config as config
+
+    before = config.ryuk_disabled, config.sleep_time
+    with open_database("docker"):
+        assert (config.ryuk_disabled, config.sleep_time) == before
+
+
+@pytest.mark.docker
+def test_without_an_argument_docker_is_used_where_its_engine_answers(
+    own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with kit.postgres(database="lesson") as database:
+        assert database.source == "docker"
+        assert capsys.readouterr().out.endswith(": a Docker engine answered\n")
+        assert [each.source for each in status()] == ["docker"]
+
+
+@pytest.mark.docker
+def test_an_image_that_cannot_be_pulled_is_said_plainly(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KIT_POSTGRES_IMAGE", "localhost:1/no/such:image")
+    with pytest.raises(kit.KitError, match=r"'localhost:1/no/such:image' could not be pulled.*embedded"):
+        kit.postgres("docker")
+
+
+@pytest.mark.docker
+def test_without_an_argument_an_image_that_cannot_be_pulled_leads_to_the_embedded_server(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KIT_POSTGRES_IMAGE", "localhost:1/no/such:image")
+    assert kit.postgres().source == "embedded"
+    assert "the image 'localhost:1/no/such:image' could not be pulled" in capsys.readouterr().out
+
+
+@pytest.fixture
+def engine_that_is_off(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+
+
+def test_docker_that_is_off_is_said_with_what_to_do(engine_that_is_off: None) -> None:
+    with pytest.raises(kit.KitError, match=r"No Docker engine answered\. Start Docker.*embedded"):
+        kit.postgres("docker")
+
+
+def test_without_an_argument_docker_that_is_off_leads_to_the_embedded_server(
+    engine_that_is_off: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kit.postgres().source == "embedded"
+    assert capsys.readouterr().out.endswith(": no Docker engine answered\n")
+
+
+def test_an_engine_that_hangs_is_given_up_after_two_seconds(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{listening.getsockname()[1]}")
+        assert docker.engine().problem == "the Docker engine did not answer within 2 s"
+
+
+def test_nothing_of_docker_is_left_running_when_it_cannot_be_used(
+    engine_that_is_off: None, own_home: Path
+) -> None:
+    with pytest.raises(kit.KitError):
+        kit.postgres("docker")
+    assert processes(own_home) == []
