@@ -53,7 +53,9 @@ def why_no_docker() -> str | None:
         answer = subprocess.run(["docker", "info"], capture_output=True, text=True, timeout=20, check=False)
     except subprocess.TimeoutExpired:
         return "the Docker engine did not answer within 20 s"
-    return None if answer.returncode == 0 else "no Docker engine answers: start Docker, then run the tests again"
+    return (
+        None if answer.returncode == 0 else "no Docker engine answers: start Docker, then run the tests again"
+    )
 
 
 def why_no_browser() -> str | None:
@@ -64,7 +66,7 @@ def why_no_browser() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run and say why; fail instead where KIT_REQUIRE says it must run."""
+    """Skip what this machine cannot run and say why; fail where KIT_REQUIRE says that it must run."""
     for marker, reason_of in (("docker", why_no_docker), ("browser", why_no_browser)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         if not marked or (reason := reason_of()) is None:

@@ -77,12 +77,19 @@ def shown(cell: Any) -> str:
 
 def read(name: str) -> Lesson:
     """Read a lesson as it is stored."""
-    return Lesson(name, nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells)
+    return Lesson(
+        name,
+        nbformat.read(  # type: ignore[no-untyped-call]
+            FOLDER / f"{name}.ipynb", as_version=4
+        ).cells,
+    )
 
 
 def execute(name: str) -> Lesson:
     """Run a lesson top to bottom on a fresh kernel; a cell that fails or hangs is named with its source."""
-    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    notebook = nbformat.read(  # type: ignore[no-untyped-call]
+        FOLDER / f"{name}.ipynb", as_version=4
+    )
     client = NotebookClient(notebook, timeout=SECONDS_A_CELL, resources={"metadata": {"path": str(FOLDER)}})
     try:
         client.execute()

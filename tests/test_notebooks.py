@@ -81,7 +81,7 @@ def test_links_between_lessons_lead_somewhere(name: str) -> None:
 def test_a_lesson_shows_what_its_text_tells_the_learner_to_look_for(
     name: str, run: Callable[[str], Lesson]
 ) -> None:
-    """In a paragraph that begins with **Look**, each `value` stands in the outputs above it, in that order."""
+    """Each `value` of a paragraph that begins with **Look** stands in the outputs above it, in that order."""
     looks = list(run(name).looks())
     assert len(looks) >= 5, "a lesson has more to look at than this"
     for look in looks:
@@ -155,8 +155,8 @@ def test_01_blocking_handlers_run_one_by_one_and_threads_side_by_side(run: Calla
 
 
 def test_01_a_handler_without_the_annotation_misses_its_context(run: Callable[[str], Lesson]) -> None:
-    lesson = run("01_entrypoints")
-    assert "missing 1 required positional argument: 'context'" in lesson.shown_by("job: Job, context) -> None")
+    shown = run("01_entrypoints").shown_by("job: Job, context) -> None")
+    assert "missing 1 required positional argument: 'context'" in shown
 
 
 def test_02_two_of_three_mails_are_sent_past_the_poison_payload(run: Callable[[str], Lesson]) -> None:
@@ -185,3 +185,29 @@ def test_03_the_report_starves_until_waiting_counts(run: Callable[[str], Lesson]
     cured = re.findall(r"urgent \d|the report", lesson.shown_by(both, occurrence=1))
     assert starved == [*(f"urgent {number}" for number in range(1, 9)), "the report"]
     assert cured.index("the report") == 4
+
+
+def test_04_by_hand_an_accident_between_two_steps_loses_an_order_and_a_transaction_does_not(
+    run: Callable[[str], Lesson],
+) -> None:
+    lesson = run("04_staged_jobs")
+    lost = lesson.shown_by('"charge", "charge"')
+    assert re.search(r"kettle\s+charged", lost)
+    assert re.search(r"kettle\s+shipped", lesson.shown_by('q.enqueue("charge", b"2")'))
+
+
+def test_04_a_second_delivery_ships_twice_until_the_step_looks_first(run: Callable[[str], Lesson]) -> None:
+    lesson = run("04_staged_jobs")
+    again = 'await q.enqueue("charge", b"1")'
+    assert re.search(r"^0\s+1\s+2$", lesson.shown_by(again, occurrence=0), re.MULTILINE)
+    assert re.search(r"^0\s+1\s+2$", lesson.shown_by(again, occurrence=1), re.MULTILINE)
+
+
+def test_04_only_the_poisoned_run_is_held_and_resumes_where_it_was(run: Callable[[str], Lesson]) -> None:
+    lesson = run("04_staged_jobs")
+    counts = lesson.shown_by("value_counts")
+    assert re.search(r"done\s+31\b", counts)
+    assert re.search(r"failed\s+1\b", counts)
+    history = lesson.shown_by("kit.stages.history(elephant)")
+    assert history.count("charge") == 2  # pending and running, once each
+    assert lesson.shown_by("conn.fetchval").strip() == "64"

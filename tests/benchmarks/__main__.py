@@ -15,17 +15,16 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     """Run the named benchmarks, or all; return the number of those that failed."""
-    wanted = set(sys.argv[1:])
-    names = sorted(path.stem for path in HERE.glob("bench_*.py"))
-    if unknown := wanted - {name.removeprefix("bench_") for name in names}:
-        print(f"There is no benchmark {sorted(unknown)}. There are: {[n.removeprefix('bench_') for n in names]}")
+    wanted = sys.argv[1:]
+    names = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
+    if unknown := set(wanted) - set(names):
+        print(f"There is no benchmark {sorted(unknown)}. There are: {names}")
         return 1
     failed = 0
-    for name in names:
-        if wanted and name.removeprefix("bench_") not in wanted:
-            continue
-        print(f"\n== {name.removeprefix('bench_')}", flush=True)
-        failed += subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"], check=False).returncode != 0
+    for name in wanted or names:
+        print(f"\n== {name}", flush=True)
+        command = [sys.executable, "-m", f"tests.benchmarks.bench_{name}"]
+        failed += subprocess.run(command, check=False).returncode != 0
     return failed
 
 
