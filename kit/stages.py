@@ -316,7 +316,7 @@ class _Server:
             except Overtaken:
                 return None
             except Exception as error:
-                if connection.is_closed() or isinstance(error, asyncpg.exceptions.TransactionRollbackError):
+                if _is_broken(connection) or isinstance(error, asyncpg.exceptions.TransactionRollbackError):
                     raise _Lost(f"{type(error).__name__}: {error}") from error
                 return await self._fail(connection, row, job, error)
             return None
@@ -468,6 +468,13 @@ def _checked(name: Any) -> str:
 
 def _origin(handler: Any) -> tuple[str, str]:
     return handler.__module__, handler.__qualname__
+
+
+def _is_broken(connection: Connection) -> bool:
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # the pool has taken it back, because it is
+        return True
 
 
 def _list(stage: _Stage, data: dict[str, Any], branch: int | None) -> list[Any]:
