@@ -7,7 +7,6 @@ it takes, and past the heartbeat timeout another consumer would run the job agai
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +17,7 @@ from pgqueuer.types import QueueExecutionMode
 
 from kit import background, console, current, factory
 from kit.capture import Capture
+from kit.changes import Changes
 from kit.console import Failure, Line, Lines
 from kit.durations import Seconds, as_timedelta, happens_within
 from kit.errors import KitError
@@ -45,7 +45,6 @@ class Consumer:
         entrypoints: the names it has handlers for, in the order they were registered.
         schedules: the names of its schedules.
         backends: the Postgres processes (pids) its driver is known to use.
-        version: differs from before whenever anything of this changed; cheap to compare.
     """
 
     def __init__(self, name: str, make: factory.Factory, options: dict[str, Any]) -> None:
@@ -55,15 +54,15 @@ class Consumer:
         self.entrypoints: tuple[str, ...] = ()
         self.schedules: tuple[str, ...] = ()
         self.backends: tuple[int, ...] = ()
-        self.version = 0
-        self.console = console.Console(name, self._changed)
-        self.handlers = Handlers(self.console, self._changed)
+        self._changes = Changes()
+        self.console = console.Console(name, self._changes.tell)
+        self.handlers = Handlers(self.console, self._changes.tell)
         self._make = make
         self._restart = options.pop("restart_on_failure")
         self._restart_delay = options.pop("restart_delay").total_seconds()
         self._options = options
-        self._versions = itertools.count(1)
-        self._listeners: list[Callable[[], None]] = []
+        self._was_ready = False
+        self._asked_to_stop = False
         self._error: BaseException | None = None
         self._started = threading.Event()
         self._ended = threading.Event()
@@ -105,18 +104,17 @@ class Consumer:
         """Whether its thread is there."""
         return self._thread.is_alive()
 
+    @property
+    def version(self) -> int:
+        """A number that differs from before whenever anything of this changed; cheap to compare."""
+        return self._changes.version
+
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` after every change, on whichever thread it happened; return what ends that.
 
         It must be quick and thread-safe: set an event, and look at `version` and the rest elsewhere.
         """
-        self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            with suppress(ValueError):
-                self._listeners.remove(listener)
-
-        return unsubscribe
+        return self._changes.subscribe(listener)
 
     def stop(self, timeout: Seconds = 5.0) -> None:
         """Stop taking jobs, and wait for the handlers that run; a second call does nothing.
@@ -132,16 +130,18 @@ class Consumer:
                 console.show(self.console.take())
 
     def _stop(self, limit: float) -> None:
+        self._asked_to_stop = True
         if self.state in ("starting", "running", "reconnecting"):
             self._become("stopping")
         self._call(self._shutdown.set)
         if threading.current_thread() is self._thread or happens_within(limit, self._ended):
             return
         self._call(self.handlers.cut_off_running)
-        if not happens_within(GRACE, self._ended) and self._task is not None:
-            # Not even PGQueuer comes to its end: give up on it too.
-            self._call(self._task.cancel)
         ended = happens_within(GRACE, self._ended)
+        if not ended and self._task is not None:
+            # Not even PGQueuer comes to its end, or main() to its own: give up on them too.
+            self._call(self._task.cancel)
+            ended = happens_within(GRACE, self._ended)
         if names := ", ".join(map(str, self.handlers.cut_off)):
             self.console.notice(
                 f"Consumer {self.name!r} was stopped after {limit:g} s. "
@@ -158,15 +158,9 @@ class Consumer:
         with suppress(RuntimeError):  # the loop is closed: it ended by itself just now
             self._loop.call_soon_threadsafe(function)
 
-    def _changed(self) -> None:
-        # From a counter, so that two threads can never leave the version as it was.
-        self.version = next(self._versions)
-        for listener in tuple(self._listeners):
-            listener()
-
     def _become(self, state: State) -> None:
         self.state = state
-        self._changed()
+        self._changes.tell()
 
     def _start(self, limit: float) -> None:
         """Start the thread, and return when the consumer is ready; raise what keeps it from that."""
@@ -187,37 +181,42 @@ class Consumer:
 
     def _run(self) -> None:
         """Live on the thread."""
-        with background.at_home():
-            Capture(self.console).begin()
-            try:
-                self._task = self._loop.create_task(self._supervise())
-                self._loop.run_until_complete(self._task)
-            except BaseException as error:
-                self._failed(error)
-            else:
-                self._finished()
-            finally:
-                self._loop.end()
-        self._ended.set()
-        self._started.set()
+        try:
+            with background.at_home():
+                Capture(self.console).begin()
+                try:
+                    self._task = self._loop.create_task(self._supervise())
+                    self._loop.run_until_complete(self._task)
+                except BaseException as error:
+                    self._failed(error)
+                else:
+                    self._finished()
+                finally:
+                    self._loop.end()
+        finally:
+            self._ended.set()
+            self._started.set()
 
     def _finished(self) -> None:
-        asked = self.state == "stopping"
         self._become("stopped")
-        if not asked:
+        if not self._asked_to_stop:
             drained = self._options["mode"] is QueueExecutionMode.drain
             why = "the queue is empty, and its mode is drain" if drained else "its shutdown event was set"
             self.console.notice(f"Consumer {self.name!r} has ended: {why}.")
 
     def _failed(self, error: BaseException) -> None:
-        if self.state == "stopping":
-            if not isinstance(error, asyncio.CancelledError):
-                self.console.notice(f"Consumer {self.name!r} stopped with an error: {factory.explain(error)}")
+        if self._asked_to_stop:
+            if self._was_ready:
+                cut_off = isinstance(error, asyncio.CancelledError)
+                why = (
+                    "main() did not come to its end, and was cut off." if cut_off else factory.explain(error)
+                )
+                self.console.notice(f"Consumer {self.name!r} has stopped, but: {why}")
             self._become("stopped")
             return
         self._error = error
-        self.problem = factory.explain(error, "main()" if self.state == "starting" else "It")
-        if self.state != "starting":
+        self.problem = factory.explain(error, "It" if self._was_ready else "main()")
+        if self._was_ready:
             self.console.notice(f"Consumer {self.name!r} has died. {self.problem} Run its cell again.")
         self._become("failed")
 
@@ -227,7 +226,7 @@ class Consumer:
                 await pgqueuer.run(self._enter, shutdown=self._shutdown, **self._options)
                 return
             except Exception as error:
-                if self._shutdown.is_set() or self.state == "starting" or not self._restart:
+                if self._shutdown.is_set() or not self._was_ready or not self._restart:
                     raise
                 # A learner's mistake would come back again and again; a lost connection comes back once.
                 if not factory.is_connection_lost(error):
@@ -261,7 +260,8 @@ class Consumer:
                 await self._look_for_strangers(factory.driver_of(manager))
             if self.state == "reconnecting":
                 self.console.notice(f"Consumer {self.name!r} is connected to Postgres again.")
-            if self.state != "stopping":
+            self._was_ready = True
+            if not self._asked_to_stop:
                 self._become("running")
             self._started.set()
 
@@ -270,7 +270,7 @@ class Consumer:
         self.backends = tuple(mine)
         _backends.update(mine)
         # A pool's other connections look like strangers, and there is no telling them apart.
-        if others and self.state == "starting" and not isinstance(driver, pgqueuer.AsyncpgPoolDriver):
+        if others and not self._was_ready and not isinstance(driver, pgqueuer.AsyncpgPoolDriver):
             self.console.notice(
                 f"Another consumer is connected to this database (Postgres process {others[0]}), "
                 "and takes jobs of this queue too."

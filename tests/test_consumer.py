@@ -608,6 +608,35 @@ async def test_a_handler_that_calls_exit_ends_the_consumer_and_not_the_process()
     assert "SystemExit: bye" in texts(consumer)[-1]
 
 
+async def test_a_main_that_does_not_come_to_its_end_is_cut_off_and_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def hangs() -> AsyncIterator[PgQueuer]:
+        async with main_with(fetch=nothing)() as pgq:
+            yield pgq
+            await asyncio.sleep(3600)
+
+    monkeypatch.setattr("kit.consumer.GRACE", 0.5)
+    consumer = kit.run(hangs)
+    consumer.stop(timeout=0)
+    assert not consumer.alive
+    assert "main() did not come to its end, and was cut off." in capsys.readouterr().out
+
+
+async def test_a_mistake_after_the_yield_is_told_when_it_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    @asynccontextmanager
+    async def main() -> AsyncIterator[PgQueuer]:
+        async with main_with(fetch=nothing)() as pgq:
+            yield pgq
+            raise ValueError("while cleaning up")
+
+    consumer = kit.run(main)
+    consumer.stop()
+    assert consumer.state == "stopped"
+    assert "ValueError: while cleaning up (test_consumer.py, line" in capsys.readouterr().out
+
+
 # What it tells of itself
 
 
@@ -638,6 +667,18 @@ async def test_whoever_subscribes_hears_of_every_change() -> None:
     heard = len(seen)
     consumer.stop()
     assert len(seen) == heard
+
+
+async def test_a_listener_that_raises_is_dropped_and_harms_no_job() -> None:
+    def broken() -> None:
+        raise ValueError("the listener's")
+
+    consumer = kit.run(main_with(fetch=nothing))
+    consumer.subscribe(broken)
+    (job,) = await enqueue("fetch")
+    await kit.wait()
+    assert await logged(job) == ["queued", "picked", "successful"]
+    assert any("ValueError: the listener's" in line for line in texts(consumer))
 
 
 # The end of the process

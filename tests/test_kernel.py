@@ -274,14 +274,15 @@ async def test_a_kernel_that_is_shut_down_while_a_cell_waits_leaves_nothing_behi
         assert word not in log
 
 
-async def test_it_runs_under_nbclient_and_the_output_is_in_the_cell_that_waits() -> None:
+async def test_it_runs_under_nbclient_and_the_output_is_in_the_cell_that_waits(tmp_path: Path) -> None:
     cells = [IMPORTS, BLOGS_CONSUMER, "kit.run(main)", BLOGS_PRODUCER, "await kit.wait()", "1 + 1"]
-    made = [
+    made: list[Any] = [
         {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "id": f"cell-{number}",
          "source": textwrap.dedent(cell).strip()} for number, cell in enumerate(cells)
     ]  # fmt: skip
-    text = json.dumps({"metadata": {}, "nbformat": 4, "nbformat_minor": 5, "cells": made})
-    notebook = nbformat.reads(text, as_version=4)
+    file = tmp_path / "cells.ipynb"
+    file.write_text(json.dumps({"metadata": {}, "nbformat": 4, "nbformat_minor": 5, "cells": made}))
+    notebook = nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call, unused-ignore]
     await NotebookClient(notebook, timeout=60, kernel_name="python3").async_execute()
     waited = notebook.cells[-2].outputs
     assert "[fetch #1] Processed: Job(id=1," in "".join(output["text"] for output in waited)

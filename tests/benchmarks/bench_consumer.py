@@ -1,8 +1,9 @@
 """`kit.run` in an idle kernel against a bare script with the same handler: jobs a second, and latency.
 
-The script is ``asyncio.run(pgqueuer.run(main, …))`` with the same options. Both run in a process of their
-own, alternately. Throughput is read from the log: jobs, by the time from the first that is picked to the last that
-is done. Latency is from just before `enqueue` to the first line of the handler, one job at a time.
+The script is ``asyncio.run(pgqueuer.run(main, …))`` with the same options. Both run in a process (and a
+session, which Linux schedules as a group) of their own, alternately. Throughput is read from the log: jobs,
+by the time from the first that is picked to the last that is done. Latency is from just before `enqueue` to
+the first line of the handler, one job at a time.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ CELL = "import bench_main, kit\nkit.run(bench_main.main)"
 @asynccontextmanager
 async def bare(folder: str) -> AsyncIterator[None]:
     """The script."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, cwd=folder)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", BARE, cwd=folder, start_new_session=True
+    )
     try:
         yield
     finally:
