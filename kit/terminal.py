@@ -74,7 +74,7 @@ def _is_copy(process: psutil.Process, above: psutil.Process) -> bool:
     import psutil
 
     try:
-        return process.cmdline() == above.cmdline()
+        return bool(process.cmdline() == above.cmdline())
     except psutil.Error:  # the one above is another account's, such as a login program
         return False
 
