@@ -35,14 +35,13 @@ class Postgres:
         why: why this source was picked, in a few words.
     """
 
-    def __init__(
-        self, *, dsn: str, source: str, version: str, name: str, why: str, origin: Any, use: Any
-    ) -> None:
+    def __init__(self, *, dsn: str, source: str, found: _Found, why: str, origin: Any, use: Any) -> None:
         self.dsn = dsn
         self.source = source
-        self.version = version
-        self.name = name
+        self.version = found.version
+        self.name = found.name
         self.why = why
+        self._strangers = found.strangers
         self._origin = origin  # the shared server, or the DSN of somebody's
         self._use = use
         self._stopped = False
@@ -71,7 +70,7 @@ class Postgres:
 
         This process stays with the database it has, unless the other one is used in a ``with`` statement.
         """
-        return _open(self.source, self._origin, name, self.why, fresh=False)[0]
+        return _open(self.source, self._origin, name, self.why, fresh=False)
 
     def stop(self) -> None:
         """Let the server go, which stops it when nobody else uses it, and put ``PG*`` back as they were."""
@@ -138,13 +137,13 @@ def postgres(
     if fresh:
         for consumer in list(current.consumers.values()):
             consumer.stop()
-    opened, strangers = _choose_and_open(source, database, dsn, fresh=fresh)
+    opened = _choose_and_open(source, database, dsn, fresh=fresh)
     opened._point()
     print(f"{opened._what()}: {opened.why}")
-    if strangers:
+    if opened._strangers:
         print(
-            f"Another program uses the queue in this database, too ({', '.join(strangers)}). It may take "
-            "your jobs: stop it there, or use another name here with kit.postgres(database=…)."
+            f"Another program uses the queue in this database ({', '.join(opened._strangers)}) and may take "
+            "your jobs. Stop it there, or use another name here: kit.postgres(database=…)."
         )
     return opened
 
@@ -156,7 +155,7 @@ def open_database(
 
     The database is made where there is none, and keeps its rows unless ``fresh``.
     """
-    return _choose_and_open(source, database, dsn, fresh=fresh)[0]
+    return _choose_and_open(source, database, dsn, fresh=fresh)
 
 
 def reset() -> None:
@@ -219,9 +218,7 @@ def _source(server: Any) -> str:
     return "docker" if type(server).__name__ == "Container" else "embedded"
 
 
-def _choose_and_open(
-    source: str | None, database: str, dsn: str | None, *, fresh: bool
-) -> tuple[Postgres, list[str]]:
+def _choose_and_open(source: str | None, database: str, dsn: str | None, *, fresh: bool) -> Postgres:
     asked = source or os.environ.get("KIT_POSTGRES") or "auto"
     why = "you asked for it" if source else "KIT_POSTGRES asks for it"
     if asked not in SOURCES:
@@ -231,9 +228,15 @@ def _choose_and_open(
         raise KitError(
             f"A DSN names an external server, and {asked!r} asks for another one. Leave one of them out."
         )
+    for variable in ("PGQUEUER_PREFIX", "PGQUEUER_SCHEMA"):
+        if os.environ.get(variable):
+            raise KitError(
+                f"{variable} is set to {os.environ[variable]!r}, so PGQueuer would not look for its tables "
+                f"where the kit puts them. Restart the kernel, and begin with del os.environ[{variable!r}]."
+            )
     if asked in ("auto", "external") and (dsn or os.environ.get("KIT_DSN")):
-        why = "dsn= names it" if dsn else "KIT_DSN names it"
-        return _open("external", dsn or os.environ["KIT_DSN"], database, why, fresh=fresh)
+        named_by = "dsn=" if dsn else "KIT_DSN"
+        return _open("external", dsn or os.environ["KIT_DSN"], database, f"{named_by} names it", fresh=fresh)
     if asked == "external":
         raise KitError(
             'Which server? Set KIT_DSN, or pass dsn="postgresql://user:password@host:port/database".'
@@ -249,7 +252,7 @@ def _server(source: str) -> Any:
     return docker.server() if source == "docker" else embedded.server()
 
 
-def _open_what_is_there(database: str, fresh: bool) -> tuple[Postgres, list[str]]:
+def _open_what_is_there(database: str, fresh: bool) -> Postgres:
     """Adopt a shared server that runs, Docker's first; else start one, with Docker if there is a way."""
     from kit.sources import docker, shared
 
@@ -262,38 +265,42 @@ def _open_what_is_there(database: str, fresh: bool) -> tuple[Postgres, list[str]
         return _open("embedded", _server("embedded"), database, error.problem, fresh=fresh)
 
 
-def _open(source: str, origin: Any, name: str, why: str, *, fresh: bool) -> tuple[Postgres, list[str]]:
-    """Make database ``name`` on the server ``origin``; return it, and who else uses its queue."""
+def _open(source: str, origin: Any, name: str, why: str, *, fresh: bool) -> Postgres:
+    """Make database ``name`` on the server ``origin``, a DSN or a shared server."""
     from kit.sources import databases, shared
 
     databases.check_name(name)
     if source == "external":
-        dsn = run_sync(external.prepare(origin, why.split()[0], name))
-        version, strangers = run_sync(_enter(dsn, fresh, template=False))
-        own = external.variables(dsn).get("PGDATABASE", name)
-        return Postgres(
-            dsn=dsn, source=source, version=version, name=own, why=why, origin=origin, use=None
-        ), strangers
+        dsn = run_sync(external.prepare(origin, why.removesuffix(" names it"), name))
+        found = run_sync(_enter(dsn, fresh, template=False))
+        return Postgres(dsn=dsn, source=source, found=found, why=why, origin=origin, use=None)
     deadline = time.monotonic() + COMEBACK
     while True:
         address, use = shared.join(origin)
         dsn = address.dsn(name)
         try:
-            version, strangers = run_sync(_make_and_enter(address.dsn("postgres"), dsn, name, fresh))
-            return Postgres(
-                dsn=dsn, source=source, version=version, name=name, why=why, origin=origin, use=use
-            ), strangers
+            found = run_sync(_make_and_enter(address.dsn("postgres"), dsn, name, fresh))
+            return Postgres(dsn=dsn, source=source, found=found, why=why, origin=origin, use=use)
         except databases.NotThere as error:
             use.release()
             if time.monotonic() > deadline:
-                raise KitError(f"The {source} server runs, and does not let the kit in: {error}") from None
+                raise KitError(f"The {source} server runs, and does not let the kit in: {error}.") from None
             time.sleep(0.1)
         except BaseException:
             use.release()
             raise
 
 
-async def _make_and_enter(admin_dsn: str, dsn: str, name: str, fresh: bool) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class _Found:
+    """What a look into the database told: its name, the server's version, and who else uses its queue."""
+
+    name: str
+    version: str
+    strangers: tuple[str, ...]
+
+
+async def _make_and_enter(admin_dsn: str, dsn: str, name: str, fresh: bool) -> _Found:
     from kit.sources import databases
 
     async with databases.connection(admin_dsn) as admin:
@@ -301,14 +308,14 @@ async def _make_and_enter(admin_dsn: str, dsn: str, name: str, fresh: bool) -> t
     return await _enter(dsn, fresh and not made, template=True)
 
 
-async def _enter(dsn: str, fresh: bool, *, template: bool) -> tuple[str, list[str]]:
+async def _enter(dsn: str, fresh: bool, *, template: bool) -> _Found:
     from kit.sources import databases, emptying
 
     async with databases.connection(dsn) as inside:
+        name = str(await inside.fetchval("SELECT current_database()"))
         version = str(await inside.fetchval("SHOW server_version")).split()[0]
-        if fresh and await emptying.empty(inside, dsn, template=template, renumber=True):
-            return version, []
-        return version, await databases.strangers(inside)
+        made_anew = fresh and await emptying.empty(inside, dsn, template=template, renumber=True)
+        return _Found(name, version, () if made_anew else await databases.strangers(inside, dsn))
 
 
 async def _reset(dsn: str | None, template: bool) -> bool:

@@ -6,6 +6,7 @@ PGQueuer's tables. Where it may make no database of its own and takes an empty o
 
 from __future__ import annotations
 
+import re
 import secrets
 import zlib
 from collections.abc import AsyncIterator
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 MARK = (
     "made by pgqueuer-kit"  # a table of this kit's with this comment is emptied by a reset, and never dropped
 )
+MARKED = f"""
+SELECT oid::regclass::text FROM pg_class
+WHERE relkind IN ('r', 'p') AND obj_description(oid, 'pg_class') LIKE '{MARK}%' ORDER BY relname
+"""
 APPLICATION = "pgqueuer-kit"
 CONNECT_TIMEOUT = 10.0  # seconds
 TABLES = ("pgqueuer", "pgqueuer_log", "pgqueuer_schedules", "pgqueuer_statistics")
@@ -77,12 +82,19 @@ async def connection(dsn: str | None, database: str | None = None) -> AsyncItera
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError) as error:
         raise NotThere(str(error)) from error
     except asyncpg.DiskFullError as error:
-        raise KitError(f"The server's disk is full: {error}. Free some space and try again.") from error
+        raise KitError(
+            f"The server's disk is full: {words(error)}. Free some space and try again."
+        ) from error
     except asyncpg.PostgresError as error:
-        raise KitError(f"PostgreSQL refused what the kit asked for: {error}. {error.detail or ''}") from error
+        raise KitError(f"PostgreSQL refused what the kit asked for: {words(error)}.") from error
     finally:
         # Closing waits for the server's side, too, and what follows may need the connection gone.
         await opened.close(timeout=CONNECT_TIMEOUT)
+
+
+def words(error: BaseException) -> str:
+    """Return what a server said, its detail and hint too, as sentences on one line without the last stop."""
+    return re.sub(r"\.?\s*\n(DETAIL|HINT):\s+", ". ", str(error)).strip().rstrip(".")
 
 
 def check_name(name: str) -> None:
@@ -231,28 +243,33 @@ async def another(inside: asyncpg.Connection) -> str:
     return str(rows[0][0])
 
 
-async def strangers(inside: asyncpg.Connection) -> list[str]:
-    """Return who else, outside this process, uses the queue of this database, each in a few words."""
+async def strangers(inside: asyncpg.Connection, dsn: str) -> tuple[str, ...]:
+    """Return who else, outside this process, uses the queue of this database, each in a few words.
+
+    ``dsn`` is how the connection was made.
+    """
     import psutil
 
+    from kit.sources import external
+
     rows = await inside.fetch(
-        "SELECT pid, application_name, client_port, query ~* 'pgqueuer' AND application_name <> $1 AS queue "
-        "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        "SELECT pid, application_name, client_port FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND application_name <> $1 AND query ~* 'pgqueuer'",
         APPLICATION,
     )
     if not rows:
-        return []
-    own = {each.laddr.port for each in psutil.Process().net_connections("tcp") if each.laddr}
-    if (
-        await inside.fetchval("SELECT client_port FROM pg_stat_activity WHERE pid = pg_backend_pid()")
-        not in own
-    ):
-        return []  # a proxy or a container's network stands between: nobody's port tells whose it is
-    return [
+        return ()
+    port = external.variables(dsn).get("PGPORT", "5432")
+    sockets = [each for each in psutil.Process().net_connections("tcp") if each.raddr]
+    own = {each.laddr.port for each in sockets if str(each.raddr.port) == port}
+    if await inside.fetchval("SELECT client_port FROM pg_stat_activity WHERE pid = pg_backend_pid()") in own:
+        rows = [row for row in rows if row["client_port"] not in own]
+    else:  # a container's network or a proxy stands between, so that a port does not tell whose it is
+        rows = rows[max(len(own) - 1, 0) :]
+    return tuple(
         f"connection {row['pid']}" + (f" of {row['application_name']!r}" if row["application_name"] else "")
         for row in rows
-        if row["queue"] and row["client_port"] not in own
-    ]
+    )
 
 
 async def empty(dsn: str | None) -> bool:

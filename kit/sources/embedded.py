@@ -91,6 +91,9 @@ class Embedded:
             log.unlink()
         deadline = time.monotonic() + START_TIMEOUT
         while True:
+            address = self._already_starting(deadline)
+            if address is not None:
+                return address
             port = self._free_port()
             before = log.stat().st_size if log.exists() else 0
             address = self._launch(data, port, log, deadline)
@@ -98,8 +101,10 @@ class Embedded:
                 (self.folder / "port").write_text(str(port))
                 return address
             said = log.read_bytes()[before:].decode(errors="replace").strip()
-            # The rest of a killed server may take a moment to end, and a port may be taken meanwhile.
-            passing = "shared memory block" in said or "could not bind" in said
+            # The rest of a killed server may take a moment to end, and somebody else may be faster.
+            passing = any(
+                each in said for each in ("shared memory block", "could not bind", "already exists")
+            )
             if not passing or time.monotonic() > deadline:
                 raise self._failure("The embedded server did not start", said, _LAST_RESORT)
             time.sleep(0.1)
@@ -112,6 +117,15 @@ class Embedded:
         if self.place != self.folder:
             shutil.rmtree(self.place, ignore_errors=True)
             (self.folder / "place").unlink()
+
+    def _already_starting(self, deadline: float) -> Address | None:
+        """Wait for a server that is about to be ready, or about to end; whoever began that may be gone."""
+        while self._process() is not None and time.monotonic() < deadline:
+            address = self.running()
+            if address is not None:
+                return address
+            time.sleep(0.05)
+        return None
 
     def _launch(self, data: Path, port: int, log: Path, deadline: float) -> Address | None:
         options = [f"-c{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]

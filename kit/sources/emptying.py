@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 PATIENCE = 3.0  # seconds that somebody's open transaction may hold up an emptying
 ATTEMPT = "200ms"  # less than deadlock_timeout, so that this side gives way and a consumer never has to
 
-_MARKED = f"""
-SELECT oid::regclass::text FROM pg_class
-WHERE relkind IN ('r', 'p') AND obj_description(oid, 'pg_class') LIKE '{MARK}%' ORDER BY relname
-"""
-
 # In a database that is the kit's: a DROP for each thing that is not marked, what depends on it included.
 _DROPS = f"""
 WITH marked AS (SELECT oid FROM pg_class WHERE obj_description(oid, 'pg_class') LIKE '{MARK}%'),
@@ -85,7 +80,7 @@ async def empty(inside: asyncpg.Connection, dsn: str | None, *, template: bool, 
     """
     name = str(await inside.fetchval("SELECT current_database()"))
     all_ours = bool(await databases.is_ours(inside, name))
-    marked = [row[0] for row in await inside.fetch(_MARKED)]
+    marked = [row[0] for row in await inside.fetch(databases.MARKED)]
     if not all_ours and not marked:
         raise KitError(
             f"The kit did not make the database {name!r}, nor a table in it, so it empties nothing there. "
@@ -118,9 +113,7 @@ async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool, renu
         except asyncpg.InsufficientPrivilegeError:
             raise _Damaged from None  # another role made things in there; the owner may still drop the whole
         except asyncpg.FeatureNotSupportedError as error:
-            raise KitError(
-                f"The database {name!r} could not be emptied: {error}. {error.detail or ''}"
-            ) from None
+            raise KitError(f"The database {name!r} could not be emptied: {databases.words(error)}.") from None
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             if time.monotonic() > deadline:
                 raise KitError(await _who_is_in_the_way(inside, name)) from None
@@ -136,7 +129,7 @@ async def _clear(inside: asyncpg.Connection, all_ours: bool, renumber: bool) -> 
     said = await inside.fetchval("SELECT obj_description(to_regclass('pgqueuer'), 'pg_class')")
     if said != await databases.whole(inside):
         raise _Damaged
-    marked = [row[0] for row in await inside.fetch(_MARKED)]
+    marked = [row[0] for row in await inside.fetch(databases.MARKED)]
     await inside.execute(f"LOCK TABLE {', '.join(marked)}")
     busy = await inside.fetchval("SELECT EXISTS (SELECT FROM pgqueuer WHERE status = 'picked')")
     numbers = "RESTART IDENTITY" if renumber or not busy else "CONTINUE IDENTITY"
@@ -170,5 +163,5 @@ async def _reinstall(inside: asyncpg.Connection, name: str, marked: list[str]) -
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise KitError(
             f"PGQueuer's tables in the database {name!r} are not as the kit made them, and they could not be "
-            f"replaced: {error}. {getattr(error, 'detail', None) or ''}"
+            f"replaced: {databases.words(error)}."
         ) from None

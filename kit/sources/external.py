@@ -129,8 +129,7 @@ async def _take(inside: asyncpg.Connection) -> None:
     role = str(await inside.fetchval("SELECT current_user"))
     database = str(await inside.fetchval("SELECT current_database()"))
     mend = f"ALTER ROLE {databases.quoted(role)} CREATEDB"
-    comment = await inside.fetchval("SELECT obj_description(to_regclass('pgqueuer'), 'pg_class')")
-    if await databases.is_ours(inside, database) or str(comment).startswith(databases.MARK):
+    if await databases.is_ours(inside, database) or await inside.fetch(databases.MARKED):
         return
     foreign = await inside.fetchval(_WHAT_IS_THERE)
     if foreign:
@@ -143,9 +142,9 @@ async def _take(inside: asyncpg.Connection) -> None:
         await databases.install(inside)
     except asyncpg.InsufficientPrivilegeError as error:
         raise KitError(
-            f"The role {role!r} may neither make databases there nor tables in {database!r}: {error}. An "
-            f"administrator mends that with one of these: {mend};  or, in that database, "
-            f"GRANT CREATE ON SCHEMA public TO {databases.quoted(role)};"
+            f"The role {role!r} may neither make databases there nor tables in {database!r}: "
+            f"{databases.words(error)}. An administrator mends that with one of these: {mend};  or, in that "
+            f"database, GRANT CREATE ON SCHEMA public TO {databases.quoted(role)};"
         ) from None
 
 

@@ -15,7 +15,7 @@ from pgqueuer.queries import Queries
 
 import kit
 from kit import current
-from kit.sources import Postgres, databases, emptying, external
+from kit.sources import Postgres, _Found, databases, emptying, external
 from tests.sources.processes import ask
 
 Sql = Callable[..., Any]
@@ -195,7 +195,7 @@ async def test_an_open_transaction_is_named_instead_of_waiting_for_ever(
 
 
 def somebodys(dsn: str, name: str) -> Postgres:
-    return Postgres(dsn=dsn, source="external", version="", name=name, why="", origin=dsn, use=None)
+    return Postgres(dsn=dsn, source="external", found=_Found(name, "", ()), why="", origin=dsn, use=None)
 
 
 def test_a_database_that_the_kit_did_not_make_is_refused_and_keeps_every_row(

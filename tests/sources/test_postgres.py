@@ -250,3 +250,11 @@ def test_opening_a_database_prints_nothing_and_keeps_its_rows(
         database.stop()
     assert capsys.readouterr().out == ""
     assert current.database is None
+
+
+def test_a_prefix_for_pgqueuers_tables_is_said_instead_of_failing_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGQUEUER_PREFIX", "mine_")
+    with pytest.raises(kit.KitError, match="PGQUEUER_PREFIX is set to 'mine_'"):
+        kit.postgres("embedded")
