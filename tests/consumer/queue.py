@@ -77,6 +77,24 @@ async def connections() -> list[str]:
     return [row["query"] for row in rows]
 
 
+async def nobody_is_connected() -> bool:
+    """Return whether the asking connection is the only one."""
+    return not await connections()
+
+
+async def cut_connections() -> None:
+    """Let Postgres end every connection to the database but the asking one."""
+    await fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
+async def is_logged(job_id: int, status: str) -> bool:
+    """Return whether a job has been in that status."""
+    return status in await logged(job_id)
+
+
 async def until(what: str, happens: Callable[[], Any], seconds: float = 15) -> Any:
     """Wait until ``happens()`` (or what it awaits) is true, and return it; else fail, naming ``what``."""
     deadline = time.monotonic() + seconds
@@ -96,7 +114,9 @@ def texts(consumer: Consumer) -> list[str]:
 
 
 @asynccontextmanager
-async def worker(entrypoint: str = "fetch", seconds: float = 0.3) -> AsyncIterator[asyncio.subprocess.Process]:
+async def worker(
+    entrypoint: str = "fetch", seconds: float = 0.3
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a consumer in a process of its own, without the kit; its handler takes that long."""
     script = f"""
         import asyncio, asyncpg, pgqueuer

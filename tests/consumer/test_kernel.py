@@ -18,9 +18,7 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
-from tests.consumers import connections, enqueue, fetch, logged, until
-
-pytestmark = pytest.mark.usefixtures("queue_database")
+from tests.consumer.queue import enqueue, fetch, is_logged, logged, nobody_is_connected, until
 
 IMPORTS = """
     import asyncio, time
@@ -166,7 +164,7 @@ async def test_the_queue_goes_on_while_a_cell_blocks(kernel: Kernel) -> None:
     await kernel.run(BLOGS_CONSUMER + "    kit.run(main)")
     blocking = asyncio.create_task(kernel.run("time.sleep(3); print('slept')"))
     (job,) = await enqueue("fetch")
-    await until("the job is done", lambda: _is_logged(job, "successful"), seconds=10)
+    await until("the job is done", lambda: is_logged(job, "successful"), seconds=10)
     assert not blocking.done()
     assert (await blocking).text == "slept\n"
 
@@ -174,10 +172,10 @@ async def test_the_queue_goes_on_while_a_cell_blocks(kernel: Kernel) -> None:
 async def test_nothing_a_handler_prints_appears_in_another_cell_or_is_lost(kernel: Kernel) -> None:
     await kernel.run(SLOW)
     (job,) = await enqueue("slow", b"0.5")
-    await until("it is picked", lambda: _is_logged(job, "picked"))
+    await until("it is picked", lambda: is_logged(job, "picked"))
     await _complete(kernel)  # after a Tab, a thread's own prints are lost
     other = await kernel.run("print('another cell')")
-    await until("it is done", lambda: _is_logged(job, "successful"))
+    await until("it is done", lambda: is_logged(job, "successful"))
     waited = await kernel.run("await kit.wait()")
     assert other.text == "another cell\n"
     assert waited.text == f"[slow #{job}] begins\n[slow #{job}] ends\n"
@@ -255,10 +253,10 @@ async def test_a_lost_connection_is_told_in_the_next_cell_and_the_return_too(ker
 async def test_a_kernel_that_is_shut_down_leaves_nothing_behind(kernel: Kernel) -> None:
     await kernel.run(SLOW)
     (job,) = await enqueue("slow", b"30")
-    await until("it is picked", lambda: _is_logged(job, "picked"))
+    await until("it is picked", lambda: is_logged(job, "picked"))
     log = await kernel.shut_down()
     assert await logged(job) == ["queued", "picked", "queued"]
-    await until("the connections are closed", lambda: _nobody_is_connected())
+    await until("the connections are closed", nobody_is_connected)
     for word in ("Traceback", "destroyed", "never retrieved", "ResourceWarning"):
         assert word not in log
 
@@ -267,9 +265,9 @@ async def test_a_kernel_that_is_shut_down_while_a_cell_waits_leaves_nothing_behi
     await kernel.run(SLOW)
     (job,) = await enqueue("slow", b"30")
     kernel.client.execute("await kit.wait()")
-    await until("it is picked", lambda: _is_logged(job, "picked"))
+    await until("it is picked", lambda: is_logged(job, "picked"))
     log = await kernel.shut_down()
-    await until("the connections are closed", lambda: _nobody_is_connected())
+    await until("the connections are closed", nobody_is_connected)
     for word in ("Traceback", "destroyed", "never retrieved", "ResourceWarning"):
         assert word not in log
 
@@ -287,17 +285,9 @@ async def test_it_runs_under_nbclient_and_the_output_is_in_the_cell_that_waits(t
     waited = notebook.cells[-2].outputs
     assert "[fetch #1] Processed: Job(id=1," in "".join(output["text"] for output in waited)
     assert not any(output.get("name") == "stderr" for cell in notebook.cells for output in cell.outputs)
-    await until("the connections are closed", lambda: _nobody_is_connected())
+    await until("the connections are closed", nobody_is_connected)
 
 
 async def _complete(kernel: Kernel) -> Any:
     kernel.client.complete("asyn", 4)
     return await kernel.client.get_shell_msg(timeout=30)
-
-
-async def _is_logged(job: int, status: str) -> bool:
-    return status in await logged(job)
-
-
-async def _nobody_is_connected() -> bool:
-    return not await connections()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import io
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -20,21 +19,9 @@ from pgqueuer.executors import EntrypointExecutorParameters
 from pgqueuer.models import Context, Job, JobId
 
 import kit
-from kit import current
 from kit.capture import Capture
 from kit.console import KEPT_LINES, LONGEST_LINE, Console, last_line
-from tests.consumers import enqueue, main_with, nothing, texts, until
-
-
-@pytest.fixture(autouse=True)
-def database_and_no_consumers(request: pytest.FixtureRequest) -> Iterator[None]:
-    if inspect.iscoroutinefunction(request.function):
-        request.getfixturevalue("queue_database")
-    yield
-    for consumer in current.consumers.values():
-        consumer.stop(timeout=0)
-    current.consumers.clear()
-
+from tests.consumer.queue import enqueue, main_with, nothing, texts, until
 
 # Whose print it is
 

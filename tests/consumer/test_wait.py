@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -17,28 +17,19 @@ from pgqueuer.models import Job
 
 import kit
 from kit import current
-from tests.consumers import (
+from tests.consumer.queue import (
     Gate,
-    connections,
     enqueue,
     fetch,
+    is_logged,
     logged,
     main_with,
+    nobody_is_connected,
     nothing,
     texts,
     until,
     worker,
 )
-
-pytestmark = pytest.mark.usefixtures("queue_database")
-
-
-@pytest.fixture(autouse=True)
-def stop_consumers() -> Iterator[None]:
-    yield
-    for consumer in current.consumers.values():
-        consumer.stop(timeout=0)
-    current.consumers.clear()
 
 
 async def speak(job: Job) -> None:
@@ -141,7 +132,7 @@ async def test_jobs_that_are_not_due_do_not_count_and_are_mentioned(
 
 async def test_it_leaves_no_connection_behind() -> None:
     await kit.wait()
-    await until("the connection is closed", _nobody_is_connected)
+    await until("the connection is closed", nobody_is_connected)
 
 
 async def test_it_can_be_given_up_and_the_consumer_goes_on() -> None:
@@ -276,7 +267,7 @@ async def test_a_consumer_that_failed_is_named_as_the_reason(capsys: pytest.Capt
 async def test_a_job_whose_consumer_is_gone_is_no_reason_to_wait(capsys: pytest.CaptureFixture[str]) -> None:
     async with worker("fetch", seconds=60) as process:
         (job,) = await enqueue("fetch")
-        await until("it is picked", lambda: _has_log(job, "picked"))
+        await until("it is picked", lambda: is_logged(job, "picked"))
         process.kill()
         await process.wait()
     await kit.wait()
@@ -294,7 +285,7 @@ async def test_when_the_time_is_up_the_jobs_that_are_not_done_are_named() -> Non
 
     kit.run(main_with(slow=slow), batch_size=1, max_concurrent_tasks=2)
     await enqueue("slow", b"", b"", b"")
-    await until("two are picked", lambda: _has_log(2, "picked"))
+    await until("two are picked", lambda: is_logged(2, "picked"))
     with pytest.raises(kit.KitError) as caught:
         await kit.wait(timeout=0.2)
     go_on.set()
@@ -363,11 +354,3 @@ async def test_it_stays_with_a_consumer_that_waits_for_postgres(
         await asyncio.to_thread(consumer.stop)
     assert "[speak #1] payload b'later'" in texts(consumer)
     assert "connected to Postgres again" in capsys.readouterr().out
-
-
-async def _nobody_is_connected() -> bool:
-    return not await connections()
-
-
-async def _has_log(job: int, status: str) -> bool:
-    return status in await logged(job)

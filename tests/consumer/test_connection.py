@@ -1,0 +1,108 @@
+"""How a consumer loses its connection and comes back, and what it does not come back from."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from pgqueuer import AsyncpgDriver, PgQueuer
+from pgqueuer.models import Job
+
+import kit
+from tests.consumer.queue import (
+    Gate,
+    connections,
+    cut_connections,
+    enqueue,
+    main_with,
+    nobody_is_connected,
+    nothing,
+    texts,
+    until,
+)
+
+
+async def test_a_lost_connection_comes_back_and_both_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    consumer = kit.run(main_with(fetch=nothing))
+    await cut_connections()
+    await until(
+        "it came back", lambda: any("connected to Postgres again" in line for line in texts(consumer))
+    )
+    await enqueue("fetch")
+    await kit.wait()
+    assert consumer.done == 1
+    said = capsys.readouterr().err
+    assert said.index("has lost its connection") < said.index("is connected to Postgres again")
+    assert len(await connections()) == 1
+
+
+async def test_it_waits_for_postgres_for_as_long_as_that_is_away() -> None:
+    tries = 0
+    async with Gate() as gate:
+
+        @asynccontextmanager
+        async def main() -> AsyncIterator[PgQueuer]:
+            nonlocal tries
+            tries += 1
+            connection = await asyncpg.connect(host="127.0.0.1", port=gate.port)
+            pgq = PgQueuer(AsyncpgDriver(connection))
+            pgq.entrypoint("fetch")(nothing)
+            yield pgq
+
+        consumer = await asyncio.to_thread(kit.run, main, restart_delay=0.05)
+        gate.close()
+        await until("it tried again and again", lambda: tries > 3)
+        assert consumer.state == "reconnecting"
+        await gate.open()
+        await until("it is back", lambda: consumer.state == "running")
+        await enqueue("fetch")
+        await kit.wait()
+        assert consumer.done == 1
+        await asyncio.to_thread(consumer.stop)
+    assert sum("has lost its connection" in line for line in texts(consumer)) == 1
+
+
+async def test_without_restart_a_lost_connection_is_its_end() -> None:
+    consumer = kit.run(main_with(fetch=nothing), restart_on_failure=False)
+    await cut_connections()
+    await until("it has died", lambda: consumer.state == "failed")
+    assert "has died" in texts(consumer)[-1]
+
+
+async def test_a_mistake_is_the_end_and_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    @asynccontextmanager
+    async def main() -> AsyncIterator[PgQueuer]:
+        connection = await asyncpg.connect()
+        pgq = PgQueuer(AsyncpgDriver(connection))
+
+        @pgq.entrypoint("greedy")
+        async def greedy(job: Job) -> None:
+            await asyncio.sleep(0.2)  # until PGQueuer has nothing to ask, on this connection of its own
+            await connection.execute("SELECT pg_sleep(2)")
+
+        yield pgq
+
+    consumer = kit.run(main)
+    await enqueue("greedy")
+    await until("it has died", lambda: consumer.state == "failed")
+    await asyncio.to_thread(consumer._thread.join)
+    said = capsys.readouterr().err
+    assert said.count("has died") == 1
+    assert "connection (or a pool) of its own" in said
+    assert consumer.problem is not None
+    assert "failed" in repr(consumer)
+    await until("its connection is dropped", nobody_is_connected)
+
+
+async def test_a_handler_that_calls_exit_ends_the_consumer_and_not_the_process() -> None:
+    async def leave(job: Job) -> None:
+        sys.exit("bye")
+
+    consumer = kit.run(main_with(leave=leave))
+    await enqueue("leave")
+    await until("it has died", lambda: consumer.state == "failed" and not consumer.alive)
+    assert "SystemExit: bye" in texts(consumer)[-1]
