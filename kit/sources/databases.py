@@ -81,6 +81,10 @@ async def connection(dsn: str | None, database: str | None = None) -> AsyncItera
         yield opened
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError) as error:
         raise NotThere(str(error)) from error
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        if opened.is_closed():  # asyncpg's words for a connection that broke while it was used
+            raise NotThere("the connection broke") from error
+        raise
     except asyncpg.DiskFullError as error:
         raise KitError(
             f"The server's disk is full: {words(error)}. Free some space and try again."
@@ -270,11 +274,3 @@ async def strangers(inside: asyncpg.Connection, dsn: str) -> tuple[str, ...]:
         f"connection {row['pid']}" + (f" of {row['application_name']!r}" if row["application_name"] else "")
         for row in rows
     )
-
-
-async def empty(dsn: str | None) -> bool:
-    """Empty a database of the kit's; see `kit.sources.emptying`."""
-    from kit.sources import emptying
-
-    async with connection(dsn) as inside:
-        return await emptying.empty(inside, dsn, template=False, renumber=False)

@@ -15,6 +15,7 @@ import kit
 from kit import current
 from kit.sources import docker, open_database, status
 from tests.sources.processes import Program, ask, keepers, processes, wait_until
+from tests.sources.registry import serving
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +161,13 @@ def test_nothing_of_docker_is_left_running_when_it_cannot_be_used(
     with pytest.raises(kit.KitError):
         kit.postgres("docker")
     assert processes(own_home) == []
+
+
+@pytest.mark.docker
+def test_an_image_that_must_be_pulled_shows_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(20_000_000) as image, docker.client(30) as engine:
+        assert not docker.has_image(image)
+        docker.pull(image)
+        assert docker.has_image(image)
+        engine.images.remove(image)
+        assert capsys.readouterr().out.endswith(f"\rPulling {image}: 20 of 20 MB\n")
