@@ -46,16 +46,23 @@ def chromium() -> str | None:
 
 
 def why_no_docker() -> str | None:
-    """Return why no Docker engine can be used, in one line; None when one answers."""
+    """Return why no Postgres can be run in Docker, in one line; None when it can."""
     if shutil.which("docker") is None:
         return "there is no `docker` command on this machine"
+    image = os.environ.get("KIT_POSTGRES_IMAGE", "postgres:18-alpine")
+    if not docker("info"):
+        return "no Docker engine answers: start Docker, then run the tests again"
+    if not docker("image", "inspect", image) and not docker("pull", image):
+        return f"the image {image!r} is not there and cannot be pulled: name another with KIT_POSTGRES_IMAGE"
+    return None
+
+
+def docker(*arguments: str) -> bool:
+    """Return whether a docker command succeeds within five minutes."""
     try:
-        answer = subprocess.run(["docker", "info"], capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(["docker", *arguments], capture_output=True, timeout=300).returncode == 0
     except subprocess.TimeoutExpired:
-        return "the Docker engine did not answer within 20 s"
-    return (
-        None if answer.returncode == 0 else "no Docker engine answers: start Docker, then run the tests again"
-    )
+        return False
 
 
 def why_no_browser() -> str | None:

@@ -27,7 +27,8 @@ import pytest
 from pgqueuer import AsyncpgDriver, Queries
 
 import kit
-from kit import cli, doctor, lab, servers, terminal
+from kit.cli import app as cli
+from kit.cli import doctor, lab, servers, terminal
 from kit.errors import KitError
 from kit.sources import databases, open_database, shared
 
@@ -146,7 +147,7 @@ def test_an_unknown_lesson_is_refused_with_the_closest_one_and_the_list_and_star
 def test_the_lessons_of_the_current_folder_are_used_when_the_kit_is_installed_elsewhere(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(lab, "__file__", str(tmp_path / "site-packages" / "kit" / "lab.py"))
+    monkeypatch.setattr(lab, "__file__", str(tmp_path / "site-packages" / "kit" / "cli" / "lab.py"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KitError, match="clone it"):
         lab.lessons_folder()
@@ -617,7 +618,7 @@ def test_kit_doctor_works_for_an_ordinary_user_without_a_home():
         subprocess.run([sys.executable, "-c", "import kit"], check=True, **options)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("this environment is closed to other accounts")
-    answer = subprocess.run([sys.executable, "-m", "kit.cli", "doctor"], **options)
+    answer = subprocess.run([sys.executable, "-m", "kit.cli.app", "doctor"], **options)
     assert answer.stderr == ""
     assert list(findings(answer)) == list(doctor._CHECKS)
     assert findings(answer)["Disk"] == "✗", "KIT_HOME is root's own here"

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import kit
-from kit.cli import app
+from kit.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 FROM_CONDA = {"asyncpg", "jupyterlab", "pandas"}
@@ -95,7 +95,7 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("statement", ["import kit", "import kit.cli", "import kit; dir(kit)"])
+@pytest.mark.parametrize("statement", ["import kit", "import kit.cli.app", "import kit; dir(kit)"])
 def test_importing_the_kit_imports_nothing_heavy(statement):
     assert not HEAVY & modules_after(statement)
 

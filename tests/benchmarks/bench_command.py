@@ -12,7 +12,7 @@ import sys
 import time
 
 ROUNDS = 15
-OURS = [sys.executable, "-m", "kit.cli", "--help"]
+OURS = [sys.executable, "-m", "kit.cli.app", "--help"]
 BARE = [sys.executable, "-c", "import typer"]
 
 

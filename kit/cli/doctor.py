@@ -138,7 +138,7 @@ def _binaries() -> Finding:
 
 
 def _server() -> Finding:
-    from kit.servers import users
+    from kit.cli.servers import users
     from kit.sources import status
 
     running = [
@@ -207,7 +207,7 @@ def _kernel() -> Finding:
 
 
 def _lessons() -> Finding:
-    from kit.lab import lessons_folder
+    from kit.cli.lab import lessons_folder
 
     try:
         return _good(str(lessons_folder()))

@@ -138,10 +138,10 @@ def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None]
 
 def _hold(folder: Path, pid: int) -> None:
     """Start a process that uses the server of ``folder`` as long as process ``pid`` lives."""
-    from kit.servers import users
+    from kit.cli.servers import users
     from kit.sources import shared
 
-    arguments = ("kit.terminal", str(folder), str(pid))
+    arguments = ("kit.cli.terminal", str(folder), str(pid))
     if any(user.command[-3:] == arguments for user in users(folder)):
         return
     child = shared.spawn([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, cwd=folder)

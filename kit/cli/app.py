@@ -46,7 +46,7 @@ def lab(
     port: Annotated[int | None, typer.Option(help="The port of JupyterLab.", min=1, max=65535)] = None,
 ) -> None:
     """Start Postgres and open JupyterLab on a lesson. Ctrl-C stops both."""
-    from kit.lab import open_lab
+    from kit.cli.lab import open_lab
 
     raise typer.Exit(open_lab(lesson, DATABASE, browser=browser, port=port))
 
@@ -64,7 +64,7 @@ def env(
 
     Postgres is started where none runs, and stays up until this terminal is closed.
     """
-    from kit import terminal
+    from kit.cli import terminal
 
     variables, language = terminal.enter(database, shell)
     typer.echo(terminal.lines(variables, language))
@@ -79,7 +79,7 @@ def doctor() -> None:
 
     Looks at everything the kit needs. Its exit code is 1 when the lessons cannot run.
     """
-    from kit.doctor import examine, line
+    from kit.cli.doctor import examine, line
 
     broken = False
     for name, finding in examine():
@@ -112,7 +112,7 @@ def stop(
 
     Says first which notebooks, terminals and programs use it.
     """
-    from kit.servers import stop_all
+    from kit.cli.servers import stop_all
 
     stop_all(force=force, say=typer.echo)
 

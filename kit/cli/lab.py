@@ -26,7 +26,7 @@ def lessons_folder() -> Path:
     Raises:
         KitError: neither has a ``notebooks`` folder with lessons in it.
     """
-    for parent in (Path(__file__).resolve().parent.parent, Path.cwd()):
+    for parent in (Path(__file__).resolve().parents[2], Path.cwd()):
         if any((parent / "notebooks").glob("[0-9][0-9]_*.ipynb")):
             return parent / "notebooks"
     raise KitError(

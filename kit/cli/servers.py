@@ -31,7 +31,7 @@ class User:
     @property
     def holds(self) -> bool:
         """Whether it does nothing but keep the server up for a terminal."""
-        return "kit.terminal" in self.command
+        return "kit.cli.terminal" in self.command
 
     def __str__(self) -> str:
         return f"{self.what} (process {self.pid})"
@@ -48,7 +48,7 @@ def _describe(pid: int) -> User:
         command = tuple(psutil.Process(pid).cmdline())
     except psutil.Error:
         return User(pid, (), "a process that cannot be looked at")
-    if "kit.terminal" in command:
+    if "kit.cli.terminal" in command:
         return User(pid, command, f"the terminal of process {command[-1]}")
     if "ipykernel_launcher" in command:
         return User(pid, command, "a notebook")

@@ -1,0 +1,81 @@
+"""What a learner is told when asyncpg or PGQueuer refuses something."""
+
+from __future__ import annotations
+
+import asyncpg
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from pgqueuer import AsyncpgDriver, Queries
+
+from kit.hints import hint
+from kit.sources import Postgres
+from tests.notebooks import shown
+
+
+async def refused(query: str, *args: object) -> Exception:
+    """Return the error that Postgres or asyncpg answers ``query`` with."""
+    connection = await asyncpg.connect()
+    try:
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as caught:
+            await connection.execute(query, *args)
+        return caught.value
+    finally:
+        await connection.close()
+
+
+async def test_a_payload_of_text_is_told_to_become_bytes(queue_database: Postgres) -> None:
+    connection = await asyncpg.connect()
+    try:
+        with pytest.raises(asyncpg.DataError) as caught:
+            await Queries(AsyncpgDriver(connection)).enqueue("fetch", "hello")  # type: ignore[call-overload]
+    finally:
+        await connection.close()
+    assert ".encode()" in (hint(caught.value) or "")
+
+
+async def test_a_duplicate_job_names_its_dedupe_key(queue_database: Postgres) -> None:
+    connection = await asyncpg.connect()
+    try:
+        queries = Queries(AsyncpgDriver(connection))
+        await queries.enqueue("fetch", b"1", dedupe_key="only once")
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            await queries.enqueue("fetch", b"2", dedupe_key="only once")
+    finally:
+        await connection.close()
+    assert str(caught.value) == ""
+    assert "'only once'" in (hint(caught.value) or "")
+
+
+async def test_missing_tables_name_the_call_that_makes_them(queue_database: Postgres) -> None:
+    error = await refused("SELECT * FROM pgqueuer_nowhere")
+    assert "kit.postgres" in (hint(error) or "")
+
+
+async def test_a_closed_connection_is_told_to_be_made_again(queue_database: Postgres) -> None:
+    connection = await asyncpg.connect()
+    await connection.close()
+    with pytest.raises(asyncpg.InterfaceError) as caught:
+        await connection.execute("SELECT 1")
+    assert "asyncpg.connect()" in (hint(caught.value) or "")
+
+
+async def test_an_error_that_speaks_for_itself_has_no_hint(queue_database: Postgres) -> None:
+    assert hint(await refused("SELECT * FROM orders")) is None
+
+
+def test_in_a_notebook_the_hint_stands_below_the_error(queue_database: Postgres) -> None:
+    cells = [
+        "import kit\np = kit.postgres(database='hints')",
+        "import asyncpg\nfrom pgqueuer import AsyncpgDriver, Queries\nconn = await asyncpg.connect()",
+        "await Queries(AsyncpgDriver(conn)).enqueue('fetch', 'hello')",
+    ]
+    notebook = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]
+        cells=[nbformat.v4.new_code_cell(source) for source in cells]  # type: ignore[no-untyped-call]
+    )
+    NotebookClient(notebook, timeout=60, allow_errors=True).execute()
+    told = shown(notebook.cells[-1])
+    assert "DataError" in told
+    assert "A payload is bytes: write b'hello'" in told
+
+
