@@ -6,19 +6,17 @@ import os
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from kit import current
 from kit.errors import KitError
 from kit.sources import external
+from kit.sources.shared import Server, Status, Use, status, stop_all
 from kit.sync import run_sync
 
 __all__ = ["Postgres", "Status", "open_database", "postgres", "reset", "status", "stop_all"]
 
 SOURCES = ("auto", "docker", "embedded", "external")
-COMEBACK = (
-    15.0  # seconds that a shared server which was killed may take to come back while it is being joined
-)
+COMEBACK = 15.0  # seconds that a shared server may take to come back, when it was killed while it is joined
 VARIABLES = frozenset(external.VARIABLES.values())  # what names a database to asyncpg and libpq
 
 
@@ -35,14 +33,16 @@ class Postgres:
         why: why this source was picked, in a few words.
     """
 
-    def __init__(self, *, dsn: str, source: str, found: _Found, why: str, origin: Any, use: Any) -> None:
+    def __init__(
+        self, *, dsn: str, source: str, found: _Found, why: str, origin: Server | str, use: Use | None
+    ) -> None:
         self.dsn = dsn
         self.source = source
         self.version = found.version
         self.name = found.name
         self.why = why
         self._strangers = found.strangers
-        self._origin = origin  # the shared server, or the DSN of somebody's
+        self._origin = origin  # a shared server, or the DSN of somebody's
         self._use = use
         self._stopped = False
         self._before: Postgres | None = None
@@ -70,7 +70,9 @@ class Postgres:
 
         This process stays with the database it has, unless the other one is used in a ``with`` statement.
         """
-        return _open(self.source, self._origin, name, self.why, fresh=False)
+        if isinstance(self._origin, str):
+            return _open_external(self._origin, name, self.why, fresh=False)
+        return _open_shared(self._origin, name, self.why, fresh=False)
 
     def stop(self) -> None:
         """Let the server go, which stops it when nobody else uses it, and put ``PG*`` back as they were."""
@@ -95,9 +97,7 @@ class Postgres:
             self._outside = before._outside
         _set_environment(self._outside | external.variables(self.dsn))
         current.database = self
-        if (
-            before is not None and before.dsn == self.dsn
-        ):  # the same cell again: one use of the server is enough
+        if before is not None and before.dsn == self.dsn:  # the same cell again: one use is enough
             self._before = before._before
             before.stop()
         else:
@@ -175,49 +175,6 @@ def reset() -> None:
         )
 
 
-@dataclass(frozen=True)
-class Status:
-    """One of the kit's shared servers.
-
-    Attributes:
-        source: ``"embedded"`` or ``"docker"``.
-        folder: where it keeps its files.
-        where: ``host:port``; None when it does not run.
-        users: how many uses of it are alive, in all processes.
-    """
-
-    source: str
-    folder: str
-    where: str | None
-    users: int
-
-
-def status() -> list[Status]:
-    """Return the shared servers of this user, running or not."""
-    from kit.sources import shared
-
-    found = []
-    for server in shared.known():
-        address = server.running()
-        where = f"{address.host}:{address.port}" if address else None
-        found.append(Status(_source(server), str(server.folder), where, len(shared.users(server.folder))))
-    return found
-
-
-def stop_all() -> list[Status]:
-    """Stop every shared server of this user, also one that is in use, and return what ran before."""
-    from kit.sources import shared
-
-    before = [each for each in status() if each.where is not None]
-    for server in shared.known():
-        shared.stop(server)
-    return before
-
-
-def _source(server: Any) -> str:
-    return "docker" if type(server).__name__ == "Container" else "embedded"
-
-
 def _choose_and_open(source: str | None, database: str, dsn: str | None, *, fresh: bool) -> Postgres:
     asked = source or os.environ.get("KIT_POSTGRES") or "auto"
     why = "you asked for it" if source else "KIT_POSTGRES asks for it"
@@ -236,59 +193,57 @@ def _choose_and_open(source: str | None, database: str, dsn: str | None, *, fres
             )
     if asked in ("auto", "external") and (dsn or os.environ.get("KIT_DSN")):
         named_by = "dsn=" if dsn else "KIT_DSN"
-        return _open("external", dsn or os.environ["KIT_DSN"], database, f"{named_by} names it", fresh=fresh)
+        return _open_external(dsn or os.environ["KIT_DSN"], database, f"{named_by} names it", fresh=fresh)
     if asked == "external":
         raise KitError(
             'Which server? Set KIT_DSN, or pass dsn="postgresql://user:password@host:port/database".'
         )
     if asked == "auto":
         return _open_what_is_there(database, fresh)
-    return _open(asked, _server(asked), database, why, fresh=fresh)
-
-
-def _server(source: str) -> Any:
     from kit.sources import docker, embedded
 
-    return docker.server() if source == "docker" else embedded.server()
+    server = docker.server() if asked == "docker" else embedded.server()
+    return _open_shared(server, database, why, fresh=fresh)
 
 
 def _open_what_is_there(database: str, fresh: bool) -> Postgres:
     """Adopt a shared server that runs, Docker's first; else start one, with Docker if there is a way."""
-    from kit.sources import docker, shared
+    from kit.sources import docker, embedded, shared
 
-    for server in sorted(shared.known(), key=_source):
+    for server in sorted(shared.known(), key=lambda server: server.source):
         if server.running() is not None:
-            return _open(_source(server), server, database, "it runs already", fresh=fresh)
+            return _open_shared(server, database, "it runs already", fresh=fresh)
     try:
-        return _open("docker", docker.server(), database, "a Docker engine answered", fresh=fresh)
+        return _open_shared(docker.server(), database, "a Docker engine answered", fresh=fresh)
     except docker.NotUsable as error:
-        return _open("embedded", _server("embedded"), database, error.problem, fresh=fresh)
+        return _open_shared(embedded.server(), database, error.problem, fresh=fresh)
 
 
-def _open(source: str, origin: Any, name: str, why: str, *, fresh: bool) -> Postgres:
-    """Make database ``name`` on the server ``origin``, a DSN or a shared server."""
+def _open_shared(server: Server, name: str, why: str, *, fresh: bool) -> Postgres:
     from kit.sources import databases, shared
 
     databases.check_name(name)
-    if source == "external":
-        dsn = run_sync(external.prepare(origin, why.removesuffix(" names it"), name))
-        found = run_sync(_enter(dsn, fresh, template=False))
-        return Postgres(dsn=dsn, source=source, found=found, why=why, origin=origin, use=None)
     deadline = time.monotonic() + COMEBACK
     while True:
-        address, use = shared.join(origin)
+        address, use = shared.join(server)
         dsn = address.dsn(name)
         try:
             found = run_sync(_make_and_enter(address.dsn("postgres"), dsn, name, fresh))
-            return Postgres(dsn=dsn, source=source, found=found, why=why, origin=origin, use=use)
+            return Postgres(dsn=dsn, source=server.source, found=found, why=why, origin=server, use=use)
         except databases.NotThere as error:
             use.release()
             if time.monotonic() > deadline:
-                raise KitError(f"The {source} server runs, and does not let the kit in: {error}.") from None
+                raise KitError(f"The {server.source} server runs, and lets nobody in: {error}.") from None
             time.sleep(0.1)
         except BaseException:
             use.release()
             raise
+
+
+def _open_external(server: str, name: str, why: str, *, fresh: bool) -> Postgres:
+    dsn = run_sync(external.prepare(server, why.removesuffix(" names it"), name))
+    found = run_sync(_enter(dsn, fresh, template=False))
+    return Postgres(dsn=dsn, source="external", found=found, why=why, origin=server, use=None)
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,8 @@ def _show(name: str, sizes: dict[str, tuple[int, int]], end: str) -> None:
 class Container:
     """The container of this user, with PostgreSQL from ``image``."""
 
+    source = "docker"
+
     def __init__(self, folder: str, image: str) -> None:
         self.folder = Path(folder)
         self.image = image

@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from typing import Any
 import psutil
 
 from kit.errors import KitError
-from kit.sources import shared
-from kit.sources.binaries import Binaries, find, program, says_version
+from kit.sources import account, shared
+from kit.sources.binaries import find, program
 from kit.sources.shared import Address
 
 START_TIMEOUT = 60.0  # seconds until the server must accept logins; recovery after a kill -9 included
@@ -52,6 +51,8 @@ _LAST_RESORT = (
 class Embedded:
     """The embedded server in ``folder``, run by the programs in ``bin_folder``."""
 
+    source = "embedded"
+
     def __init__(self, folder: str, bin_folder: str) -> None:
         self.folder = Path(folder)
         self.bin = Path(bin_folder)
@@ -68,7 +69,8 @@ class Embedded:
         lasts until the server stops.
         """
         note = self.folder / "place"
-        return Path(note.read_text("utf-8")) if note.exists() else self.folder
+        place = Path(note.read_text("utf-8")) if note.exists() else self.folder
+        return place if place.exists() else self.folder
 
     def running(self) -> Address | None:
         """Return where the server answers, or None when it does not run."""
@@ -80,8 +82,9 @@ class Embedded:
 
     def start(self) -> Address:
         """Start the server, make its cluster where there is none, and return once it accepts logins."""
-        if shared.is_root():
-            self._prepare_for_another_account()
+        if not account.can_enter(self.place):
+            (self.folder / "place").write_text(str(account.new_place()), "utf-8")
+        self.bin = account.programs(self.bin, self.place)
         data = self.place / "data"
         if not data.exists():
             self._initialise(data)
@@ -215,7 +218,7 @@ class Embedded:
     def _surroundings(self) -> dict[str, Any]:
         """Return the options for ``subprocess`` of every program of PostgreSQL's."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return {"env": environment | {"LC_ALL": "C"}, "cwd": str(self.place), **_account()}
+        return {"env": environment | {"LC_ALL": "C"}, "cwd": str(self.place), **account.options()}
 
     def _initialise(self, data: Path) -> None:
         """Make the cluster under another name first: a half-made one never has the real name."""
@@ -227,7 +230,7 @@ class Embedded:
             password = secrets.token_urlsafe(24)
             password_file = making / "password"
             password_file.write_text(password, "utf-8")
-            _give_away(making, password_file)
+            account.give(making, password_file)
             done = subprocess.run(
                 [
                     *(program(self.bin, "initdb"), "-D", str(making / "data"), "--username=postgres"),
@@ -266,69 +269,12 @@ class Embedded:
             )
         return KitError(f"{what} in {where!r}. It said:\n{lines}\n{hint}")
 
-    def _prepare_for_another_account(self) -> None:
-        """See to it that the account which runs the server can enter its folder and run the programs.
 
-        Nobody's rights are changed, and every folder that root writes to stays root's own.
-        """
-        if not _is_open(self.place):
-            parent = next(
-                (path for path in (tempfile.gettempdir(), "/var/tmp") if _is_open(Path(path))), None
-            )
-            if parent is None:
-                raise KitError(
-                    "PostgreSQL refuses to run as root, and the account 'nobody', which the kit uses then, "
-                    f"cannot enter {str(self.folder)!r}. Set KIT_HOME to a folder that everyone can enter."
-                )
-            place = Path(tempfile.mkdtemp(prefix="pgqueuer-kit-", dir=parent))
-            place.chmod(0o711)
-            (self.folder / "place").write_text(str(place), "utf-8")
-        version = says_version(self.bin)
-        if says_version(self.bin, **_account()) == version:
-            return
-        package = self.bin.parents[1]  # a wheel's programs find its libraries in a folder beside the package
-        copy = self.place / f"programs-{version.split()[2]}"
-        if not copy.exists():
-            for old in self.place.glob("programs-*"):
-                shutil.rmtree(old)
-            making = self.place / "programs-half-made"
-            for source in (self.bin.parent, package.with_name(f"{package.name}.libs")):
-                if source.exists():
-                    shutil.copytree(
-                        source,
-                        making / source.relative_to(package.parent),
-                        ignore=shutil.ignore_patterns("include", "*.a"),
-                    )
-            making.rename(copy)
-        self.bin = copy / self.bin.relative_to(package.parent)
-
-
-def _account() -> dict[str, Any]:
-    """Return the options for ``subprocess`` that name the account: 'nobody' for root, else this one."""
-    if sys.platform == "win32" or not shared.is_root():
-        return {}
-    import pwd
-
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def _give_away(*paths: Path) -> None:
-    account = _account()
-    for path in paths if account else ():
-        shutil.chown(path, account["user"], account["group"])
-
-
-def _is_open(folder: Path) -> bool:
-    """Return whether every account can enter ``folder``."""
-    return all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents))
-
-
-def server(found: Binaries | None = None) -> Embedded:
+def server() -> Embedded:
     """Return this user's embedded server, running or not.
 
     Raises:
         KitError: there are no PostgreSQL binaries that run here.
     """
-    found = found or find()
+    found = find()
     return Embedded(str(shared.home() / f"embedded-{found.major}"), str(found.folder))

@@ -54,6 +54,11 @@ class Server(Protocol):
     """What a server must offer to be shared. It is made from strings, so that the keeper can make it, too."""
 
     @property
+    def source(self) -> str:
+        """What kind of server it is, as `kit.postgres` calls it."""
+        ...
+
+    @property
     def folder(self) -> Path:
         """The folder this module keeps its files in."""
         ...
@@ -133,6 +138,41 @@ def stop(server: Server) -> None:
     with locked(server.folder):
         (server.folder / "stopped").touch()
         server.stop()
+
+
+@dataclass(frozen=True)
+class Status:
+    """One of the kit's shared servers.
+
+    Attributes:
+        source: ``"embedded"`` or ``"docker"``.
+        folder: where it keeps its files.
+        where: ``host:port``; None when it does not run.
+        users: how many uses of it are alive, in all processes.
+    """
+
+    source: str
+    folder: str
+    where: str | None
+    users: int
+
+
+def status() -> list[Status]:
+    """Return the shared servers of this user, running or not."""
+    found = []
+    for server in known():
+        address = server.running()
+        where = f"{address.host}:{address.port}" if address else None
+        found.append(Status(server.source, str(server.folder), where, len(users(server.folder))))
+    return found
+
+
+def stop_all() -> list[Status]:
+    """Stop every shared server of this user, also one that is in use, and return those that ran."""
+    before = [each for each in status() if each.where is not None]
+    for server in known():
+        stop(server)
+    return before
 
 
 def known() -> list[Server]:
