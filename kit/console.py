@@ -196,10 +196,15 @@ def _after_a_cell(_result: object) -> None:
     show(unseen(notices_only=True))
 
 
+def after_each_cell(callback: Callable[[Any], None]) -> None:
+    """Call back after every cell of a notebook, with what came of it; the same one twice counts once."""
+    if (shell := _shell()) is not None:
+        shell.events.register("post_run_cell", callback)
+
+
 def show_notices_after_cells() -> None:
     """Let every cell of a notebook end with the notices nobody has seen; a second call changes nothing."""
-    if (shell := _shell()) is not None:
-        shell.events.register("post_run_cell", _after_a_cell)
+    after_each_cell(_after_a_cell)
 
 
 def cell_name(filename: str) -> str | None:

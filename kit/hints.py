@@ -5,14 +5,26 @@ The lessons call asyncpg and PGQueuer directly, so their errors are what a learn
 
 from __future__ import annotations
 
-import asyncpg
-from pgqueuer.domain.errors import DuplicateJobError
+from typing import Any
 
-__all__ = ["hint"]
+from kit import console
+
+
+def show_below_errors() -> None:
+    """Let a notebook show the hint below the error of a cell; a second call changes nothing."""
+    console.after_each_cell(_below_the_error)
+
+
+def _below_the_error(result: Any) -> None:
+    if result.error_in_exec is not None and (line := hint(result.error_in_exec)) is not None:
+        print(line)
 
 
 def hint(error: BaseException) -> str | None:
     """Return what to do about ``error``, in one line; None when its own text says enough."""
+    import asyncpg
+    from pgqueuer.domain.errors import DuplicateJobError
+
     text = str(error)
     match error:
         case asyncpg.DataError() if "a bytes-like object is required" in text:

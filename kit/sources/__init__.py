@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from types import TracebackType
 
-from kit import current
+from kit import current, hints
 from kit.errors import KitError
 from kit.sources import external
 from kit.sources.shared import Server, Status, Use, status, stop_all
@@ -50,6 +50,9 @@ class Postgres:
 
     def __repr__(self) -> str:
         return f"<{self._what()}>"
+
+    def _ipython_display_(self) -> None:
+        """Add nothing below the cell's own output: `postgres` has printed what this is."""
 
     def _what(self) -> str:
         where = external.shown(self.dsn)
@@ -139,6 +142,7 @@ def postgres(
             consumer.stop()
     opened = _choose_and_open(source, database, dsn, fresh=fresh)
     opened._point()
+    hints.show_below_errors()
     print(f"{opened._what()}: {opened.why}")
     if opened._strangers:
         print(
