@@ -134,14 +134,14 @@ class Consumer:
         if self.state in ("starting", "running", "reconnecting"):
             self._become("stopping")
         self._call(self._shutdown.set)
-        if threading.current_thread() is self._thread or happens_within(limit, self._ended):
+        if threading.current_thread() is self._thread or self._ends_within(limit):
             return
         self._call(self.handlers.cut_off_running)
-        ended = happens_within(GRACE, self._ended)
+        ended = self._ends_within(GRACE)
         if not ended and self._task is not None:
             # Not even PGQueuer comes to its end, or main() to its own: give up on them too.
             self._call(self._task.cancel)
-            ended = happens_within(GRACE, self._ended)
+            ended = self._ends_within(GRACE)
         if names := ", ".join(map(str, self.handlers.cut_off)):
             self.console.notice(
                 f"Consumer {self.name!r} was stopped after {limit:g} s. "
@@ -153,6 +153,11 @@ class Consumer:
                 f"Consumer {self.name!r} does not end: {blocking} blocks its thread. It takes no more "
                 "jobs, and ends when that does. To be rid of it now, restart the kernel."
             )
+
+    def _ends_within(self, seconds: float) -> bool:
+        if ended := happens_within(seconds, self._ended):
+            self._thread.join()
+        return ended
 
     def _call(self, function: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # the loop is closed: it ended by itself just now
@@ -171,6 +176,7 @@ class Consumer:
             self._stop(0)
             raise
         if self._error is not None:
+            self._thread.join()
             raise KitError(self.problem) from self._error
         if not in_time:
             self._stop(0)

@@ -96,13 +96,15 @@ class Handlers:
             self._cut.add(task)
             task.cancel()
 
-    def was_cut_off(self, capture: Capture) -> bool:
-        """Return whether that is why the handler of the running task was cancelled, and note that it was."""
+    def was_cut_off(self, capture: Capture, error: BaseException) -> bool:
+        """Return whether a handler ended because the consumer, or the whole process, was about to end."""
         task = asyncio.current_task()
-        if task is None or task not in self._cut:
+        assert task is not None
+        if isinstance(error, asyncio.CancelledError) and task in self._cut:
+            task.uncancel()  # from here on it goes on, to tell PGQueuer what became of the job
+        elif not (isinstance(error, RuntimeError) and "interpreter shutdown" in str(error)):
+            # With these words Python refuses a new thread, also to asyncio.to_thread, when it ends.
             return False
-        # From here on the task goes on, to tell PGQueuer what became of the job.
-        task.uncancel()
         self.cut_off.append(self.running[task])
         capture.flush()
         capture.add("canceled", "cut off, and back in the queue")
@@ -130,8 +132,8 @@ class _WatchedJobs(AbstractEntrypointExecutor):
         try:
             await self.inner.execute(job, context)
         except BaseException as error:
-            # PGQueuer takes a job whose task was cancelled for canceled, and drops it.
-            if isinstance(error, asyncio.CancelledError) and self.handlers.was_cut_off(capture):
+            # PGQueuer would take the job for canceled, or for failed, and drop it.
+            if self.handlers.was_cut_off(capture, error):
                 raise RetryRequested(reason="the consumer was stopped while this ran") from None
             self.handlers.raised(capture, error, held=self.parameters.on_failure == "hold")
             raise

@@ -14,7 +14,15 @@ from typing import Any
 
 import asyncpg
 import pytest
-from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, PgQueuer, Queries, QueueManager, SchedulerManager
+from pgqueuer import (
+    AsyncpgDriver,
+    AsyncpgPoolDriver,
+    PgQueuer,
+    PsycopgDriver,
+    Queries,
+    QueueManager,
+    SchedulerManager,
+)
 from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job, Schedule
 
@@ -22,6 +30,7 @@ import kit
 from kit import current
 from tests.consumer.queue import (
     connections,
+    cut_connections,
     enqueue,
     logged,
     main_with,
@@ -96,6 +105,27 @@ async def test_it_returns_when_the_consumer_listens() -> None:
     assert current.consumers["consumer"] is consumer
     await enqueue("fetch")
     await kit.wait(timeout=10)  # long before it would have looked for itself
+
+
+async def test_psycopg_runs_too_and_what_it_connected_is_closed() -> None:
+    psycopg = pytest.importorskip("psycopg")
+
+    async def main() -> PgQueuer:
+        pgq = PgQueuer(PsycopgDriver(await psycopg.AsyncConnection.connect(autocommit=True)))
+        pgq.entrypoint("fetch")(nothing)
+        return pgq
+
+    consumer = kit.run(main)
+    assert len(consumer.backends) == 1
+    (job,) = await enqueue("fetch")
+    await kit.wait()
+    assert await logged(job) == ["queued", "picked", "successful"]
+    await cut_connections()
+    await until(
+        "it came back", lambda: any("connected to Postgres again" in line for line in texts(consumer))
+    )
+    consumer.stop()
+    await until("the connection is closed", nobody_is_connected)
 
 
 async def test_a_queue_manager_and_a_scheduler_manager_run_too() -> None:
