@@ -30,6 +30,24 @@ print(json.dumps(said), flush=True)
 sys.stdin.read()
 """
 
+CONSUMER = """
+import asyncio, datetime, sys
+import asyncpg
+from pgqueuer import AsyncpgDriver, PgQueuer
+
+async def main():
+    queuer = PgQueuer(AsyncpgDriver(await asyncpg.connect(sys.argv[1])))
+
+    @queuer.entrypoint("fetch")
+    async def fetch(job):
+        pass
+
+    print("{}", flush=True)
+    await queuer.run(dequeue_timeout=datetime.timedelta(seconds=0.2))
+
+asyncio.run(main())
+"""
+
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
     """Wait until ``condition`` holds; fail after ``seconds`` and name ``what`` was missing."""

@@ -14,7 +14,7 @@ import pytest
 import kit
 from kit import current
 from kit.sources import docker, open_database, status
-from tests.sources.processes import Program, ask, keepers, processes, wait_until
+from tests.sources.processes import CONSUMER, Program, ask, keepers, processes, wait_until
 from tests.sources.registry import serving
 
 
@@ -91,6 +91,22 @@ def test_only_this_machine_can_reach_the_container(own_home: Path) -> None:
         [container] = containers(own_home)
         bound = [port["HostIp"] for ports in container.ports.values() for port in ports or ()]
         assert bound == ["127.0.0.1"]
+
+
+@pytest.mark.docker
+async def test_a_consumer_of_another_program_is_told_apart_from_connections_of_this_one(
+    own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = kit.postgres("docker", database="lesson")
+    connection = await asyncpg.connect()
+    await connection.execute("INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (0, 'queued', 'x')")
+    kit.postgres("docker", database="lesson")
+    assert len(capsys.readouterr().out.splitlines()) == 2  # one for each call
+    with Program(own_home, database.dsn, code=CONSUMER) as other:
+        other.says()
+        kit.postgres("docker", database="lesson")
+        assert "Another program uses the queue" in capsys.readouterr().out
+    await connection.close()
 
 
 @pytest.mark.docker

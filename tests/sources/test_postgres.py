@@ -14,7 +14,7 @@ import pytest
 import kit
 from kit import current
 from kit.sources import Postgres, external, open_database
-from tests.sources.processes import Program, ask
+from tests.sources.processes import CONSUMER, Program, ask
 
 Sql = Callable[..., Any]
 NAMES = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
@@ -193,25 +193,6 @@ def test_somebody_elses_database_of_that_name_is_left_alone(name: str, sql: Sql)
         kit.postgres("embedded", database=name)
     assert sql("SELECT answer FROM precious", database=name) == 42
     assert sql("SELECT to_regclass('pgqueuer')", database=name) is None
-
-
-CONSUMER = """
-import asyncio, datetime, sys
-import asyncpg
-from pgqueuer import AsyncpgDriver, PgQueuer
-
-async def main():
-    queuer = PgQueuer(AsyncpgDriver(await asyncpg.connect(sys.argv[1])))
-
-    @queuer.entrypoint("fetch")
-    async def fetch(job):
-        pass
-
-    print("{}", flush=True)
-    await queuer.run(dequeue_timeout=datetime.timedelta(seconds=0.2))
-
-asyncio.run(main())
-"""
 
 
 def test_a_consumer_of_another_program_is_told_in_a_second_line(
