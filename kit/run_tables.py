@@ -47,7 +47,8 @@ CREATE TABLE IF NOT EXISTS kit_runs (
     stage     text NOT NULL,
     status    text NOT NULL DEFAULT 'pending' CHECK (status IN {STATUSES}),
     data      jsonb NOT NULL DEFAULT '{{}}',
-    attempts  int NOT NULL DEFAULT 0,                        -- of this stage
+    attempts  int NOT NULL DEFAULT 0,                        -- of this stage, those cut short included
+    failures  int NOT NULL DEFAULT 0,                        -- of them, those whose handler raised
     error     text,
     job       bigint,                                        -- the only job that may move this row
     deadline  timestamptz,
@@ -149,7 +150,9 @@ async def move(
     """
     moved = await connection.fetchval(
         """UPDATE kit_runs SET stage = $3, status = $4, data = data || $5::jsonb, job = $6, error = $7,
-               attempts = CASE WHEN stage = $3 THEN attempts ELSE 0 END, updated = clock_timestamp()
+               attempts = CASE WHEN stage = $3 THEN attempts ELSE 0 END,
+               failures = CASE WHEN stage = $3 THEN failures + ($7::text IS NOT NULL)::int ELSE 0 END,
+               updated = clock_timestamp()
            WHERE id = $1 AND job IS NOT DISTINCT FROM $2 AND status <> 'canceled' RETURNING id""",
         *(run, by, stage, status, data, job, error),
     )
@@ -206,8 +209,9 @@ async def hold(connection: Connection, run: int, error: str) -> None:
     )
 
 
-async def hold_strays(connection: Connection, pipeline: str, stages: list[str]) -> None:
-    """Hold the runs in a stage that the pipeline has no more: nobody would ever take their jobs."""
+async def adopt(connection: Connection, pipeline: str, stages: list[str]) -> None:
+    """Put right, when a consumer begins, what an end without warning or other code may have left."""
+    # Runs in a stage that the pipeline has no more: nobody would ever take their jobs.
     strays = await connection.fetch(
         """SELECT id, stage, job FROM kit_runs
            WHERE pipeline = $1 AND stage <> ALL ($2) AND status IN ('pending', 'running', 'waiting')
@@ -217,6 +221,13 @@ async def hold_strays(connection: Connection, pipeline: str, stages: list[str]) 
     for stray in strays:
         await hold(connection, stray["id"], no_stage(pipeline, stray["stage"], stages))
     await _end_jobs(connection, strays)
+    # Jobs that PGQueuer holds because it could not queue them again in the moment its connection broke.
+    held = await connection.fetch(
+        f"""SELECT r.job FROM kit_runs r JOIN {_queue(connection)} q ON q.id = r.job AND q.status = 'failed'
+            WHERE r.pipeline = $1 AND r.status IN ('pending', 'running', 'waiting')""",
+        pipeline,
+    )
+    await queries(connection).requeue_jobs([row["job"] for row in held])
 
 
 async def lock(connection: Connection, run: int) -> Row:
@@ -232,11 +243,11 @@ async def lock(connection: Connection, run: int) -> Row:
 async def resume(connection: Connection, run: int, correction: str) -> None:
     """Enqueue again what is held of a run, and what waits for a job that is not in the queue."""
     row = await lock(connection, run)
-    queue = queries(connection).qbe.settings.qualified.queue_table
     stuck = await connection.fetch(
         f"""SELECT id, job FROM kit_runs WHERE (id = $1 OR parent = $1) AND stage = $2 AND (
                 status = 'failed' OR job IS NOT NULL AND NOT EXISTS (
-                    SELECT FROM {queue} q WHERE q.id = kit_runs.job AND q.status IN ('queued', 'picked')))
+                    SELECT FROM {_queue(connection)} q
+                    WHERE q.id = kit_runs.job AND q.status IN ('queued', 'picked')))
             ORDER BY branch""",
         *(run, row["stage"]),
     )
@@ -253,8 +264,8 @@ async def resume(connection: Connection, run: int, correction: str) -> None:
         *(run, correction),
     )
     await connection.execute(
-        """UPDATE kit_runs SET status = 'pending', error = NULL, deadline = NULL, attempts = 0, job = new.job,
-               updated = clock_timestamp()
+        """UPDATE kit_runs SET status = 'pending', error = NULL, deadline = NULL, attempts = 0, failures = 0,
+               job = new.job, updated = clock_timestamp()
            FROM unnest($1::bigint[], $2::bigint[]) AS new (run, job) WHERE id = new.run""",
         *(ids, jobs),
     )
@@ -302,6 +313,10 @@ async def _end_jobs(connection: Connection, rows: list[Row]) -> None:
 def queries(connection: Connection) -> Queries:
     """Return PGQueuer's own queries on ``connection``: they take part in its transaction."""
     return Queries(AsyncpgDriver(connection))
+
+
+def _queue(connection: Connection) -> str:
+    return queries(connection).qbe.settings.qualified.queue_table
 
 
 def no_stage(pipeline: str, stage: str, stages: list[str]) -> str:

@@ -67,12 +67,8 @@ LONGEST = 3600.0  # seconds that a back-off grows to
 logger = logging.getLogger(__name__)
 
 
-class _Lost(Exception):
-    """The step's connection broke, or Postgres undid its transaction (a deadlock): the step runs again."""
-
-
+# Postgres is away, or broke the connection, or undid the transaction to end a deadlock: the step runs again.
 _AWAY = (
-    _Lost,
     OSError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -261,7 +257,7 @@ class Pipeline:
             async with pool.acquire() as connection:
                 await run_tables.install(connection)
                 async with connection.transaction():
-                    await run_tables.hold_strays(connection, self.name, list(self._stages))
+                    await run_tables.adopt(connection, self.name, list(self._stages))
             for entrypoint in entrypoints:
                 # A failing stage puts its job away itself. What is left to hold is a payload without a run.
                 pgq.entrypoint(entrypoint, on_failure="hold")(_Server(self, pgq, pool).deliver)
@@ -315,10 +311,12 @@ class _Server:
                     await self._step(connection, row)
             except Overtaken:
                 return None
+            except asyncpg.exceptions.TransactionRollbackError:
+                raise
             except Exception as error:
-                if _is_broken(connection) or isinstance(error, asyncpg.exceptions.TransactionRollbackError):
-                    raise _Lost(f"{type(error).__name__}: {error}") from error
-                return await self._fail(connection, row, job, error)
+                return await self._fail(
+                    connection, row, job, error
+                )  # raises if it was the connection that broke
             return None
 
     async def _step(self, connection: Connection, row: Row) -> None:
@@ -385,9 +383,9 @@ class _Server:
         stage, delay = self.pipeline._stages.get(row["stage"]), None
         if isinstance(error, RetryRequested):  # PGQueuer's own way to ask for another try
             delay = error.delay
-        elif stage and row["attempts"] <= stage.retries and not isinstance(error, KitError):
+        elif stage and row["failures"] < stage.retries and not isinstance(error, KitError):
             # A KitError says that the data or the stages are wrong, and so they will be at the next try.
-            delay = timedelta(seconds=min(stage.backoff * 2 ** min(row["attempts"] - 1, 30), LONGEST))
+            delay = timedelta(seconds=min(stage.backoff * 2 ** min(row["failures"], 30), LONGEST))
         failure = run_tables.storable(error)
         with suppress(Overtaken):
             async with connection.transaction():
@@ -468,13 +466,6 @@ def _checked(name: Any) -> str:
 
 def _origin(handler: Any) -> tuple[str, str]:
     return handler.__module__, handler.__qualname__
-
-
-def _is_broken(connection: Connection) -> bool:
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:  # the pool has taken it back, because it is
-        return True
 
 
 def _list(stage: _Stage, data: dict[str, Any], branch: int | None) -> list[Any]:

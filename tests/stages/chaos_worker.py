@@ -1,4 +1,4 @@
-"""What the workers of the chaos test run: five stages, a fan-out, handlers that fail and that are poisoned."""
+"""What the workers of the chaos test run: five stages with a fan-out, flaky and poisoned handlers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def is_torn(order: int, box: int) -> bool:
 
 async def effect(step: Step) -> None:
     # No unique constraint, no ON CONFLICT: a step that is done twice leaves two rows.
-    await step.connection.execute("INSERT INTO effects VALUES ($1, $2, $3)", step.run, step.stage, step.branch)
+    await step.connection.execute(
+        "INSERT INTO effects VALUES ($1, $2, $3)", step.run, step.stage, step.branch
+    )
 
 
 @orders.stage()

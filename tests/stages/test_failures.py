@@ -176,6 +176,19 @@ async def test_retry_brings_back_a_run_whose_job_was_deleted_from_the_queue(desk
     assert row["status"] == "done"
 
 
+async def test_a_consumer_that_begins_queues_again_what_pgqueuer_holds_though_its_run_waits(
+    desk: Desk,
+) -> None:
+    orders = Pipeline("orders")
+    orders.stage("charge")(effect)
+    run = await orders.start(desk.connection)
+    # What PGQueuer makes of a job that it could neither finish nor queue again.
+    await desk.connection.execute("UPDATE pgqueuer SET status = 'failed'")
+    async with consuming(orders):
+        row = await desk.ended(run)
+    assert row["status"] == "done"
+
+
 async def test_retry_of_a_run_that_is_not_held_says_so(desk: Desk) -> None:
     orders = Pipeline("orders")
     orders.stage("charge")(effect)

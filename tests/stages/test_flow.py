@@ -1,0 +1,88 @@
+"""The picture of runs moving through their stages, and the words that say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+from kit.pictures.flow import Flow
+from kit.stages import Pipeline, Step
+
+from .conftest import Desk, consuming
+from .test_stages import effect
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def chips(flow: Flow) -> list[str]:
+    """Return what stands on the runs of the picture."""
+    root = ElementTree.fromstring(flow.svg())
+    return ["".join(text.itertext()) for text in root.iter(f"{SVG}text") if text.get("class") == "c"]
+
+
+async def shop(desk: Desk) -> Pipeline:
+    """Leave one run done, one held with a branch of three, and one that nobody has begun."""
+    orders = Pipeline("orders")
+
+    @orders.stage(each="boxes")
+    async def pack(step: Step) -> None:
+        if step.item == "torn":
+            raise ValueError("<script>alert(1)</script> & torn")
+
+    orders.stage("ship")(effect)
+    done = await orders.start(desk.connection, {"boxes": ["a"]})
+    held = await orders.start(desk.connection, {"boxes": ["a", "torn", "b"]})
+    async with consuming(orders):
+        await desk.ended(done)
+        await desk.ended(held)
+    await orders.start(desk.connection, {"boxes": []})
+    return orders
+
+
+async def test_each_run_stands_in_the_picture_with_its_number_and_a_sign_for_its_status(desk: Desk) -> None:
+    orders = await shop(desk)
+    assert sorted(chips(orders.picture())) == sorted(["✓ 1", "✗ 2 · 2/3", "◷ 7"])
+
+
+async def test_the_words_say_how_many_runs_are_where_and_why_one_is_held(desk: Desk) -> None:
+    orders = await shop(desk)
+    assert repr(orders.picture()).splitlines() == [
+        "orders: 3 runs, ✗ 1 failed, ◷ 1 pending, ✓ 1 done",
+        "  pack: 1 failed, 1 pending",
+        "  run 2 is held at pack: Branch 1: ValueError: <script>alert(1)</script> & torn",
+    ]
+
+
+async def test_an_errors_text_is_never_markup_in_the_picture(desk: Desk) -> None:
+    orders = await shop(desk)
+    root = ElementTree.fromstring(orders.picture().svg())
+    assert not list(root.iter(f"{SVG}script"))
+    assert "<script>" in str(root.get("aria-label"))
+
+
+async def test_a_picture_without_runs_shows_the_stages_and_how_they_follow_each_other(desk: Desk) -> None:
+    orders = Pipeline("orders")
+    orders.stage("check", then=("review", "ship"))(effect)
+    orders.stage("review")(effect)
+    orders.stage("ship")(effect)
+    flow = orders.picture()
+    root = ElementTree.fromstring(flow.svg())
+    titles = [element.text for text in root.iter(f"{SVG}text") for element in text.iter(f"{SVG}title")]
+    assert titles == ["check", "review", "ship", "done"]
+    assert len(list(root.iter(f"{SVG}path"))) == 2 * 4  # a line and its tip for each way
+    assert repr(flow) == "orders: 0 runs"
+
+
+def test_more_runs_than_fit_are_a_number() -> None:
+    from kit.pictures.flow import Run
+
+    runs = tuple(Run(number, "pack", "pending", "", "") for number in range(1, 1001))
+    flow = Flow("orders", {"pack": (None,)}, runs)
+    shown = len(chips(flow))
+    assert 0 < shown < 100
+    assert f"+ {1000 - shown} more" in flow.svg()
+
+
+async def test_a_notebook_gets_the_picture_and_the_words(desk: Desk) -> None:
+    bundle: dict[str, Any] = (await shop(desk)).picture()._repr_mimebundle_()
+    assert set(bundle) == {"image/svg+xml", "text/plain"}
