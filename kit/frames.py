@@ -26,26 +26,20 @@ write ``::text`` behind a numeric that must stay exact. In an interval a month c
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
-from typing import Any, TypeAlias
+import secrets
+from collections.abc import Iterable
+from typing import Any
 
 import asyncpg
 import numpy as np
 import pandas as pd
 
-from kit import times
+from kit import columns
+from kit.errors import KitError
 
-Values: TypeAlias = Sequence[Any]
-Convert: TypeAlias = Callable[[Values], Any]
+BLOCK = 4_000_000  # bytes that are turned into arrays at a time, while Postgres sends the next
 
-# Rows fetched at a time: enough that a round trip does not matter, few enough for Python's garbage collector,
-# which looks at all rows that are there, again and again.
-BATCH = 2_000
-CELLS = 100_000  # turned into arrays at a time; each array costs some microseconds
-
-_SHOWN = 60  # characters of a cell in a notebook
+_SHOWN = 50  # characters of a cell in a notebook; pandas cuts there, too
 
 
 class DataFrame(pd.DataFrame):
@@ -62,33 +56,39 @@ class DataFrame(pd.DataFrame):
     def _repr_html_(self) -> str | None:
         if not pd.get_option("display.notebook_repr_html"):
             return None
-        most, least = pd.get_option("display.max_rows"), pd.get_option("display.min_rows")
-        if most and len(self) > most:
-            most = min(least or most, most)
-        numbered = self.index.name is None and self.index.dtype.kind == "i"
-        html = self.to_html(
-            max_rows=most,
+        rows, columns_ = self.shape
+        most, least = pd.get_option("display.max_rows") or rows, pd.get_option("display.min_rows")
+        cut = rows > most
+        least = min(least or most, most)
+        few = pd.concat([self.head(least), self.tail(least)]) if cut else self
+        # As objects, because pandas lets nobody format a column of its own string, integer and boolean types.
+        cells = pd.DataFrame(
+            {
+                at: column if column.dtype.kind == "f" else column.astype(object).map(_cell)
+                for at, (_, column) in enumerate(few.items())
+            },
+            index=few.index,
+        )
+        cells.columns = self.columns
+        html = cells.to_html(
+            max_rows=least if cut else None,
             max_cols=pd.get_option("display.max_columns"),
-            show_dimensions=pd.get_option("display.show_dimensions"),
-            formatters=[_cell] * self.shape[1],
-            index=not numbered,
+            index=not (self.index.name is None and self.index.dtype.kind == "i"),
             classes="kit",
             notebook=True,
         )
-        return f"<style>.dataframe.kit td {{ white-space: nowrap; }}</style>{html}"
+        size = f"<p>{rows} rows × {columns_} columns</p>" if cut or not rows else ""
+        return f"<style>.dataframe.kit td {{ white-space: nowrap; }}</style>{html}{size}"
 
 
 def _cell(value: Any) -> str:
-    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+    if value is None or value is pd.NaT or value is pd.NA or value != value:
         return "None"
     if isinstance(value, pd.Timestamp):
         day, _, time = str(value).removesuffix("+00:00").partition(" ")
         return f"{day} {time[:12]}" + (" UTC" if value.tz is not None else "")
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = str(value[:_SHOWN] if isinstance(value, bytes | str) else value)
-    cut = len(text) > _SHOWN or (isinstance(value, bytes | str) and len(value) > _SHOWN)
-    return f"{text[: _SHOWN - 1]}…" if cut else text
+    text = str(value[: _SHOWN + 1] if isinstance(value, bytes | str) else value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 async def frame(connection: asyncpg.Connection, query: str, *args: Any) -> DataFrame:
@@ -106,40 +106,83 @@ async def frame(connection: asyncpg.Connection, query: str, *args: Any) -> DataF
 
     Raises:
         asyncpg.PostgresError, asyncpg.InterfaceError: what asyncpg raises.
-        ValueError, OverflowError: a value that Python cannot hold.
+        KitError: a value that Python cannot hold.
     """
     statement = await connection.prepare(query)
-    types = [attribute.type for attribute in statement.get_attributes()]
-    if not types:  # outside a transaction, because VACUUM and CREATE DATABASE refuse to run in one
+    attributes = statement.get_attributes()
+    if not attributes:
         await statement.fetch(*args)
         done = statement.get_statusmsg()
-        return DataFrame({"command": _text([done] if done else [])})
-    if any(type_.kind != "scalar" or type_.name == "record" for type_ in types):
-        await times.tell_apart(connection)
-        statement = await connection.prepare(query)
+        return DataFrame({"command": columns.text([done] if done else [])})
+    types = [attribute.type for attribute in attributes]
     labels = await _labels(connection, types)
-    converters = [_converter(type_, labels) for type_ in types]
-    pieces: list[list[Any]] = [[] for _ in types]
-    cells: list[Any] = []
+    kinds = [columns.column(type_, labels) for type_ in types]
+    pieces = None if args else await _copy(connection, query, kinds)
+    if pieces is None:
+        rows = await _rows(statement, args)
+        pieces = [[kind.from_values([row[at] for row in rows])] for at, kind in enumerate(kinds)]
+    table: dict[str, Any] = {}
+    for attribute, piece in zip(attributes, pieces, strict=True):
+        table[_unused(attribute.name, table)] = _joined(piece)
+        piece.clear()
+    return DataFrame(table, copy=False)
+
+
+async def _rows(statement: Any, args: tuple[Any, ...]) -> list[Any]:
+    try:
+        rows: list[Any] = await statement.fetch(*args)
+    except (ValueError, OverflowError) as error:
+        raise KitError(
+            f"The result has a value that Python cannot hold ({error}). Write `::text` behind its column."
+        ) from error
+    return rows
+
+
+async def _copy(
+    connection: asyncpg.Connection, query: str, kinds: list[columns.Column]
+) -> list[list[Any]] | None:
+    """Return the columns of ``query``, in pieces; None if COPY cannot take it.
+
+    COPY hands out bytes, of which numpy makes arrays three times as fast as asyncpg makes Python objects.
+    """
+    if not all(kind.reads_bytes for kind in kinds):
+        return None
+    # A row says how long its values are, not where the next row begins. So each begins with these bytes.
+    mark = secrets.token_bytes(8)
+    inner = query.rstrip("; \n")
+    marked = f"SELECT decode('{mark.hex()}', 'hex'), q.* FROM (\n{inner}\n) AS q"
+    try:
+        await connection.prepare(marked)
+    except asyncpg.PostgresError:
+        return None  # SHOW, EXPLAIN, INSERT … RETURNING
+    pieces: list[list[Any]] = [[] for _ in kinds]
+    waiting: list[bytes] = []
+    count = size = 0
 
     def convert() -> None:
-        for number, converter in enumerate(converters):
-            pieces[number].append(converter(cells[number :: len(converters)]))
-        cells.clear()
+        nonlocal count, size
+        block, size = b"".join(waiting), 0
+        waiting.clear()
+        ends = np.flatnonzero(columns.look(block[: -len(mark)], "u1") == mark[0])  # faster than all of it
+        ends = ends[columns.look(block, "<u8")[ends] == np.frombuffer(mark, "<u8")] + len(mark)
+        count += len(ends)
+        lengths = columns.look(block, ">i4")
+        for kind, piece in zip(kinds, pieces, strict=True):
+            length, start = lengths[ends].astype(np.int64), ends + 4
+            ends = start + np.maximum(length, 0)
+            piece.append(kind.from_bytes(block, start, length))
 
-    async with connection.transaction():
-        cursor = await statement.cursor(*args)
-        while rows := await cursor.fetch(BATCH):
-            cells.extend(chain.from_iterable(rows))  # half the time of zip(*rows)
-            if len(cells) >= CELLS:
-                convert()
-    if cells or not pieces[0]:
-        convert()
-    columns: dict[str, Any] = {}
-    for attribute, piece in zip(statement.get_attributes(), pieces, strict=True):
-        columns[_unused(attribute.name, columns)] = _joined(piece)
-        piece.clear()
-    return DataFrame(columns, copy=False)
+    async def receive(data: bytes) -> None:  # whole rows, as Postgres promises
+        nonlocal size
+        waiting.append(data)
+        size += len(data)
+        if size > BLOCK:
+            convert()
+
+    status = await connection.copy_from_query(marked, output=receive, format="binary")
+    convert()
+    assert status == f"COPY {count}", f"{count} rows were read, and Postgres says {status!r}"
+    return pieces
 
 
 async def _labels(connection: asyncpg.Connection, types: Iterable[asyncpg.Type]) -> dict[int, list[str]]:
@@ -155,12 +198,6 @@ async def _labels(connection: asyncpg.Connection, types: Iterable[asyncpg.Type])
     return dict(found)
 
 
-def _converter(type_: asyncpg.Type, labels: dict[int, list[str]]) -> Convert:
-    if type_.oid in labels:
-        return _categories(labels[type_.oid])
-    return _CONVERTERS.get(type_.name, _objects) if type_.schema == "pg_catalog" else _objects
-
-
 def _joined(pieces: list[Any]) -> Any:
     if len(pieces) == 1:
         return pieces[0]
@@ -173,99 +210,3 @@ def _unused(name: str, taken: Iterable[str]) -> str:
         number += 1
         free = f"{name}.{number}"
     return free
-
-
-def _integers(values: Values) -> Any:
-    missing = np.zeros(len(values), bool)
-    if None in values:
-        missing = np.fromiter((value is None for value in values), bool, len(values))
-        values = [value or 0 for value in values]
-    return pd.arrays.IntegerArray(np.fromiter(values, np.int64, len(values)), missing)
-
-
-def _booleans(values: Values) -> Any:
-    missing = np.zeros(len(values), bool)
-    if None in values:
-        missing = np.fromiter((value is None for value in values), bool, len(values))
-    return pd.arrays.BooleanArray(np.fromiter(values, bool, len(values)), missing)
-
-
-def _floats(values: Values) -> Any:
-    return np.array(values, np.float64)
-
-
-def _instants(values: Values) -> Any:
-    return pd.DatetimeIndex(times.moments(values), tz="UTC").array
-
-
-def _times(unit: str) -> Convert:
-    return lambda values: np.array(values, unit)
-
-
-def _text(values: Values) -> Any:
-    # The same few words come again and again in a table of jobs: one object each will do.
-    once: dict[Any, Any] = {}
-    return pd.array(_array(map(once.setdefault, values, values), len(values)), pd.StringDtype("python"))
-
-
-def _uuids(values: Values) -> Any:
-    return _text([None if value is None else str(value) for value in values])
-
-
-def _documents(values: Values) -> Any:
-    return _bytes([None if value is None else json.loads(value) for value in values])
-
-
-def _categories(labels: list[str]) -> Convert:
-    dtype = pd.CategoricalDtype(labels)
-    codes: dict[str | None, int] = {label: code for code, label in enumerate(labels)} | {None: -1}
-    return lambda values: pd.Categorical.from_codes(
-        np.fromiter(map(codes.__getitem__, values), np.int32, len(values)), dtype=dtype
-    )
-
-
-def _bytes(values: Values) -> Any:
-    # An object Series, because a bare array of str or datetime would get another dtype in the frame.
-    return pd.Series(_array(values, len(values)), dtype=object, copy=False)
-
-
-def _objects(values: Values) -> Any:
-    return _bytes(list(map(_readable, values)))
-
-
-def _readable(value: Any) -> Any:
-    """Return ``value`` with the instants and rows inside it as Python knows them."""
-    match value:
-        case times.Instant():
-            return value.timestamp()
-        case asyncpg.Record():
-            return {key: _readable(part) for key, part in value.items()}
-        case list():
-            return [_readable(part) for part in value]
-        case asyncpg.Range() if not value.isempty:
-            return asyncpg.Range(
-                _readable(value.lower),
-                _readable(value.upper),
-                lower_inc=value.lower_inc,
-                upper_inc=value.upper_inc,
-            )
-    return tuple(map(_readable, value)) if type(value) is tuple else value
-
-
-def _array(values: Iterable[Any], count: int) -> Any:
-    return np.fromiter(values, object, count)  # np.array would make lists of one length a second dimension
-
-
-_CONVERTERS: dict[str, Convert] = {
-    **dict.fromkeys(("int2", "int4", "int8", "oid"), _integers),
-    **dict.fromkeys(("float4", "float8", "numeric"), _floats),
-    **dict.fromkeys(("text", "varchar", "bpchar", "name"), _text),
-    **dict.fromkeys(("json", "jsonb"), _documents),
-    "bool": _booleans,
-    "bytea": _bytes,
-    "timestamptz": _instants,
-    "timestamp": _times("M8[us]"),
-    "date": _times("M8[s]"),
-    "interval": _times("m8[us]"),
-    "uuid": _uuids,
-}

@@ -7,22 +7,24 @@ inside a running loop. Which dtype a column has is in :mod:`kit.frames`; all tim
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
+import numpy as np
 import pandas as pd
 from pgqueuer.domain.settings import db_settings
 
 from kit import current, times
+from kit.columns import text
 from kit.errors import KitError
 from kit.frames import DataFrame, frame
+from kit.sources import databases
 from kit.sync import run_sync
 
 __all__ = ["jobs", "log", "schedules", "sql", "statistics"]
 
-CONNECT_TIMEOUT = 10  # seconds
 LOCK_TIMEOUT = 5  # seconds; a cell that waits for a lock which the same notebook holds would wait for ever
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what text never holds, though UTF-8 can spell it
@@ -57,8 +59,7 @@ def jobs() -> pd.DataFrame:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
     table = _table(f"SELECT * FROM {db_settings().qualified.queue_table} ORDER BY id")
-    text = [_text(payload) for payload in table["payload"]]
-    table["text"] = pd.array(text, dtype=pd.StringDtype("python"))
+    table["text"] = _described(table["payload"], _text)
     return _columns_first(
         table,
         "id status entrypoint priority payload text attempts created execute_after updated heartbeat"
@@ -93,8 +94,7 @@ def log(job_id: int | None = None) -> pd.DataFrame:
         table = _table(f"SELECT * FROM {name} ORDER BY id")
     else:
         table = _table(f"SELECT * FROM {name} WHERE job_id = $1 ORDER BY id", job_id)
-    error = [_error(record) for record in table["traceback"]]
-    table["error"] = pd.array(error, dtype=pd.StringDtype("python"))
+    table["error"] = _described(table["traceback"], _error)
     return _columns_first(table, "job_id status entrypoint priority created error traceback aggregated id")
 
 
@@ -179,50 +179,37 @@ def sql(query: str, *args: Any) -> pd.DataFrame:
 
 
 async def _read(query: str, args: tuple[Any, ...]) -> DataFrame:
-    async with _connection() as connection:
-        try:
-            return await frame(connection, query, *args)
-        except _LOST as error:
-            raise KitError(
-                f"The connection to Postgres broke off ({error}). Run the cell again; if the server is gone,"
-                " kit.postgres() brings it back."
-            ) from error
-        except asyncpg.LockNotAvailableError as error:
-            raise KitError(
-                f"Somebody else holds a lock that this needs, and kept it for {LOCK_TIMEOUT} seconds. Commit"
-                " or roll back the transaction that is open elsewhere, and run the cell again."
-            ) from error
-        except asyncpg.PostgresError as error:
-            raise KitError(_complaint(error, query)) from error
-        except asyncpg.InterfaceError as error:
-            raise KitError(f"This SQL does not work: {error.args[0]}.") from error
-        except (ValueError, OverflowError) as error:
-            raise KitError(
-                f"The result has a value that Python cannot hold ({error}). Write `::text` behind its column."
-            ) from error
-
-
-_LOST = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
-
-
-@asynccontextmanager
-async def _connection() -> AsyncIterator[asyncpg.Connection]:
     try:
-        connection = await asyncpg.connect(
-            current.dsn(), timeout=CONNECT_TIMEOUT, server_settings={"application_name": "kit"}
-        )
-    except (*_LOST, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        async with databases.connection(current.dsn()) as connection:
+            # SET, because a pooler in between may refuse what it does not know at the start.
+            await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'; SET timezone = 'UTC'")
+            await times.set_codecs(connection)
+            with _in_plain_words(query):
+                return await frame(connection, query, *args)
+    except databases.NotThere as error:
         raise KitError(
-            f"Cannot reach Postgres: {error or type(error).__name__}. If it was stopped, or the database was"
-            " dropped, kit.postgres() brings it back."
-        ) from error
+            f"Cannot reach Postgres: {error}. If it was stopped, or the database was dropped, kit.postgres()"
+            " brings it back."
+        ) from error.__cause__
+
+
+@contextmanager
+def _in_plain_words(query: str) -> Iterator[None]:
     try:
-        # SET, because a pooler in between may refuse what it does not know at the start.
-        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'; SET timezone = 'UTC'")
-        await times.set_codecs(connection)
-        yield connection
-    finally:
-        await connection.close(timeout=CONNECT_TIMEOUT)
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        raise KitError(
+            f"Somebody else holds a lock that this needs, and kept it for {LOCK_TIMEOUT} seconds. Commit or"
+            " roll back the transaction that is open elsewhere, and run the cell again."
+        ) from error
+    except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError) as error:
+        if not isinstance(error, asyncpg.QueryCanceledError):
+            raise
+        raise KitError(f"Postgres stopped this query: {error}.") from error
+    except asyncpg.PostgresError as error:
+        raise KitError(_complaint(error, query)) from error
+    except asyncpg.InterfaceError as error:
+        raise KitError(f"This SQL does not work: {error.args[0]}.") from error
 
 
 def _complaint(error: asyncpg.PostgresError, query: str) -> str:
@@ -256,20 +243,25 @@ def _columns_first(table: DataFrame, order: str) -> DataFrame:
     return table[first + [name for name in table if name not in first]]
 
 
-def _text(payload: bytes | None) -> str | None:
-    if payload is None:
-        return None
+def _described(values: pd.Series[Any], describe: Callable[[Any], str]) -> Any:
+    """Return a text for each of ``values``, NULL for NULL, of which a log has many."""
+    column = values.to_numpy()
+    texts = np.full(len(column), None, object)
+    for at in np.flatnonzero(values.notna()):
+        texts[at] = describe(column[at])
+    return text(texts)
+
+
+def _text(payload: bytes) -> str:
     try:
-        text = payload.decode()
+        decoded = payload.decode()
     except UnicodeDecodeError:
-        text = "\0"
-    return f"({len(payload)} bytes, not text)" if _CONTROL.search(text) else text
+        decoded = "\0"
+    return f"({len(payload)} bytes, not text)" if _CONTROL.search(decoded) else decoded
 
 
-def _error(record: dict[str, Any] | None) -> str | None:
+def _error(record: dict[str, Any]) -> str:
     """Return an exception as the last line of its traceback has it, and one line of a long message."""
-    if not record:
-        return None
     message = str(record.get("exception_message") or "").strip()
     name = str(record.get("exception_type") or "exception")
     return f"{name}: {message.splitlines()[0]}" if message else name

@@ -1,81 +1,90 @@
 """Times as Postgres sends them: whole numbers, exact from 4713 BC to the year 294246, and with infinity.
 
-asyncpg makes ``datetime`` objects of them instead, which take most of the time of reading a big table, end at
-the year 9999 and know no infinity.
+asyncpg makes ``datetime`` objects of them instead, which end at the year 9999 and know no infinity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import numpy as np
 import pandas as pd
 
+Array: TypeAlias = Any  # a numpy array; of what, the docstrings say
+
 _EPOCH = datetime(2000, 1, 1)  # Postgres counts its times from here, numpy from 1970
 _DAYS = 10_957  # between the two
-_MICROSECONDS = _DAYS * 86_400_000_000
-_INFINITE = (-(2**31), 2**31 - 1, -(2**63), 2**63 - 1)  # how a date and a timestamp say so
-_LAST = 2**63 - 1 - _MICROSECONDS  # numpy ends here, in the year 294247
+_DAY = 86_400_000_000  # microseconds
+_LAST = 2**63 - 1 - _DAYS * _DAY  # numpy ends here, in the year 294247
 
 
-class Instant(int):
-    """A timestamptz inside an array or a row, where it could be taken for a number."""
+def moments(numbers: Array, missing: Array) -> Array:
+    """Return microseconds since 2000 as ``datetime64[us]``; infinity is ``NaT``, like what is ``missing``."""
+    outside = missing | (numbers > _LAST) | (numbers == -(2**63))
+    times = (np.where(outside, 0, numbers) + _DAYS * _DAY).view("M8[us]")
+    times[outside] = np.datetime64("NaT")
+    return times
+
+
+def days(numbers: Array, missing: Array) -> Array:
+    """Return days since 2000 as ``datetime64[s]``; infinity is ``NaT``, like what is ``missing``."""
+    times = ((numbers + _DAYS) * 86_400).view("M8[s]")
+    times[missing | (numbers == 2**31 - 1) | (numbers == -(2**31))] = np.datetime64("NaT")
+    return times
+
+
+class Time(int):
+    """A time as a number, so that it can be told from one inside an array or a row."""
 
     def timestamp(self) -> Any:
-        """Return it as a ``pandas.Timestamp`` in UTC, or ``NaT``."""
-        return pd.Timestamp(_moment(self), tz="UTC")
+        """Return a ``pandas.Timestamp``, or ``NaT``."""
+        return pd.Timestamp(moments(*_alone(self))[0])
+
+
+class Instant(Time):
+    """A timestamptz."""
+
+    def timestamp(self) -> Any:
+        """Return a ``pandas.Timestamp`` in UTC, or ``NaT``."""
+        return pd.Timestamp(super().timestamp(), tz="UTC")
+
+
+class Day(Time):
+    """A date."""
+
+    def timestamp(self) -> Any:
+        """Return the ``pandas.Timestamp`` at which the day begins, or ``NaT``."""
+        return pd.Timestamp(days(*_alone(self))[0])
+
+
+def _alone(number: int) -> tuple[Array, Array]:
+    return np.array([number], np.int64), np.array([False])
 
 
 async def set_codecs(connection: asyncpg.Connection) -> None:
-    """Let ``connection`` hand out a timestamptz as the number Postgres sent, other times as numpy's.
+    """Let ``connection`` hand out times as above, and intervals as ``timedelta64[us]``.
 
     Never on a connection that PGQueuer uses too. Costs no round trip.
     """
-    for name, (encode, decode) in _CODECS.items():
-        await _set(connection, name, encode, decode)
+    codecs: list[tuple[str, type[Any], Callable[[Any], Any], Callable[[Any], Any]]] = [
+        ("timestamptz", date, _send_instant, lambda raw: Instant(raw[0])),
+        ("timestamp", date, _send, lambda raw: Time(raw[0])),
+        ("date", date, lambda day: (day.toordinal() - _EPOCH.toordinal(),), lambda raw: Day(raw[0])),
+        ("interval", timedelta, lambda span: (0, span.days, span.seconds * 10**6 + span.microseconds), _span),
+    ]
+    for name, kind, encode, decode in codecs:
+        await connection.set_type_codec(
+            name, schema="pg_catalog", format="tuple", encoder=_checked(kind, encode), decoder=decode
+        )
 
 
-async def tell_apart(connection: asyncpg.Connection) -> None:
-    """Let ``connection`` hand out a timestamptz as :class:`Instant`, which takes longer."""
-    await _set(connection, "timestamptz", _CODECS["timestamptz"][0], lambda raw: Instant(raw[0]))
-
-
-def moments(values: Sequence[int | None]) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-    """Return timestamptz values as ``datetime64[us]`` in UTC; NULL and infinity are ``NaT``."""
-    if None in values:
-        values = [_INFINITE[-1] if value is None else value for value in values]
-    numbers = np.fromiter(values, np.int64, len(values))
-    outside = (numbers > _LAST) | (numbers == _INFINITE[-2])
-    numbers[outside] = 0
-    result = (numbers + _MICROSECONDS).view("M8[us]")
-    result[outside] = np.datetime64("NaT")
-    return result
-
-
-async def _set(
-    connection: asyncpg.Connection, name: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any]
-) -> None:
-    await connection.set_type_codec(name, schema="pg_catalog", format="tuple", encoder=encode, decoder=decode)
-
-
-def _moment(number: int) -> np.datetime64:
-    if number in _INFINITE or number > _LAST:
-        return np.datetime64("NaT")
-    return np.datetime64(number + _MICROSECONDS, "us")
-
-
-def _day(number: int) -> np.datetime64:
-    return np.datetime64("NaT") if number in _INFINITE else np.datetime64(number + _DAYS, "D")
-
-
-def _duration(raw: tuple[int, int, int]) -> np.timedelta64:
+def _span(raw: tuple[int, int, int]) -> np.timedelta64:
     months, days, microseconds = raw
     years = int(months / 12)
-    total = years * 31_557_600_000_000 + ((months - 12 * years) * 30 + days) * 86_400_000_000 + microseconds
+    total = round(years * 365.25 * _DAY) + ((months - 12 * years) * 30 + days) * _DAY + microseconds
     return np.timedelta64(total, "us") if abs(total) < 2**63 else np.timedelta64("NaT")
 
 
@@ -99,17 +108,3 @@ def _send_instant(value: date) -> tuple[int]:
         value = datetime(value.year, value.month, value.day)
     # Without a zone it means local time, as in asyncpg.
     return _send(value.astimezone(UTC).replace(tzinfo=None))
-
-
-_CODECS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "timestamptz": (_checked(date, _send_instant), itemgetter(0)),
-    "timestamp": (_checked(date, _send), lambda raw: _moment(raw[0])),
-    "date": (
-        _checked(date, lambda value: (value.toordinal() - _EPOCH.toordinal(),)),
-        lambda raw: _day(raw[0]),
-    ),
-    "interval": (
-        _checked(timedelta, lambda value: (0, value.days, value.seconds * 1_000_000 + value.microseconds)),
-        _duration,
-    ),
-}
