@@ -150,6 +150,10 @@ class Console:
                 print(line, file=getattr(sys.stderr, "real", sys.stderr))
         self._changed()
 
+    def latest(self, number: int) -> list[Line]:
+        """Return the newest lines, oldest first, whether seen or not."""
+        return list(self.lines.copy())[-number:]
+
     def take(self, *, notices_only: bool = False) -> list[Line]:
         """Return the lines nobody has seen, in order; they count as seen from now on."""
         taken: list[Line] = []
@@ -190,6 +194,12 @@ def _shell() -> Any:
     from IPython import get_ipython
 
     return get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def in_notebook() -> bool:
+    """Return whether what this process displays appears in a notebook (not in a terminal's IPython)."""
+    shell = _shell()
+    return shell is not None and getattr(shell, "kernel", None) is not None
 
 
 def _after_a_cell(_result: object) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pgqueuer
 from pgqueuer.types import QueueExecutionMode
 
-from kit import background, console, current, factory
+from kit import background, console, current, factory, panel
 from kit.capture import Capture
 from kit.changes import Changes
 from kit.console import Failure, Line, Lines
@@ -78,6 +78,11 @@ class Consumer:
             f"<Consumer {self.name!r}: {self.state}{why}; entrypoints: {names}; "
             f"{self.done} done, {self.failed} failed>"
         )
+
+    def _ipython_display_(self) -> None:
+        """Add nothing as a cell's result: its panel is in the cell of `run`."""
+        if not console.in_notebook():
+            print(repr(self))
 
     @property
     def done(self) -> int:
@@ -359,4 +364,5 @@ def run(
             consumer._start(limit)
         finally:
             console.show(consumer.console.take())
+    panel.show(consumer)
     return consumer

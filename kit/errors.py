@@ -12,4 +12,4 @@ class KitError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         # IPython asks an exception for this before it formats one itself.
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{KitError.__name__}: {self}"]

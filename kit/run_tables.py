@@ -22,6 +22,7 @@ from pgqueuer.types import JobId
 
 from kit import current
 from kit.errors import KitError
+from kit.sources.databases import MARK
 from kit.sync import run_sync
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ CREATE TABLE IF NOT EXISTS kit_run_history (
     error    text
 );
 CREATE INDEX IF NOT EXISTS kit_run_history_run ON kit_run_history (run);
+
+-- So that a reset empties them, and leaves a pipeline that runs its tables.
+COMMENT ON TABLE kit_runs IS '{MARK}';
+COMMENT ON TABLE kit_run_history IS '{MARK}';
 
 CREATE OR REPLACE FUNCTION kit_run_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

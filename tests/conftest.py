@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep the tests' Postgres apart from the one a learner may be using right now."""
-    folder = tmp_path_factory.mktemp("kit-home")
+def home() -> Iterator[Path]:
+    """Keep the tests' Postgres apart from a learner's, and fail when it outlives the tests."""
+    folder = Path(tempfile.mkdtemp(prefix="kit-tests-"))
+    folder.chmod(0o755)  # root's embedded server runs as another account, which must get in
     before = os.environ.get("KIT_HOME")
     os.environ["KIT_HOME"] = str(folder)
     yield folder
@@ -25,6 +30,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["KIT_HOME"]
     else:
         os.environ["KIT_HOME"] = before
+    deadline = time.monotonic() + 20
+    while left := processes_about(folder):
+        assert time.monotonic() < deadline, f"these outlived the tests by 20 s: {left}"
+        time.sleep(0.1)
+    shutil.rmtree(folder)
+
+
+def processes_about(folder: Path) -> list[str]:
+    """Return the command lines of the servers and keepers that live in ``folder``."""
+    lines = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            lines.append(" ".join(process.cmdline()))
+    return [line for line in lines if str(folder) in line]
 
 
 @pytest.fixture(autouse=True)

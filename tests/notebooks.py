@@ -68,6 +68,8 @@ def shown(cell: Any) -> str:
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
             parts.append(output.text)
+        elif "kit-panel" in output.get("data", {}).get("text/html", ""):
+            continue  # the consumer's panel repeats what the cells show
         elif output.output_type in ("execute_result", "display_data"):
             parts.append(output.data.get("text/plain", ""))
         else:

@@ -1,0 +1,104 @@
+"""The consumer's panel in the cell of kit.run: what it says, and that it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import kit
+from kit.panel import picture
+from kit.sources import Postgres
+
+SETUP = """
+import asyncpg, time
+from contextlib import asynccontextmanager
+from pgqueuer import AsyncpgDriver, PgQueuer, Queries
+
+@asynccontextmanager
+async def main():
+    connection = await asyncpg.connect()
+    pgq = PgQueuer(AsyncpgDriver(connection))
+
+    @pgq.entrypoint("fetch")
+    async def fetch(job):
+        if job.payload == b"bad":
+            raise ValueError("<b>no</b>")
+        print("fetched", job.payload.decode())
+
+    yield pgq
+    await connection.close()
+
+queries = Queries(AsyncpgDriver(await asyncpg.connect()))
+"""
+
+
+@pytest.fixture
+def panel(home: object) -> Callable[..., dict[str, str]]:
+    """Run cells after ``kit.run(main)`` in a notebook, and return its panel as it is saved."""
+
+    def run(*cells: str) -> dict[str, str]:
+        sources = [
+            "import kit\np = kit.postgres(database='panel')",
+            SETUP,
+            "consumer = kit.run(main)",
+            *cells,
+        ]
+        notebook: Any = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]
+            cells=[nbformat.v4.new_code_cell(source) for source in sources]  # type: ignore[no-untyped-call]
+        )
+        NotebookClient(notebook, timeout=60).execute()
+        (output,) = (output for output in notebook.cells[2].outputs if "data" in output)
+        return dict(output.data)
+
+    return run
+
+
+LAST_PICTURE = """
+import threading
+consumer.stop()
+for thread in threading.enumerate():
+    if thread.name.startswith("kit-panel"):
+        thread.join(10)
+"""
+
+
+def test_the_panel_counts_jobs_and_shows_the_last_lines_with_their_job_ids(panel) -> None:
+    shown = panel(
+        "await queries.enqueue(['fetch'] * 3, [b'1', b'bad', b'3'], [0] * 3)\nawait kit.wait()", LAST_PICTURE
+    )["text/plain"]
+    assert "entrypoints: fetch · 2 done, 1 failed" in shown
+    assert "[fetch #1] fetched 1" in shown
+    assert "✗ [fetch #2] exception: ValueError: <b>no</b>" in shown
+
+
+def test_what_handlers_print_is_text_in_the_panel_and_never_markup(panel) -> None:
+    shown = panel("await queries.enqueue('fetch', b'bad')\nawait kit.wait()", LAST_PICTURE)["text/html"]
+    assert "&lt;b&gt;no&lt;/b&gt;" in shown
+    assert "<b>no" not in shown
+
+
+def test_a_stopped_consumer_is_stopped_in_its_panel(panel) -> None:
+    assert "consumer 'consumer': stopped" in panel(LAST_PICTURE)["text/plain"]
+
+
+def test_the_panel_is_bounded_however_much_handlers_print(panel) -> None:
+    jobs = "await queries.enqueue(['fetch'] * 500, [b'x' * 5000] * 500, [0] * 500)\nawait kit.wait()"
+    shown = panel(jobs, LAST_PICTURE)
+    assert len(shown["text/plain"].splitlines()) <= 9
+    assert len(shown["text/html"]) < 10_000
+
+
+def test_outside_a_notebook_the_panel_is_silent(
+    queue_database: Postgres, capsys: pytest.CaptureFixture[str], tmp_path: Any, monkeypatch: Any
+) -> None:
+    (tmp_path / "quiet_consumer.py").write_text(SETUP.rsplit("queries", 1)[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    consumer = kit.run("quiet_consumer:main")
+    assert "running" in picture(consumer)["text/plain"]
+    consumer.stop()
+    assert capsys.readouterr().out == ""
