@@ -50,6 +50,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import asyncpg
 from pgqueuer import Job, PgQueuer, RetryRequested
+from pgqueuer.domain.errors import retry_request
 
 from kit import current, run_tables
 from kit.errors import KitError
@@ -64,7 +65,7 @@ __all__ = ["Pipeline", "Step", "cancel", "history", "retry", "runs"]
 PAUSE = 0.5  # seconds between two tries to reach a Postgres that is away
 LONGEST = 3600.0  # seconds that a back-off grows to
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("pgqueuer.stages")  # shown where PGQueuer's own warnings are
 
 
 # Postgres is away, or broke the connection, or undid the transaction to end a deadlock: the step runs again.
@@ -301,7 +302,7 @@ class _Server:
             raise failure
 
     async def _attempt(self, run: int, job: Job) -> Exception | None:
-        """Do the step once. Return the error if it failed and that is recorded."""
+        """Do the step once. Return what PGQueuer is to be told if it failed, once that is recorded."""
         async with self.pool.acquire() as connection:
             row = await run_tables.begin(connection, run, job.id)
             if row is None:
@@ -379,10 +380,10 @@ class _Server:
         return await run_tables.move(connection, run, by, following, "pending", data=data, job=job)
 
     async def _fail(self, connection: Connection, row: Row, job: Job, error: Exception) -> Exception | None:
-        """Record why the step failed, and when it is tried again, if it is."""
+        """Record why the step failed, and when it is tried again. Return what PGQueuer is to be told."""
         stage, delay = self.pipeline._stages.get(row["stage"]), None
-        if isinstance(error, RetryRequested):  # PGQueuer's own way to ask for another try
-            delay = error.delay
+        if (asked := retry_request(error)) is not None:  # PGQueuer's own way to ask for another try
+            delay = asked.delay
         elif stage and row["failures"] < stage.retries and not isinstance(error, KitError):
             # A KitError says that the data or the stages are wrong, and so they will be at the next try.
             delay = timedelta(seconds=min(stage.backoff * 2 ** min(row["failures"], 30), LONGEST))
@@ -390,7 +391,11 @@ class _Server:
         with suppress(Overtaken):
             async with connection.transaction():
                 await run_tables.fail(connection, row, job, failure, delay)
-            return failure
+            if delay is None:
+                return failure
+            retry = RetryRequested(delay, run_tables.message(failure))  # says so; the job itself is put away
+            retry.__cause__ = failure
+            return retry
         return None
 
 

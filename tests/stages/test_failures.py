@@ -433,3 +433,36 @@ async def test_a_handlers_own_error_of_the_network_is_a_failure_like_any_other(
     async with consuming(orders):
         row = await desk.ended(run)
     assert (row["status"], row["attempts"]) == ("failed", 1)
+
+
+async def test_a_consumer_goes_on_after_its_database_was_reset(desk: Desk) -> None:
+    orders = Pipeline("orders")
+
+    @orders.stage(each="boxes")
+    async def pack(step: Step) -> None: ...
+
+    async with consuming(orders):
+        first = await orders.start(desk.connection, {"boxes": [1, 2]})
+        await desk.ended(first)
+        kit.reset()
+        again = await orders.start(desk.connection, {"boxes": [1, 2, 3]})
+        row = await desk.ended(again)
+    assert (first, again, row["status"]) == (1, 1, "done")
+
+
+async def test_a_group_of_asked_retries_is_another_try_too(desk: Desk) -> None:
+    orders = Pipeline("orders")
+
+    async def refused() -> None:
+        raise RetryRequested
+
+    @orders.stage()
+    async def charge(step: Step) -> None:
+        if step.attempt == 1:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(refused())
+
+    run = await orders.start(desk.connection)
+    async with consuming(orders):
+        row = await desk.ended(run)
+    assert (row["status"], row["attempts"]) == ("done", 2)
