@@ -41,13 +41,16 @@ if TYPE_CHECKING:
 CHANNEL = "ch_pgqueuer"
 APPLICATION = "kit board"
 
-QUICK = 0.1  # seconds between two looks, at least: ten pictures a second
+QUICK = 0.1  # seconds from one look to the next, at least: ten pictures a second
 BUSY = 0.5  # the poll while jobs wait or run
 SLOW = 2.0  # the poll while nothing does, and how often the table is read whole
-SHARE = 20  # a look that took t seconds is followed by this many times t of rest, at most:
-DRAWING_REST = 0.25  # a burst must not freeze the cards
+# A look is followed by this many times its cost of rest, so that the consumer keeps what it has. The cost
+# of drawing is this thread's own time, that of counting also the server's.
+SHARE = 20
+DRAWING_REST = 0.25  # at most: a burst must not freeze the cards
 COUNTING_REST = 5.0
 RETRY = 1.0  # between two attempts to reach Postgres
+RUSH = 1000  # jobs ended in a second; a queue that goes faster is counted, as one that is too long
 GAP_LIFE = 3.0  # how long a missing log id is looked for: longer than a commit takes, rolled back after
 
 
@@ -73,6 +76,7 @@ class Feed:
         self._mark: tuple[int, int, float] | None = None
         self._gaps: dict[int, float] = {}
         self._anew = False
+        self._counted_at = 0.0
         self._recount = False
 
     async def look_now(self) -> None:
@@ -131,7 +135,7 @@ class Feed:
         await self._consumers.look(connection)
         pause = whole = 0.0
         while not self._stop.is_set():
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.thread_time()
             self._begun += 1
             version = self._state.version
             if self._anew or self._state.counting:
@@ -144,10 +148,13 @@ class Feed:
                 await self._read(connection)
             self._tell()
             self._done = self._begun
-            most = COUNTING_REST if self._state.counting else DRAWING_REST
-            rest = max(QUICK, min(SHARE * (time.perf_counter() - began), most))
-            pause = rest if self._state.version != version else min(pause * 2, self._patience())
-            await self._rest(rest, max(pause, rest))
+            took, used = time.perf_counter() - began, time.thread_time() - used
+            if self._state.counting:
+                least = max(QUICK, min(SHARE * took, COUNTING_REST))
+            else:
+                least = max(QUICK - took, min(SHARE * used, DRAWING_REST))
+            pause = least if self._state.version != version else min(max(pause * 2, QUICK), self._patience())
+            await self._rest(least, max(pause, least))
 
     async def _rest(self, least: float, most: float) -> None:
         """Sleep ``least`` seconds whatever happens, and up to ``most`` while nothing wakes the feed."""
@@ -172,7 +179,12 @@ class Feed:
             self._state.settle()
         self._changed()
 
-    async def _snapshot(self, connection: asyncpg.Connection) -> None:
+    def _rushing(self, ended: int) -> bool:
+        """Say whether jobs end too fast to draw, given how many have ended since the last look."""
+        since, self._counted_at = self._counted_at, time.perf_counter()
+        return ended > RUSH * max(QUICK, self._counted_at - since)
+
+    async def _snapshot(self, connection: asyncpg.Connection, rushing: bool | None = None) -> None:
         """Read the whole picture: after a start, a reset, a lost connection, and while counting."""
         self._anew = False
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -181,7 +193,10 @@ class Feed:
             ended = await connection.fetch(ENDED_SQL)
             rate = await connection.fetch(RATE_SQL)
             counts = await connection.fetch(COUNT_SQL)
-            counting = sum(row["number"] for row in counts) > DRAWN
+            if rushing is None:
+                new = sum(row["number"] for row in ended) - self._state.ended.total()
+                rushing = self._rushing(new) and self._mark is not None
+            counting = rushing or sum(row["number"] for row in counts) > DRAWN
             queue = [] if counting else await connection.fetch(QUEUE_SQL)
             jobs = [] if counting else [row["job_id"] for row in await connection.fetch(LAST_ENDED_SQL)]
             jobs += [row["q_id"] for row in queue if row["attempts"] or row["q_status"] == "failed"]
@@ -218,8 +233,10 @@ class Feed:
             if first is None or (first["l_id"], first["job_id"], first["at"]) != self._mark:
                 return await self._snapshot(connection)
             self._state.now = first["now"]
-        if len(rows) >= TAIL - 1:
-            return await self._snapshot(connection)
+        ended = sum(row["l_status"] in ENDINGS for row in rows)
+        rushing = self._rushing(ended)
+        if rushing or len(rows) >= TAIL - 1:
+            return await self._snapshot(connection, rushing)
         if self._gaps:
             rows = [*await connection.fetch(GAPS_SQL, list(self._gaps)), *rows]
         if rows:

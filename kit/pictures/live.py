@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import anywidget
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SCRIPTS = ("told", "crowd", "detail", "board")
 SETTLED = 2.0  # seconds without a change before the still picture is brought up to date
 FIRST_LOOK = 5.0
 LAST_LOOK = 1.0
@@ -203,7 +204,7 @@ def _widget(state: BoardState) -> anywidget.AnyWidget:
     here = Path(__file__).parent
 
     class BoardWidget(anywidget.AnyWidget):
-        _esm = here / "board.js"
+        _esm = "".join((here / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
         _css = here / "board.css"
         # Taken anew whenever a page asks: after a reload the board must not come back as it once was.
         picture = traitlets.Any().tag(sync=True, to_json=lambda _value, _widget: state.full())

@@ -46,7 +46,7 @@ def still(state: BoardState) -> str:
         name = state.database
     edges = _edges(lanes)
     body, height = _body(lanes, edges, counting, now)
-    words = summary + (" Too many to draw: counted." if counting else "")
+    words = summary + (" More than can be drawn: counted." if counting else "")
     parts = [
         f'<rect x="1" y="1" width="{WIDTH - 2}" height="{height - 2}" rx="8" fill="#fff" stroke="#d9d9d9"/>',
         f'<text x="{PAD}" y="24"><tspan class="b">{escape(name)}</tspan>',

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import asyncpg
+import pytest
 
 from kit.pictures.cards import DRAWN, ENDED_KEPT
+from kit.pictures.rows import TAIL
 from kit.sources import Postgres
 from tests.pictures.conftest import Followed, Hands
 
@@ -182,6 +184,22 @@ async def test_more_jobs_than_can_be_drawn_are_counted(followed: Followed, hands
     await followed.until("cards again", lambda: not followed.state.counting)
     await followed.until("every job", lambda: len(followed.state.cards) == many)
     assert followed.state.totals() == {"queued": many - 20, "successful": 20}
+
+
+async def test_a_queue_too_fast_to_follow_is_counted_until_it_calms_down(
+    followed: Followed, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.pictures.feed.RUSH", 10)  # jobs ended in a second
+    number = TAIL + 100
+    await hands.enqueue(b"first")
+    await followed.until("the first", lambda: followed.state.cards)
+    await hands.enqueue(*[b"x"] * number)
+    await hands.end(await hands.pick(number))
+    await followed.until("a number", lambda: followed.state.counting)
+    await followed.until(
+        "cards again", lambda: not followed.state.counting and len(followed.state.cards) > TAIL
+    )
+    assert followed.state.totals() == {"queued": 1, "successful": number}
 
 
 async def test_only_the_newest_ended_jobs_keep_a_card(followed: Followed, hands: Hands) -> None:

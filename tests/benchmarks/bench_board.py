@@ -1,0 +1,190 @@
+"""What the board costs the consumer, and how smoothly it moves in a browser.
+
+Run ``python -m tests.benchmarks.bench_board [consumer] [browser]``. The first part runs the same jobs in one
+kernel with and without the board, alternately, and prints the median ratio of jobs a second. The second has
+JupyterLab in Chromium draw a thousand jobs of which twenty move each tenth of a second, and prints frames and
+updates a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.manager import start_new_kernel
+
+ROUNDS = {2_000: 21, 10_000: 9}
+AIM = 0.95
+FRAMES_AIM, UPDATES_AIM = 30, 10
+
+SETUP = """
+import asyncio, time
+from contextlib import asynccontextmanager
+import asyncpg
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.queries import Queries
+import kit
+
+database = kit.postgres("embedded", database="bench_board")
+
+@asynccontextmanager
+async def main():
+    connection = await asyncpg.connect()
+    pgq = PgQueuer(AsyncpgDriver(connection))
+
+    @pgq.entrypoint("work")
+    async def work(job):
+        pass
+
+    yield pgq
+    await connection.close()
+
+async def enqueue(number):
+    connection = await asyncpg.connect()
+    await Queries(AsyncpgDriver(connection)).enqueue(["work"] * number, [b"x"] * number, [0] * number)
+    await connection.close()
+
+def left():
+    return int(kit.sql("SELECT count(*) AS number FROM pgqueuer")["number"][0])
+"""
+# The jobs are there before the consumer starts, so that only its own speed counts.
+ROUND = """
+kit.reset()
+board = kit.board() if {board} else None
+await enqueue({number})
+time.sleep(0.5)
+began = time.perf_counter()
+consumer = kit.run(main, batch_size=100, max_concurrent_tasks=200)
+while consumer.done < {number}:
+    time.sleep(0.002)
+took = time.perf_counter() - began
+consumer.stop()
+if board is not None:
+    board.close()
+print("took", took)
+"""
+
+
+def execute(client: Any, code: str) -> str:
+    """Run a cell and return what it printed."""
+    printed = []
+
+    def hear(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream":
+            printed.append(message["content"]["text"])
+
+    reply = client.execute_interactive(code, output_hook=hear, timeout=300)
+    if reply["content"]["status"] != "ok":
+        raise RuntimeError("\n".join(reply["content"]["traceback"]))
+    return "".join(printed)
+
+
+def consumer() -> None:
+    """Print what the board leaves of the consumer's throughput."""
+    manager, client = start_new_kernel()
+    try:
+        execute(client, SETUP)
+        for number, rounds in ROUNDS.items():
+            took: dict[bool, list[float]] = {False: [], True: []}
+            for number_of_round in range(rounds + 1):
+                for board in (False, True) if number_of_round % 2 else (True, False):
+                    printed = execute(client, ROUND.format(board=board, number=number))
+                    if number_of_round:  # the first only warms up
+                        took[board].append(float(printed.rsplit("took", 1)[1]))
+            ratios = [without / with_it for without, with_it in zip(took[False], took[True], strict=True)]
+            rates = {board: number / statistics.median(times) for board, times in took.items()}
+            print(
+                f"{number:>6,} jobs: {rates[False]:,.0f} jobs/s without the board, {rates[True]:,.0f} with; "
+                f"median ratio {statistics.median(ratios):.3f} (aim: at least {AIM})",
+                flush=True,
+            )
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+
+
+FRAMES = """
+(seconds) => new Promise((resolve) => {
+  let frames = 0, updates = 0, longest = 0, last = performance.now();
+  const began = last;
+  const seen = new MutationObserver(() => updates++);
+  seen.observe(document.querySelector('.kb-summary'), { childList: true });
+  const frame = (now) => {
+    frames++;
+    longest = Math.max(longest, now - last);
+    last = now;
+    if (now - began < seconds * 1000) return requestAnimationFrame(frame);
+    seen.disconnect();
+    const took = (now - began) / 1000;
+    resolve({ frames: frames / took, updates: updates / took, longest });
+  };
+  requestAnimationFrame(frame);
+})
+"""
+
+
+async def _move(dsn: str, stop: threading.Event) -> None:
+    """Twenty times ten jobs a second: pick twenty, end the twenty before, enqueue twenty."""
+    import asyncpg
+
+    from tests.pictures.conftest import Hands
+
+    connection = await asyncpg.connect(dsn)
+    hands = Hands(connection)
+    held: list[Any] = []
+    while not stop.is_set():
+        began = time.perf_counter()
+        await hands.end(held)
+        held = await hands.pick(10)
+        await hands.enqueue(*[b"x"] * 10, priority=int(began * 10) % 12)
+        await asyncio.sleep(max(0.0, 0.1 - (time.perf_counter() - began)))
+    await connection.close()
+
+
+def browser() -> None:
+    """Print how smoothly a thousand jobs move."""
+    from tests.jupyterlab import JupyterLab, browser_page, write_notebook
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_notebook(Path(folder) / "bench.ipynb", SETUP + "print('dsn', database.dsn)", "kit.board()")
+        with JupyterLab(Path(folder)) as lab, browser_page() as page:
+            notebook = lab.open(page, "bench.ipynb")
+            notebook.run_cell(0)
+            notebook.run_cell(1)
+            dsn = notebook.text(0).split("dsn ")[1].split()[0]
+            stop = threading.Event()
+            thread = threading.Thread(target=lambda: asyncio.run(_fill_and_move(dsn, stop)))
+            thread.start()
+            page.wait_for_function("document.querySelector('.kb-crowd')?.dataset.jobs >= 900")
+            time.sleep(2)
+            seen = page.evaluate(FRAMES, 10)
+            stop.set()
+            thread.join()
+    print(
+        f"1,000 jobs in Chromium: {seen['frames']:.0f} frames/s (aim: {FRAMES_AIM}), longest frame "
+        f"{seen['longest']:.0f} ms, {seen['updates']:.1f} updates/s (aim: {UPDATES_AIM})"
+    )
+
+
+async def _fill_and_move(dsn: str, stop: threading.Event) -> None:
+    import asyncpg
+
+    from tests.pictures.conftest import Hands
+
+    connection = await asyncpg.connect(dsn)
+    await Hands(connection).enqueue(*[b"x"] * 1000)
+    await connection.close()
+    await _move(dsn, stop)
+
+
+if __name__ == "__main__":
+    parts = {"consumer": consumer, "browser": browser}
+    for part in sys.argv[1:] or parts:
+        parts[part]()
