@@ -152,7 +152,8 @@ async def _copy(
     inner = query.rstrip("; \n")
     marked = f"SELECT decode('{mark.hex()}', 'hex'), q.* FROM (\n{inner}\n) AS q"
     try:
-        await connection.prepare(marked)
+        async with connection.transaction():  # or a savepoint, where the caller's own transaction is open
+            await connection.prepare(marked)
     except asyncpg.PostgresError:
         return None  # SHOW, EXPLAIN, INSERT … RETURNING
     pieces: list[list[Any]] = [[] for _ in kinds]
