@@ -134,7 +134,8 @@ def text(values: Values | times.Array) -> Any:
     """Return a column of ``str``; None is ``<NA>``."""
     words = np.array(values, object)
     words[pd.isna(words)] = pd.NA
-    return pd.arrays.StringArray(words)
+    # Named with its storage: with pyarrow installed the default dtype would not fit these values.
+    return pd.array(words, dtype=pd.StringDtype("python"))
 
 
 def _array(values: Iterable[Any], count: int) -> times.Array:
