@@ -130,8 +130,8 @@ class Machine:
             await asyncio.sleep(3600)
         failures = await step.connection.fetchval(
             """SELECT failures FROM kit_runs
-               WHERE coalesce(parent, id) = $1 AND branch IS NOT DISTINCT FROM $2""",
-            *(step.run, step.branch),
+               WHERE coalesce(parent, id) = $1 AND branch IS NOT DISTINCT FROM $2 AND stage = $3""",
+            *(step.run, step.branch, step.stage),
         )
         if failures < self.story.raises[place]:
             raise ValueError(f"failure {failures + 1}")
