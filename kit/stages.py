@@ -315,9 +315,8 @@ class _Server:
             except asyncpg.exceptions.TransactionRollbackError:
                 raise
             except Exception as error:
-                return await self._fail(
-                    connection, row, job, error
-                )  # raises if it was the connection that broke
+                # If it was the connection that broke, this raises too, and the step runs again.
+                return await self._fail(connection, row, job, error)
             return None
 
     async def _step(self, connection: Connection, row: Row) -> None:
@@ -340,9 +339,8 @@ class _Server:
             elif items:
                 return await run_tables.split(connection, row, len(items))
             else:
-                return await self._advance(
-                    connection, run, row["job"], stage, following[0], _results(stage, "[]")
-                )
+                none = _results(stage, "[]")
+                return await self._advance(connection, run, row["job"], stage, following[0], none)
         step = Step(run, stage.name, data, connection, row["attempts"], item, branch, following[0])
         try:
             async with asyncio.timeout(min(limits, default=None)) as timer:
