@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pgqueuer.domain.settings import db_settings
+
 from kit.pictures.cards import ACTIVE, DRAWN, ENDINGS, BoardState, Card
 from kit.pictures.consumers import Consumers
 from kit.pictures.rows import (
@@ -38,7 +40,6 @@ from kit.pictures.rows import (
 if TYPE_CHECKING:
     import asyncpg
 
-CHANNEL = "ch_pgqueuer"
 APPLICATION = "kit board"
 
 QUICK = 0.1  # seconds from one look to the next, at least: ten pictures a second
@@ -129,7 +130,7 @@ class Feed:
         self._wake.set()
 
     async def _follow(self, connection: asyncpg.Connection) -> None:
-        await connection.add_listener(CHANNEL, self._heard)
+        await connection.add_listener(db_settings().channel, self._heard)
         connection.add_termination_listener(lambda _: self._wake.set())
         await self._snapshot(connection)
         await self._consumers.look(connection)

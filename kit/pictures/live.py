@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import anywidget
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WORDS = "The live board; below, its last picture."
 SCRIPTS = ("told", "crowd", "detail", "board")
 SETTLED = 2.0  # seconds without a change before the still picture is brought up to date
 FIRST_LOOK = 5.0
@@ -152,7 +153,7 @@ class Board:
             self._widget.on_msg(lambda *_: self._send("full", self.state.full()))
             shell.events.register("post_run_cell", self._cell_has_run)
         view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
-        shell.display_pub.publish({WIDGET: view, "text/plain": "The live board; below, its last picture."})
+        shell.display_pub.publish({WIDGET: view, "text/plain": WORDS})
         self._stills.append(f"board-{uuid.uuid4().hex}")
         self._drawn = still(self.state)
         self._publish(shell, self._stills[-1], update=False)

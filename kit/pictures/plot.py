@@ -1,231 +1,256 @@
-"""``timeline()``: what each job did, and when, as a plot."""
+"""``kit.timeline()``: what each job did, and when, as a plot."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
-from pgqueuer.domain.settings import db_settings
-
-from kit import stages, tables
+from kit.durations import Seconds, as_timedelta
 from kit.errors import KitError
+from kit.pictures.lives import Life, lives_of_jobs, lives_of_runs, name_workers
+from kit.pictures.still import fill
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
-ENDS = {"successful": "o", "exception": "X", "failed": "s", "canceled": "D", "deleted": "D"}  # status: marker
-COLOURS = {
-    "successful": "#2a8553",
-    "exception": "#c62828",
-    "failed": "#b26a00",
-    "canceled": "#757575",
-    "deleted": "#757575",
-    "running": "#1976d2",
-    "queued": "#9aa0a6",
+By = Literal["entrypoint", "worker", "run"]
+Color = Literal["outcome", "priority"]
+
+LABELLED = 40  # with more rows than this, rows are too narrow for a label each
+OUTCOMES = {  # colour, and the sign at the row's end
+    "successful": ("#2a8553", "o"),
+    "done": ("#2a8553", "o"),
+    "exception": ("#d23c3c", "X"),
+    "failed": ("#d23c3c", "X"),
+    "held": ("#a86400", "s"),
+    "canceled": ("#757575", "D"),
+    "deleted": ("#757575", "d"),
+    "running": ("#1976d2", ">"),
+    "waiting": ("#9aa3ab", ">"),
 }
-NAMES = {"failed": "held", "running": "still running", "queued": "still waiting"}
-NUMBERED = 40  # jobs; with more, their numbers would overlap
-UNKNOWN = "worker not recorded"
+STAGES = ("#3d6fb0", "#b4530c", "#2a8553", "#8a4fc0", "#b5377f", "#6b7280", "#0f7b8a", "#a86400")
+WAITING = "#c3c9cf"
+INK = "#212121"
 
 
 def timeline(
-    last: int | None = 200,
+    by: By = "entrypoint",
     *,
-    window: float | None = None,
-    by: Literal["entrypoint", "worker", "run"] = "entrypoint",
-    colour: Literal["outcome", "priority"] = "outcome",
+    color: Color = "outcome",
+    last: int | None = 60,
+    window: Seconds | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot each job's life from the log: a line while it waits, a bar while it runs, a mark where it ends.
+    """Plot the life of each job from the log: a thin line while it waits, a bar while it runs.
 
-    A job that is tried again has a hatched bar for each try before the last. Beside the plot the median and
-    the 95th percentile of waiting and of running are printed, in seconds, for each priority.
+    A row is a job. Its end has a sign for its outcome, and where it was put back into the queue is a tick.
+    Beside the plot the same is said in numbers: the seconds that jobs of each priority waited and ran.
 
     Args:
-        last: how many jobs at most, the newest; None for all.
-        window: only what happened in this many seconds up to now; None for all.
-        by: what the rows are grouped by. ``"worker"`` is known of jobs that are picked, held or raised:
-            PGQueuer does not record it of others. ``"run"`` shows the runs of `kit.stages`, a row each.
-        colour: ``"outcome"``, or ``"priority"`` (of jobs).
-        ax: the axes to draw on; new ones if left out.
+        by: what rows are grouped by: ``"entrypoint"``; ``"worker"``, as far as it is known who ran a job; or
+            ``"run"`` for staged jobs, where a row is a run and bars are its stages.
+        color: bars are coloured by ``"outcome"`` or by ``"priority"``; those of runs always by stage.
+        last: the number of jobs, or runs; those with the newest transitions are taken. None: all.
+        window: only what had a transition in these last seconds, or this timedelta.
+        ax: the axes to draw on; a new figure's if None.
 
     Returns:
-        The axes.
+        The axes: its ``figure`` can be saved, its limits and labels changed.
 
     Raises:
-        KitError: an argument is none of these, or there is no Postgres.
+        KitError: no database, or an argument is none of the above.
     """
-    _check("by", by, ("entrypoint", "worker", "run"))
-    _check("colour", colour, ("outcome", "priority"))
-    if last is not None and last < 1:
-        raise KitError(f"last={last!r}: it is how many jobs to show, 1 or more, or None for all.")
-    if window is not None and window <= 0:
-        raise KitError(f"window={window!r}: it is a number of seconds above 0, or None for all.")
-    spans = _run_spans() if by == "run" else _job_spans(by)
-    now = spans["until"].max() if len(spans) else pd.Timestamp.now("UTC")
-    if window is not None:
-        spans = spans[spans["until"] >= now - pd.Timedelta(seconds=window)]
-    if last is not None:
-        spans = spans[spans["row"].isin(sorted(spans["row"].unique())[-last:])]
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        height = min(10.0, 1.2 + 0.22 * spans["row"].nunique())
-        ax = plt.subplots(figsize=(9, height), layout="constrained")[1]
-    _draw(ax, spans, colour if by != "run" else "outcome")
-    print(_words(spans, "run" if by == "run" else "job"))
+    if by not in ("entrypoint", "worker", "run"):
+        raise KitError(f"by={by!r}: it is 'entrypoint', 'worker' or 'run'.")
+    if color not in ("outcome", "priority"):
+        raise KitError(f"color={color!r}: it is 'outcome' or 'priority'.")
+    if last is not None and (type(last) is not int or last < 1):
+        raise KitError(f"last={last!r}: it is a number of jobs, 1 or more; None for all.")
+    span = None if window is None else as_timedelta("window", window)
+    lives = lives_of_runs(last, span) if by == "run" else lives_of_jobs(last, span)
+    if by == "worker":
+        name_workers(lives)
+    ax = ax or _new_axes(len(lives))
+    if lives:
+        print(_in_runs(lives) if by == "run" else in_numbers(lives))
+        _draw(ax, lives, by, color)
+    else:
+        what = "No staged run" if by == "run" else "No job"
+        words = f"{what} in the last {span.total_seconds():g} s." if span else f"{what} yet."
+        print(words)
+        ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=INK)
+        ax.set_axis_off()
     return ax
 
 
-def _check(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise KitError(f"{name}={value!r}: it is one of {', '.join(map(repr, allowed))}.")
+def summary(lives: list[Life]) -> pd.DataFrame:
+    """Return, for each priority, how long its jobs waited and ran.
 
+    A wait is from the enqueue to the first pick; a run is all attempts together.
 
-def _job_spans(by: str) -> pd.DataFrame:
-    """Return a row for each time a job waited or ran.
-
-    Columns: ``row group priority doing since until outcome``; ``doing`` is ``"waiting"`` or ``"running"``,
-    and ``outcome`` what the job came to at the end of this span, missing while it goes on.
+    Returns:
+        A row a priority, highest first: ``jobs``, and in seconds ``wait median``, ``wait p95``,
+        ``run median``, ``run p95`` (float64, missing where none has come that far).
     """
-    query = f"""
-        SELECT job_id AS row, entrypoint AS "group", priority, status::text AS status, created AS since,
-            lead(created) OVER story AS until, lead(status::text) OVER story AS outcome,
-            coalesce(traceback #>> '{{additional_context,queue_manager_id}}', '') AS worker
-        FROM {db_settings().qualified.queue_table_log}
-        WINDOW story AS (PARTITION BY job_id ORDER BY id)
-        ORDER BY job_id, id"""
-    spans = tables.sql(query)
-    if by == "worker":
-        spans["group"] = _workers(spans)
-    # What goes on still goes on now; on this machine's clock, which is the database's or near it.
-    latest = max([pd.Timestamp.now("UTC"), *spans["since"]])
-    spans = spans[spans["status"].isin(["queued", "picked"])].copy()
-    spans["doing"] = spans["status"].map({"queued": "waiting", "picked": "running"})
-    spans["until"] = spans["until"].fillna(latest)
-    return spans[["row", "group", "priority", "doing", "since", "until", "outcome"]]
+    import pandas as pd
 
-
-def _workers(spans: pd.DataFrame) -> pd.Series[str]:
-    jobs = tables.jobs()
-    held = jobs.dropna(subset=["queue_manager_id"]).set_index("id")["queue_manager_id"]
-    raised = spans[spans["worker"] != ""].drop_duplicates("row", keep="last").set_index("row")["worker"]
-    known = {**raised.to_dict(), **held.to_dict()}
-    return spans["row"].map(lambda job: f"worker {str(known[job])[:8]}" if job in known else UNKNOWN)
-
-
-def _run_spans() -> pd.DataFrame:
-    """Return the same for runs of staged jobs: a row for each transition of a run, without its branches."""
-    history = stages.history()
-    history = history[history["branch"].isna()].copy()
-    story = history.groupby("run")
-    history["until"] = story["created"].shift(-1)
-    history["outcome"] = story["status"].shift(-1).map({"done": "successful"} | {name: name for name in ENDS})
-    history = history[history["status"].isin(["pending", "running", "waiting"])]
-    latest = max([pd.Timestamp.now("UTC"), *history["created"]])
-    return pd.DataFrame(
+    facts = pd.DataFrame(
         {
-            "row": history["run"],
-            "group": "runs",
-            "priority": 0,
-            # A run that waits for its branches has work in progress.
-            "doing": history["status"].astype(str).replace({"pending": "waiting", "waiting": "running"}),
-            "since": history["created"],
-            "until": history["until"].fillna(latest),
-            "outcome": history["outcome"],
+            "priority": [life.priority for life in lives],
+            "wait": pd.array([life.waited() for life in lives], "Float64"),
+            "run": pd.array([life.seconds("running") for life in lives], "Float64"),
         }
     )
+    groups = facts.groupby("priority")
+    columns: dict[str, pd.Series] = {"jobs": groups.size()}
+    for what in ("wait", "run"):
+        columns[f"{what} median"] = groups[what].median().astype("float64")
+        columns[f"{what} p95"] = groups[what].quantile(0.95).astype("float64")
+    return pd.DataFrame(columns).sort_index(ascending=False)
 
 
-def _draw(ax: Axes, spans: pd.DataFrame, colour: str) -> None:
-    from matplotlib import colormaps
-    from matplotlib.lines import Line2D
+def in_numbers(lives: list[Life]) -> str:
+    """Say in words and numbers what the plot shows."""
+    table = summary(lives).to_string(float_format="{:.3f}".format, na_rep="–")
+    return f"{len(lives)} jobs: {_outcomes(lives)}. Seconds they waited and ran:\n{table}"
 
-    rows = spans.drop_duplicates("row").sort_values(["group", "row"])
-    places = {row: place for place, row in enumerate(rows["row"])}
-    start = spans["since"].min() if len(spans) else pd.Timestamp.now("UTC")
-    final = spans.drop_duplicates("row", keep="last").set_index("row")
-    outcomes = {row: _outcome(final.loc[row]) for row in places}
-    priorities = sorted(spans["priority"].unique())
-    shades = {
-        p: colormaps["viridis"](0.85 * n / max(1, len(priorities) - 1)) for n, p in enumerate(priorities)
-    }
-    for span in spans.itertuples():
-        left, right = (_seconds(moment, start) for moment in (span.since, span.until))
-        of: Any = shades[span.priority] if colour == "priority" else COLOURS[outcomes[span.row]]
-        y = places[span.row]
-        if span.doing == "waiting":
-            ax.plot([left, right], [y, y], color=COLOURS["queued"], linewidth=1, solid_capstyle="butt")
-        else:
-            # Hatched: this try did not end the job.
-            hatch = "////" if span.outcome == "queued" else None
-            ax.barh(y, right - left, 0.6, left, color=of, edgecolor="white", linewidth=0, hatch=hatch)
-    for row, outcome in outcomes.items():
-        if outcome in ENDS:
-            end = _seconds(final.loc[row, "until"], start)
-            ax.plot(
-                end,
-                places[row],
-                ENDS[outcome],
-                color=COLOURS[outcome],
-                markersize=8,
-                markeredgecolor="white",
-                zorder=3,
+
+def _in_runs(lives: list[Life]) -> str:
+    return f"{len(lives)} runs: {_outcomes(lives)}."
+
+
+def _outcomes(lives: list[Life]) -> str:
+    counts = {outcome: sum(life.outcome == outcome for life in lives) for outcome in OUTCOMES}
+    return ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
+
+
+def _new_axes(rows: int) -> Axes:
+    import matplotlib.pyplot as plt
+
+    height = min(1.4 + 0.2 * rows, 9.0)
+    _, ax = plt.subplots(figsize=(10, max(height, 2.2)), layout="constrained")
+    return ax
+
+
+def _draw(ax: Axes, lives: list[Life], by: By, color: Color) -> None:
+    zero = min(life.spans[0].begin for life in lives)
+    rows = sorted(lives, key=lambda life: (life.group, life.spans[0].begin, life.id))
+    groups = list(dict.fromkeys(life.group for life in rows))
+    # A row a life, from the top down, and a gap between two groups.
+    heights = {id(life): index + 1.2 * groups.index(life.group) for index, life in enumerate(rows)}
+    stages = list(dict.fromkeys(span.stage for life in rows for span in life.spans)) if by == "run" else []
+    whole = _since(zero, max(span.end for life in rows for span in life.spans))
+    for life in rows:
+        _draw_life(ax, life, heights[id(life)], zero, _bar_colors(life, color, stages))
+        _name_stages(ax, life, heights[id(life)], zero, whole)
+    _draw_ends(ax, rows, heights, zero)
+    _label(ax, rows, groups, heights, by, zero)
+    _add_legend(ax, rows, by, color, stages)
+
+
+def _bar_colors(life: Life, color: Color, stages: list[str]) -> dict[str, str]:
+    if stages:
+        return {stage: STAGES[index % len(STAGES)] for index, stage in enumerate(stages)}
+    return {"": fill(life.priority) if color == "priority" else OUTCOMES[life.outcome][0]}
+
+
+def _since(zero: datetime, at: datetime) -> float:
+    return (at - zero).total_seconds()
+
+
+def _draw_life(ax: Axes, life: Life, y: float, zero: datetime, colors: dict[str, str]) -> None:
+    for doing, thickness in (("waiting", 0.16), ("running", 0.66)):
+        spans = [span for span in life.spans if span.doing == doing]
+        if spans:
+            ax.broken_barh(
+                [(_since(zero, span.begin), _since(span.begin, span.end)) for span in spans],
+                (y - thickness / 2, thickness),
+                facecolors=[WAITING if doing == "waiting" else colors[span.stage] for span in spans],
+                edgecolor="none",
+                alpha=0.85 if life.spans[0].stage else None,  # a run's branches overlap
             )
-    shown = [name for name in COLOURS if name in outcomes.values()]
-    handles = [
-        Line2D([], [], color=COLOURS[name], marker=ENDS.get(name, ""), linestyle="" if name in ENDS else "-")
-        for name in shown
-    ]
-    labels = [NAMES.get(name, name) for name in shown]
-    if colour == "priority":
-        handles += [Line2D([], [], color=shades[p], linewidth=5) for p in priorities]
-        labels += [f"priority {p}" for p in priorities]
-    if handles:
-        ax.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    _label(ax, rows)
+    for at in life.retries:
+        ax.plot([_since(zero, at)] * 2, [y - 0.4, y + 0.4], color=INK, linewidth=1.2)
 
 
-def _label(ax: Axes, rows: pd.DataFrame) -> None:
-    ax.set_xlabel("seconds since the first of them was enqueued")
-    ax.set_title(
-        f"{len(rows)} rows, oldest at the top" if len(rows) else "nothing has happened yet", loc="left"
-    )
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    if len(rows) <= NUMBERED:
-        ax.set_yticks(
-            range(len(rows)),
-            [f"{group} #{row}" for group, row in zip(rows["group"], rows["row"], strict=True)],
+def _name_stages(ax: Axes, life: Life, y: float, zero: datetime, whole: float) -> None:
+    """Write a stage's name on its longest bar, where there is room: colour is not to be the only sign."""
+    for stage in {span.stage for span in life.spans if span.stage}:
+        bars = [span for span in life.spans if span.stage == stage and span.doing == "running"]
+        longest = max(bars, key=lambda span: span.end - span.begin, default=None)
+        if longest and _since(longest.begin, longest.end) > 0.011 * len(stage) * whole:
+            middle = longest.begin + (longest.end - longest.begin) / 2
+            ax.text(_since(zero, middle), y, stage, ha="center", va="center", fontsize=7, color="white")
+
+
+def _draw_ends(ax: Axes, rows: list[Life], heights: dict[int, float], zero: datetime) -> None:
+    for outcome, (color, sign) in OUTCOMES.items():
+        ended = [life for life in rows if life.outcome == outcome]
+        ends = [_since(zero, life.ended or max(span.end for span in life.spans)) for life in ended]
+        ax.scatter(
+            ends,
+            [heights[id(life)] for life in ended],
+            marker=sign,
+            s=30,
+            color=color,
+            edgecolor="white",
+            linewidth=0.6,
+            zorder=3,
         )
+
+
+def _label(
+    ax: Axes, rows: list[Life], groups: list[str], heights: dict[int, float], by: By, zero: datetime
+) -> None:
+    for group in groups:
+        top = min(heights[id(life)] for life in rows if life.group == group)
+        ax.text(
+            *(0, top - 0.62, group),
+            transform=ax.get_yaxis_transform(),
+            fontweight="bold",
+            va="bottom",
+            fontsize=9,
+            color=INK,
+        )
+    ax.set_ylim(max(heights.values()) + 0.8, -1.9)
+    ax.margins(x=0.02)
+    if len(rows) <= LABELLED:
+        names = [f"#{life.id}" if by == "run" else f"#{life.id}  p{life.priority}" for life in rows]
+        ax.set_yticks([heights[id(life)] for life in rows], names, fontsize=8)
     else:
-        first = rows.reset_index(drop=True).drop_duplicates("group")
-        ax.set_yticks(list(first.index), list(first["group"]))
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
+        ax.set_yticks([])
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color="#e6e6e6", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["left", "right", "top"]].set_visible(False)
+    ax.set_xlabel(f"seconds since {datetime.fromtimestamp(zero.timestamp()):%H:%M:%S}")
+    what = "staged runs" if by == "run" else "jobs"
+    ax.set_title(f"{len(rows)} {what}: {_outcomes(rows)}", loc="left", fontsize=10)
 
 
-def _outcome(span: Any) -> str:
-    if isinstance(span["outcome"], str) and span["outcome"] in ENDS:
-        return str(span["outcome"])
-    return "running" if span["doing"] == "running" else "queued"
+def _add_legend(ax: Axes, rows: list[Life], by: By, color: Color, stages: list[str]) -> None:
+    from matplotlib.artist import Artist
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-
-def _seconds(moment: Any, start: pd.Timestamp) -> float:
-    return float((moment - start).total_seconds())
-
-
-def _words(spans: pd.DataFrame, what: str) -> str:
-    """Return the plot's numbers as text: the median and the 95th percentile for each priority."""
-    number = spans["row"].nunique()
-    lines = [f"{number} {what}{'' if number == 1 else 's'}"]
-    lengths = (spans["until"] - spans["since"]).dt.total_seconds()
-    for priority in sorted(spans["priority"].unique(), reverse=True):
-        mine = spans["priority"] == priority
-        parts = []
-        for doing, verb in (("waiting", "waited"), ("running", "ran")):
-            each = lengths[mine & (spans["doing"] == doing)].groupby(spans["row"]).sum()
-            if len(each):
-                parts.append(f"{verb} {each.median():.3f} s (95 %: {each.quantile(0.95):.3f} s)")
-        count = spans.loc[mine, "row"].nunique()
-        lines.append(f"priority {priority}: {count}, median {', '.join(parts)}")
-    return "\n".join(lines)
+    keys: list[Artist] = [Line2D([], [], color=WAITING, linewidth=2, label="waits")]
+    if by == "run":
+        keys += [Patch(color=STAGES[index % len(STAGES)], label=stage) for index, stage in enumerate(stages)]
+    elif color == "priority":
+        for priority in sorted({life.priority for life in rows}, reverse=True)[:8]:
+            keys.append(Patch(color=fill(priority), label=f"runs, priority {priority}"))
+    else:
+        for outcome in dict.fromkeys(life.outcome for life in rows if life.outcome != "waiting"):
+            keys.append(
+                Patch(
+                    color=OUTCOMES[outcome][0], label="runs" if outcome == "running" else f"runs, {outcome}"
+                )
+            )
+    if any(life.retries for life in rows):
+        keys.append(Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="retried"))
+    for outcome in dict.fromkeys(life.outcome for life in rows):
+        tone, sign = OUTCOMES[outcome]
+        label = f"still {outcome}" if outcome in ("running", "waiting") else outcome
+        keys.append(Line2D([], [], color=tone, marker=sign, linestyle="", label=label))
+    ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)

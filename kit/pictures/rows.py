@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgqueuer.domain.settings import db_settings
+
 from kit.pictures.cards import (
     DRAWN,
     ENDED_KEPT,
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 TAIL = 2000  # log rows in one look; where there are more, the picture as a whole is cheaper
+_QUEUE = db_settings().qualified.queue_table
+_LOG_TABLE = db_settings().qualified.queue_table_log
 
 
 def _seconds(column: str, name: str) -> str:
@@ -39,28 +43,28 @@ _LOG = f"""
     right(l.traceback->>'traceback', {TRACE_LENGTH}) AS trace"""
 _ENDED = "l.status IN ({})".format(", ".join(f"'{status}'" for status in ENDINGS))
 _BOTH = (
-    f"SELECT {_LOG}, {_JOB}, {_PAYLOAD}, {_NOW} FROM pgqueuer_log l LEFT JOIN pgqueuer q ON q.id = l.job_id"
+    f"SELECT {_LOG}, {_JOB}, {_PAYLOAD}, {_NOW} FROM {_LOG_TABLE} l LEFT JOIN {_QUEUE} q ON q.id = l.job_id"
 )
 
 TAIL_SQL = f"{_BOTH} WHERE l.id >= $1 ORDER BY l.id LIMIT {TAIL}"
 GAPS_SQL = f"{_BOTH} WHERE l.id = ANY($1::bigint[]) ORDER BY l.id"
-HISTORY_SQL = f"SELECT {_LOG} FROM pgqueuer_log l WHERE l.job_id = ANY($1::bigint[]) ORDER BY l.id"
-LAST_ENDED_SQL = f"SELECT l.job_id FROM pgqueuer_log l WHERE {_ENDED} ORDER BY l.id DESC LIMIT {ENDED_KEPT}"
-QUEUE_SQL = f"SELECT {_JOB}, {_PAYLOAD} FROM pgqueuer q ORDER BY q.id LIMIT {DRAWN + 1}"
-JOBS_SQL = f"SELECT {_JOB}, {_PAYLOAD} FROM pgqueuer q WHERE q.id = ANY($1::bigint[])"
-LOOK_SQL = f"SELECT {_JOB} FROM pgqueuer q ORDER BY q.id LIMIT {DRAWN + 1}"
+HISTORY_SQL = f"SELECT {_LOG} FROM {_LOG_TABLE} l WHERE l.job_id = ANY($1::bigint[]) ORDER BY l.id"
+LAST_ENDED_SQL = f"SELECT l.job_id FROM {_LOG_TABLE} l WHERE {_ENDED} ORDER BY l.id DESC LIMIT {ENDED_KEPT}"
+QUEUE_SQL = f"SELECT {_JOB}, {_PAYLOAD} FROM {_QUEUE} q ORDER BY q.id LIMIT {DRAWN + 1}"
+JOBS_SQL = f"SELECT {_JOB}, {_PAYLOAD} FROM {_QUEUE} q WHERE q.id = ANY($1::bigint[])"
+LOOK_SQL = f"SELECT {_JOB} FROM {_QUEUE} q ORDER BY q.id LIMIT {DRAWN + 1}"
 MARK_SQL = f"""
     SELECT {_NOW}, l.id, l.job_id, {_seconds("l.created", "at")}
-    FROM (SELECT 1) one LEFT JOIN (SELECT * FROM pgqueuer_log ORDER BY id DESC LIMIT 1) l ON true"""
-COUNT_SQL = """
+    FROM (SELECT 1) one LEFT JOIN (SELECT * FROM {_LOG_TABLE} ORDER BY id DESC LIMIT 1) l ON true"""
+COUNT_SQL = f"""
     SELECT entrypoint, status::text AS status, priority, count(*) AS number
-    FROM pgqueuer GROUP BY 1, 2, 3"""
+    FROM {_QUEUE} GROUP BY 1, 2, 3"""
 ENDED_SQL = f"""
     SELECT l.entrypoint, l.status::text AS status, count(*) AS number
-    FROM pgqueuer_log l WHERE {_ENDED} GROUP BY 1, 2"""
+    FROM {_LOG_TABLE} l WHERE {_ENDED} GROUP BY 1, 2"""
 RATE_SQL = f"""
     SELECT extract(epoch FROM date_trunc('second', l.created))::bigint AS second, count(*) AS number
-    FROM pgqueuer_log l
+    FROM {_LOG_TABLE} l
     WHERE {_ENDED} AND l.created > clock_timestamp() - interval '{RATE_SECONDS} seconds' GROUP BY 1"""
 
 

@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 
 from kit.pictures.cards import DRAWN, ENDED_KEPT
-from kit.pictures.rows import TAIL
 from kit.sources import Postgres
 from tests.pictures.conftest import Followed, Hands
 
@@ -190,15 +189,13 @@ async def test_a_queue_too_fast_to_follow_is_counted_until_it_calms_down(
     followed: Followed, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kit.pictures.feed.RUSH", 10)  # jobs ended in a second
-    number = TAIL + 100
+    number = 300
     await hands.enqueue(b"first")
     await followed.until("the first", lambda: followed.state.cards)
     await hands.enqueue(*[b"x"] * number)
     await hands.end(await hands.pick(number))
     await followed.until("a number", lambda: followed.state.counting)
-    await followed.until(
-        "cards again", lambda: not followed.state.counting and len(followed.state.cards) > TAIL
-    )
+    await followed.until("cards again", lambda: len(followed.state.cards) == number + 1)
     assert followed.state.totals() == {"queued": 1, "successful": number}
 
 

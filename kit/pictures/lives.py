@@ -1,0 +1,173 @@
+"""What each job, or each staged run, was doing when: read from the log and from the runs' history."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pgqueuer.domain.settings import db_settings
+
+from kit import current
+from kit.tables import sql
+
+Doing = Literal["waiting", "running"]
+
+UNKNOWN = "worker not known"
+NOBODY = "nobody yet"
+
+_ENDS = {
+    "successful": "successful",
+    "exception": "exception",
+    "canceled": "canceled",
+    "deleted": "deleted",
+    "failed": "held",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """A stretch of a life, and in which stage of a run it was."""
+
+    doing: Doing
+    begin: datetime
+    end: datetime
+    stage: str = ""
+
+
+@dataclasses.dataclass
+class Life:
+    """One job, or one staged run.
+
+    Attributes:
+        id: the job's or the run's.
+        group: its entrypoint, worker or pipeline.
+        priority: the job's; 0 for a run.
+        outcome: ``successful``, ``exception``, ``held``, ``canceled`` or ``deleted``; while it has not ended,
+            ``waiting`` or ``running``. A run's is its status: ``done``, ``failed`` or ``canceled``.
+        spans: what it did, in order; a run's branches one after the other.
+        retries: when it was put back into the queue.
+        ended: when it ended; None while it has not.
+    """
+
+    id: int
+    group: str
+    priority: int = 0
+    outcome: str = "waiting"
+    spans: list[Span] = dataclasses.field(default_factory=list)
+    retries: list[datetime] = dataclasses.field(default_factory=list)
+    ended: datetime | None = None
+
+    def seconds(self, doing: Doing) -> float | None:
+        """Return how long it did that, all in all; None if it never did."""
+        spans = [span.end - span.begin for span in self.spans if span.doing == doing]
+        return sum(spans, timedelta()).total_seconds() if spans else None
+
+    def waited(self) -> float | None:
+        """Return the seconds from the queue to the first pick; None while it has not been picked."""
+        picked = next((span.begin for span in self.spans if span.doing == "running"), None)
+        return None if picked is None else (picked - self.spans[0].begin).total_seconds()
+
+
+def lives_of_jobs(last: int | None, window: timedelta | None) -> list[Life]:
+    """Return the jobs that the log last spoke of, oldest first."""
+    table = db_settings().qualified.queue_table_log
+    rows = _rows(
+        f"""
+        WITH chosen AS (
+            SELECT job_id, max(id) AS newest FROM {table}
+            WHERE $2::interval IS NULL OR created > clock_timestamp() - $2::interval
+            GROUP BY job_id ORDER BY newest DESC LIMIT $1)
+        SELECT l.job_id, l.status::text AS status, l.entrypoint, l.priority, l.created,
+               clock_timestamp() AS now
+        FROM {table} l JOIN chosen USING (job_id) ORDER BY l.job_id, l.id""",
+        last,
+        window,
+    )
+    lives: dict[int, Life] = {}
+    for row in rows:
+        life = lives.setdefault(row["job_id"], Life(row["job_id"], row["entrypoint"], row["priority"]))
+        _go_on(life, row["status"], row["created"])
+    for life in lives.values():
+        _close(life, rows[0]["now"])
+    return sorted(lives.values(), key=lambda life: (life.spans[0].begin, life.id))
+
+
+def _go_on(life: Life, status: str, at: datetime) -> None:
+    """Take in the next transition of a job."""
+    if life.spans:
+        life.spans[-1] = dataclasses.replace(life.spans[-1], end=at)
+    if status in _ENDS:
+        life.outcome, life.ended = _ENDS[status], at
+        if not life.spans:  # the log was cleared before
+            life.spans.append(Span("waiting", at, at))
+        return
+    doing: Doing = "running" if status == "picked" else "waiting"
+    if doing == "waiting" and life.spans:
+        life.retries.append(at)
+    life.outcome, life.ended = doing, None
+    life.spans.append(Span(doing, at, at))
+
+
+def _close(life: Life, now: datetime) -> None:
+    """Let what has not ended reach up to now."""
+    if life.ended is None:
+        life.spans[-1] = dataclasses.replace(life.spans[-1], end=max(now, life.spans[-1].begin))
+
+
+def name_workers(lives: list[Life]) -> None:
+    """Group jobs by who ran them.
+
+    PGQueuer keeps a job's consumer in its row only while the job runs, and the log has none. This process's
+    consumers know the jobs whose handlers printed or failed; the others are together as "not known".
+    """
+    table = db_settings().qualified.queue_table
+    rows = _rows(
+        f"SELECT id, queue_manager_id::text AS worker FROM {table} WHERE queue_manager_id IS NOT NULL"
+    )
+    workers: dict[int, str] = {row["id"]: f"worker {row['worker'][:8]}" for row in rows}
+    for name, consumer in list(current.consumers.items()):
+        told = [line.job_id for line in consumer.output]
+        told += [running.job_id for running in consumer.handlers.running_now()]
+        workers |= {job: name for job in told if job is not None}
+    for life in lives:
+        life.group = workers.get(life.id, NOBODY if life.waited() is None else UNKNOWN)
+
+
+def lives_of_runs(last: int | None, window: timedelta | None) -> list[Life]:
+    """Return the staged runs that moved last, oldest first; none where there are no staged jobs."""
+    if sql("SELECT to_regclass('kit_run_history')::text AS there")["there"].isna().all():
+        return []
+    rows = _rows(
+        """
+        WITH chosen AS (
+            SELECT run, max(id) AS newest FROM kit_run_history
+            WHERE $2::interval IS NULL OR created > clock_timestamp() - $2::interval
+            GROUP BY run ORDER BY newest DESC LIMIT $1)
+        SELECT h.run, h.branch, h.stage, h.status, h.created, r.pipeline, r.status AS outcome,
+               lead(h.created, 1, clock_timestamp()) OVER own AS until
+        FROM kit_run_history h JOIN chosen USING (run) JOIN kit_runs r ON r.id = h.run
+        WINDOW own AS (PARTITION BY h.run, h.branch ORDER BY h.id)
+        ORDER BY h.run, h.branch NULLS FIRST, h.id""",
+        last,
+        window,
+    )
+    lives: dict[int, Life] = {}
+    for step in rows:
+        new = Life(step["run"], step["pipeline"], outcome=step["outcome"])
+        _take_step(lives.setdefault(step["run"], new), step)
+    return sorted(lives.values(), key=lambda life: (life.spans[0].begin, life.id))
+
+
+def _take_step(life: Life, step: dict[Hashable, Any]) -> None:
+    """Take in one row of a run's history."""
+    if step["status"] in ("pending", "running", "waiting"):
+        doing: Doing = "running" if step["status"] == "running" else "waiting"
+        life.spans.append(Span(doing, step["created"], step["until"], step["stage"]))
+    elif step["status"] == life.outcome:
+        life.ended = max(step["created"], life.ended or step["created"])
+
+
+def _rows(query: str, *args: Any) -> list[dict[Hashable, Any]]:
+    return sql(query, *args).to_dict("records")
