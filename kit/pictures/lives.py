@@ -119,20 +119,32 @@ def _close(life: Life, now: datetime) -> None:
 def name_workers(lives: list[Life]) -> None:
     """Group jobs by who ran them.
 
-    PGQueuer keeps a job's consumer in its row only while the job runs, and the log has none. This process's
-    consumers know the jobs whose handlers printed or failed; the others are together as "not known".
+    PGQueuer keeps a job's consumer in its row while the job runs, and in the log with an exception; of other
+    jobs it keeps none. This process's consumers know the jobs they run and those whose handlers printed.
     """
-    table = db_settings().qualified.queue_table
+    names = db_settings().qualified
     rows = _rows(
-        f"SELECT id, queue_manager_id::text AS worker FROM {table} WHERE queue_manager_id IS NOT NULL"
+        f"""
+        SELECT id AS job, queue_manager_id::text AS worker
+        FROM {names.queue_table} WHERE queue_manager_id IS NOT NULL
+        UNION ALL SELECT job_id, traceback #>> '{{additional_context,queue_manager_id}}'
+        FROM {names.queue_table_log} WHERE traceback IS NOT NULL"""
     )
-    workers: dict[int, str] = {row["id"]: f"worker {row['worker'][:8]}" for row in rows}
+    ids: dict[int, str] = {row["job"]: row["worker"] for row in rows if isinstance(row["worker"], str)}
+    here: dict[int, str] = {}
     for name, consumer in list(current.consumers.items()):
         told = [line.job_id for line in consumer.output]
         told += [running.job_id for running in consumer.handlers.running_now()]
-        workers |= {job: name for job in told if job is not None}
+        here |= {job: name for job in told if job is not None}
+    called = {ids[job]: name for job, name in here.items() if job in ids}
     for life in lives:
-        life.group = workers.get(life.id, NOBODY if life.waited() is None else UNKNOWN)
+        worker = ids.get(life.id)
+        if life.id in here:
+            life.group = here[life.id]
+        elif worker is not None:
+            life.group = called.get(worker, f"worker {worker[:8]}")
+        else:
+            life.group = NOBODY if life.waited() is None else UNKNOWN
 
 
 def lives_of_runs(last: int | None, window: timedelta | None) -> list[Life]:

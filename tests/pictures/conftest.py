@@ -44,8 +44,12 @@ class Hands:
             )
         )
 
-    async def end(self, jobs: list[Any], status: Any = "successful", error: Exception | None = None) -> None:
-        trace = [None if error is None else TracebackRecord.from_exception(error, job.id) for job in jobs]
+    async def end(
+        self, jobs: list[Any], status: Any = "successful", error: Exception | None = None, about: Any = None
+    ) -> None:
+        trace = [
+            None if error is None else TracebackRecord.from_exception(error, job.id, about) for job in jobs
+        ]
         await self.queries.log_jobs([(job, status, one) for job, one in zip(jobs, trace, strict=True)])
 
 

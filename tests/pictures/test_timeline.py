@@ -1,0 +1,225 @@
+"""The timeline: each job's life from the log, drawn and said in numbers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import asyncpg
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+from pgqueuer import AsyncpgDriver, Job, PgQueuer
+
+import kit
+from kit.errors import KitError
+from kit.pictures.lives import NOBODY, lives_of_jobs, lives_of_runs
+from kit.pictures.plot import summary
+from kit.stages import Pipeline, Step
+from tests.pictures.conftest import Hands
+
+
+@pytest.fixture(autouse=True)
+def no_window() -> Iterator[None]:
+    matplotlib.use("agg")
+    yield
+    plt.close("all")
+
+
+@asynccontextmanager
+async def printing() -> AsyncIterator[PgQueuer]:
+    connection = await asyncpg.connect()
+    pgq = PgQueuer(AsyncpgDriver(connection))
+
+    @pgq.entrypoint("work")
+    async def work(job: Job) -> None:
+        print("working")
+
+    yield pgq
+    await connection.close()
+
+
+async def lived(
+    hands: Hands, job: int, *steps: tuple[float, str], entrypoint: str = "work", priority: int = 0
+) -> None:
+    """Write a job's transitions into the log, each so many seconds after noon of some day."""
+    for second, status in steps:
+        await hands.connection.execute(
+            "INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created) VALUES"
+            " ($1, $2, $3, $4, '2030-01-01 12:00Z'::timestamptz + $5 * interval '1 second')",
+            *(job, status, entrypoint, priority, second),
+        )
+
+
+async def test_a_life_is_made_of_waits_and_runs(hands: Hands) -> None:
+    await lived(hands, 7, (0, "queued"), (2, "picked"), (5, "successful"))
+    [life] = lives_of_jobs(None, None)
+    assert (life.id, life.group, life.outcome) == (7, "work", "successful")
+    assert [(span.doing, (span.end - span.begin).total_seconds()) for span in life.spans] == [
+        ("waiting", 2),
+        ("running", 3),
+    ]
+
+
+async def test_a_retry_goes_on_in_the_same_row_and_is_marked(hands: Hands) -> None:
+    steps = [(0, "queued"), (1, "picked"), (2, "queued"), (6, "picked"), (8, "exception")]
+    await lived(hands, 1, *steps)
+    [life] = lives_of_jobs(None, None)
+    assert [span.doing for span in life.spans] == ["waiting", "running", "waiting", "running"]
+    assert len(life.retries) == 1
+    assert life.waited() == 1
+    assert life.seconds("running") == 3
+    assert life.outcome == "exception"
+
+
+async def test_a_held_job_that_was_requeued_has_not_ended(hands: Hands) -> None:
+    await lived(hands, 1, (0, "queued"), (1, "picked"), (2, "failed"))
+    assert lives_of_jobs(None, None)[0].outcome == "held"
+    await lived(hands, 1, (3, "queued"))
+    assert lives_of_jobs(None, None)[0].outcome == "waiting"
+
+
+async def test_what_has_not_ended_reaches_up_to_now(hands: Hands) -> None:
+    await hands.enqueue(b"x", b"y")
+    await hands.pick(1)
+    first, second = lives_of_jobs(None, None)
+    assert (first.outcome, second.outcome) == ("running", "waiting")
+    assert first.spans[-1].end == second.spans[-1].end > first.spans[-1].begin
+
+
+async def test_only_the_last_jobs_or_those_of_a_window_are_taken(hands: Hands) -> None:
+    for job in range(1, 6):
+        await lived(hands, job, (job, "queued"))
+    assert [life.id for life in lives_of_jobs(2, None)] == [4, 5]
+    await hands.connection.execute(
+        "UPDATE pgqueuer_log SET created = now() - interval '1 hour' WHERE job_id <= 3"
+    )
+    assert [life.id for life in lives_of_jobs(None, timedelta(minutes=1))] == [4, 5]
+
+
+async def test_the_summary_has_median_and_95th_percentile_for_each_priority(hands: Hands) -> None:
+    for job, wait in enumerate((1, 2, 9), start=1):
+        await lived(hands, job, (0, "queued"), (wait, "picked"), (wait + 4, "successful"), priority=5)
+    await lived(hands, 9, (0, "queued"), priority=1)
+    table = summary(lives_of_jobs(None, None))
+    assert list(table.index) == [5, 1]
+    assert table.loc[5].to_dict() == pytest.approx(
+        {"jobs": 3, "wait median": 2, "wait p95": 8.3, "run median": 4, "run p95": 4}
+    )
+    assert table.loc[1, "jobs"] == 1
+    assert table.loc[1].isna().sum() == 4
+
+
+async def test_the_plot_has_a_row_for_each_job_and_its_numbers_in_words(
+    hands: Hands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await lived(hands, 3, (0, "queued"), (1, "picked"), (2, "successful"), priority=5)
+    await lived(hands, 4, (0, "queued"), (1, "picked"), (2, "exception"), entrypoint="other")
+    ax = kit.timeline()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["#4  p0", "#3  p5"]
+    assert {text.get_text() for text in ax.texts} == {"other", "work"}
+    said = capsys.readouterr().out
+    assert "2 jobs: 1 successful, 1 exception." in said
+    assert "wait p95" in said
+
+
+async def test_bars_can_be_coloured_by_priority_and_the_legend_says_which(hands: Hands) -> None:
+    await lived(hands, 1, (0, "queued"), (1, "picked"), (2, "successful"), priority=12)
+    legend = kit.timeline(color="priority").get_legend()
+    assert legend is not None
+    assert "runs, priority 12" in [text.get_text() for text in legend.get_texts()]
+
+
+async def test_rows_can_be_grouped_by_worker(hands: Hands) -> None:
+    await hands.enqueue(b"x", b"y")
+    await hands.pick(1)
+    texts = {text.get_text() for text in kit.timeline("worker").texts}
+    assert texts == {"worker 00000000", NOBODY}
+
+
+async def test_a_job_that_raised_is_known_by_its_worker(hands: Hands) -> None:
+    await hands.enqueue(b"x")
+    worker = {"queue_manager_id": "3f2a91bc-0000-0000-0000-000000000000"}
+    await hands.end(await hands.pick(1), "exception", ValueError("no"), worker)
+    assert [text.get_text() for text in kit.timeline("worker").texts] == ["worker 3f2a91bc"]
+
+
+async def test_jobs_of_this_process_are_known_by_their_consumers_name(hands: Hands) -> None:
+    await hands.enqueue(b"x")
+    consumer = kit.run(printing, name="second")
+    await kit.wait()
+    assert [text.get_text() for text in kit.timeline("worker").texts] == ["second"]
+    consumer.stop()
+
+
+async def test_a_staged_run_is_one_row_with_its_stages(hands: Hands) -> None:
+    orders = Pipeline("orders")
+
+    @orders.stage()
+    async def validate(step: Step) -> dict[str, list[str]]:
+        return {"boxes": ["books", "lamp"]}
+
+    @orders.stage(each="boxes")
+    async def pack(step: Step) -> None: ...
+
+    @asynccontextmanager
+    async def staged() -> AsyncIterator[PgQueuer]:
+        connection = await asyncpg.connect()
+        async with orders.serve(PgQueuer(AsyncpgDriver(connection))) as pgq:
+            yield pgq
+        await connection.close()
+
+    run = await orders.start(hands.connection)
+    consumer = kit.run(staged)
+    await kit.wait()
+    consumer.stop()
+    [life] = lives_of_runs(None, None)
+    assert (life.id, life.group, life.outcome) == (run, "orders", "done")
+    ran = [span.stage for span in life.spans if span.doing == "running"]
+    assert ran.count("validate") == 1
+    assert ran.count("pack") >= 2
+    ax = kit.timeline("run")
+    assert [label.get_text() for label in ax.get_yticklabels()] == [f"#{run}"]
+    legend = ax.get_legend()
+    assert legend is not None
+    assert {"validate", "pack", "done"} <= {text.get_text() for text in legend.get_texts()}
+
+
+async def test_it_draws_on_the_axes_it_is_given(hands: Hands) -> None:
+    await lived(hands, 1, (0, "queued"))
+    _, ax = plt.subplots()
+    assert kit.timeline(ax=ax) is ax
+
+
+async def test_an_empty_log_is_said_in_the_plot(hands: Hands, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hands.connection is not None
+    assert [text.get_text() for text in kit.timeline().texts] == ["No job yet."]
+    assert [text.get_text() for text in kit.timeline("run").texts] == ["No staged run yet."]
+    assert capsys.readouterr().out == "No job yet.\nNo staged run yet.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"by": "lane"}, "by='lane'"),
+        ({"color": "red"}, "color='red'"),
+        ({"last": 0}, "last=0"),
+        ({"window": -1}, "window=-1"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(KitError, match=words):
+        kit.timeline(**arguments)  # type: ignore[arg-type]
+
+
+def test_neither_picture_loads_the_other_ones_library() -> None:
+    code = (
+        "import sys; import kit.pictures.{0}; "
+        "loaded = {{'anywidget', 'ipywidgets', 'matplotlib', 'IPython'}} & sys.modules.keys(); "
+        "assert not loaded, loaded"
+    )
+    for module in ("live", "plot"):
+        subprocess.run([sys.executable, "-c", code.format(module)], check=True)
