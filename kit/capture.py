@@ -10,7 +10,6 @@ import io
 import logging
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -18,26 +17,34 @@ from typing import Any
 
 from kit.console import LONGEST_LINE, Console, Failure, Kind, last_line
 
-QUIET_SECONDS = 5.0
-
 _catching = False
+_writing = threading.Lock()
 
 
 class Capture:
-    """Collects, in whole lines, what is printed for one job, for one schedule or by the consumer itself."""
+    """Collects, in whole lines, what is printed for one job, for one schedule or by the consumer itself.
+
+    Attributes:
+        entrypoint: the handler's entrypoint; None when it is the consumer's.
+        job_id: the job's id; None when it is a schedule's or the consumer's.
+        exception: the exception it ended with, if that is kept.
+    """
+
+    __slots__ = ("_console", "_rest", "entrypoint", "exception", "job_id")
 
     def __init__(self, console: Console, entrypoint: str | None = None, job_id: int | None = None) -> None:
         self.entrypoint = entrypoint
+        self.job_id = job_id
         self.exception: BaseException | None = None
         self._console = console
-        self._job_id = job_id
-        self._rest = {"stdout": "", "stderr": ""}
-        self._lock = threading.Lock()
-        self._logged: dict[str, float] = {}
+        self._rest: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        return f"{self.entrypoint}" if self.job_id is None else f"{self.entrypoint} #{self.job_id}"
 
     def begin(self) -> None:
         """Let everything the running context prints from here on belong to this job."""
-        if _catching:
+        if _catching and (type(sys.stdout) is not _Stream or type(sys.stderr) is not _Stream):
             _wrap_streams()
         _capture.set(self)
 
@@ -45,21 +52,23 @@ class Capture:
         """Take what was printed to ``"stdout"`` or ``"stderr"``; a line is kept when it is complete."""
         if not isinstance(text, str):
             raise TypeError(f"write() takes a str, not {type(text).__name__}")
-        with self._lock:
-            *lines, rest = (self._rest[stream] + text).split("\n")
+        with _writing:
+            *lines, rest = (self._rest.pop(stream, "") + text).split("\n")
             if len(rest) > 100 * LONGEST_LINE:
                 lines.append(rest)
-                rest = ""
-            self._rest[stream] = rest
+            elif rest:
+                self._rest[stream] = rest
         for line in lines:
             self._print(line)
         return len(text)
 
     def flush(self) -> None:
         """Keep what was printed without an end of line."""
-        with self._lock:
-            rests = [rest for rest in self._rest.values() if rest]
-            self._rest = dict.fromkeys(self._rest, "")
+        if not self._rest:
+            return
+        with _writing:
+            rests = list(self._rest.values())
+            self._rest = {}
         for rest in rests:
             self._print(rest)
 
@@ -69,13 +78,13 @@ class Capture:
 
     def add(self, kind: Kind, text: str) -> None:
         """Keep a line that was not printed."""
-        self._console.add(kind, text, self.entrypoint, self._job_id)
+        self._console.add(kind, text, self.entrypoint, self.job_id)
 
     def fail(self, error: BaseException, *, held: bool = False) -> None:
         """Keep an exception, and the line that tells of it."""
         self.exception = error
         self._console.failures.append(
-            Failure(error, _own_traceback(error), held, self._console.name, self.entrypoint, self._job_id)
+            Failure(error, _own_traceback(error), held, self._console.name, self.entrypoint, self.job_id)
         )
         self.add("error", f"{'held' if held else 'exception'}: {last_line(error)}")
 
@@ -84,11 +93,8 @@ class Capture:
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and error is self.exception:
             return
-        now = time.monotonic()
-        if now - self._logged.get(str(record.msg), -QUIET_SECONDS) < QUIET_SECONDS:
-            return
-        self._logged[str(record.msg)] = now
-        self.add("log", f"PGQueuer: {record.getMessage()}" + (f": {last_line(error)}" if error else ""))
+        if not self._console.repeats(str(record.msg)):
+            self.add("log", f"PGQueuer: {record.getMessage()}" + (f": {last_line(error)}" if error else ""))
 
 
 _capture: ContextVar[Capture | None] = ContextVar("kit_capture", default=None)

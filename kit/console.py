@@ -10,6 +10,7 @@ import itertools
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ T = TypeVar("T")
 KEPT_LINES = 10_000
 KEPT_ERRORS = 200
 LONGEST_LINE = 10_000
+QUIET_SECONDS = 5.0
 
 _order = itertools.count()
 _lookers = 0
@@ -127,6 +129,7 @@ class Console:
         self.failures: deque[Failure] = deque(maxlen=KEPT_ERRORS)
         self._unseen: deque[Line] = deque(maxlen=KEPT_LINES)
         self._unseen_notices: deque[Line] = deque(maxlen=KEPT_LINES)
+        self._said: dict[str, float] = {}
         self._changed = changed
 
     def add(self, kind: Kind, text: str, entrypoint: str | None = None, job_id: int | None = None) -> None:
@@ -153,6 +156,14 @@ class Console:
     def latest(self, number: int) -> list[Line]:
         """Return the newest lines, oldest first, whether seen or not."""
         return list(self.lines.copy())[-number:]
+
+    def repeats(self, message: str) -> bool:
+        """Return whether this was said in the last few seconds, such as that something is tried again."""
+        now = time.monotonic()
+        if now - self._said.get(message, -QUIET_SECONDS) < QUIET_SECONDS:
+            return True
+        self._said[message] = now
+        return False
 
     def take(self, *, notices_only: bool = False) -> list[Line]:
         """Return the lines nobody has seen, in order; they count as seen from now on."""

@@ -153,7 +153,7 @@ class Consumer:
                 f"Cut off, and back in the queue: {names}."
             )
         if not ended:
-            blocking = self.handlers.names_running() or "main()"
+            blocking = ", ".join(map(str, self.handlers.running_now())) or "main()"
             self.console.notice(
                 f"Consumer {self.name!r} does not end: {blocking} blocks its thread. It takes no more "
                 "jobs, and ends when that does. To be rid of it now, restart the kernel."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pgqueuer.core.executors import AbstractEntrypointExecutor, AbstractScheduleExecutor
@@ -16,23 +15,12 @@ from kit.console import Console, last_line
 from kit.factory import Manager, queue_of, scheduler_of
 
 
-@dataclass(frozen=True)
-class Running:
-    """A handler that runs: its entrypoint, and its job's id (None for a schedule)."""
-
-    entrypoint: str
-    job_id: int | None
-
-    def __str__(self) -> str:
-        return self.entrypoint if self.job_id is None else f"{self.entrypoint} #{self.job_id}"
-
-
 class Handlers:
     """Stands between PGQueuer and a learner's handlers.
 
     Attributes:
         done, failed: how many jobs' handlers came to their end, and how many raised.
-        running: what runs now, by task.
+        running: what runs now, and in which task.
         cut_off: what was cancelled because the consumer was stopped.
     """
 
@@ -40,9 +28,9 @@ class Handlers:
         self.console = console
         self.done = 0
         self.failed = 0
-        self.running: dict[asyncio.Task[object], Running] = {}
-        self.cut_off: list[Running] = []
-        self._cut: set[asyncio.Task[object]] = set()
+        self.running: dict[Capture, asyncio.Task[object]] = {}
+        self.cut_off: list[Capture] = []
+        self._cut: set[Capture] = set()
         self._changed = changed
 
     def watch(self, manager: Manager) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -58,22 +46,20 @@ class Handlers:
             schedules[key] = _WatchedSchedule(original, self)
         return tuple(jobs), tuple(key.entrypoint for key in schedules)
 
-    def begin(self, running: Running) -> Capture:
+    def begin(self, entrypoint: str, job_id: int | None) -> Capture:
         """Note that a handler starts, in the task that runs it."""
-        capture = Capture(self.console, running.entrypoint, running.job_id)
+        capture = Capture(self.console, entrypoint, job_id)
         capture.begin()
         task = asyncio.current_task()
         assert task is not None
-        self.running[task] = running
+        self.running[capture] = task
         self._changed()
         return capture
 
     def end(self, capture: Capture) -> None:
         """Note that it ended, however it did."""
         capture.flush()
-        task = asyncio.current_task()
-        assert task is not None
-        del self.running[task]
+        del self.running[capture]
         self._changed()
 
     def raised(self, capture: Capture, error: BaseException, *, held: bool = False) -> None:
@@ -92,31 +78,26 @@ class Handlers:
 
     def cut_off_running(self) -> None:
         """Cancel what runs; on the consumer's own loop."""
-        for task in self.running:
-            self._cut.add(task)
+        for capture, task in self.running.items():
+            self._cut.add(capture)
             task.cancel()
 
     def was_cut_off(self, capture: Capture, error: BaseException) -> bool:
         """Return whether a handler ended because the consumer, or the whole process, was about to end."""
-        task = asyncio.current_task()
-        assert task is not None
-        if isinstance(error, asyncio.CancelledError) and task in self._cut:
-            task.uncancel()  # from here on it goes on, to tell PGQueuer what became of the job
+        if isinstance(error, asyncio.CancelledError) and capture in self._cut:
+            # From here on its task goes on, to tell PGQueuer what became of the job.
+            self.running[capture].uncancel()
         elif not (isinstance(error, RuntimeError) and "interpreter shutdown" in str(error)):
             # With these words Python refuses a new thread, also to asyncio.to_thread, when it ends.
             return False
-        self.cut_off.append(self.running[task])
+        self.cut_off.append(capture)
         capture.flush()
         capture.add("canceled", "cut off, and back in the queue")
         return True
 
-    def names_running(self) -> str:
-        """Return the names of what runs now."""
-        return ", ".join(map(str, self.running_now()))
-
-    def running_now(self) -> list[Running]:
-        """Return what runs now; from any thread."""
-        return list(self.running.values())
+    def running_now(self) -> list[Capture]:
+        """Return what runs now, with its ``entrypoint`` and ``job_id``; from any thread."""
+        return list(self.running)
 
 
 class _WatchedJobs(AbstractEntrypointExecutor):
@@ -128,7 +109,7 @@ class _WatchedJobs(AbstractEntrypointExecutor):
         self.handlers = handlers
 
     async def execute(self, job: Job, context: Context) -> None:
-        capture = self.handlers.begin(Running(job.entrypoint, job.id))
+        capture = self.handlers.begin(job.entrypoint, job.id)
         try:
             await self.inner.execute(job, context)
         except BaseException as error:
@@ -161,7 +142,7 @@ class _WatchedSchedule(AbstractScheduleExecutor):
         return self.inner.next_in()
 
     async def execute(self, schedule: Schedule, context: ScheduleContext) -> None:
-        capture = self.handlers.begin(Running(schedule.entrypoint, None))
+        capture = self.handlers.begin(schedule.entrypoint, None)
         try:
             await self.inner.execute(schedule, context)
         except BaseException as error:

@@ -37,10 +37,12 @@ async def consumers_connected(connection: Any, known: list[int]) -> tuple[list[i
 async def listening(manager: Manager) -> None:
     """Wait until a notification sent through Postgres comes back, and the schedules are in their table."""
     if (queue := queue_of(manager)) is not None:
-        heard = False
-        while not heard:
+        heard, patience = None, timedelta(seconds=0.05)
+        while heard is None:
+            # One that was sent before LISTEN is lost, and psycopg takes its time to hear of one.
             with suppress(FailingListenerError):
-                heard = bool(await queue.listener_healthy(timeout=timedelta(seconds=0.05)))
+                heard = await queue.listener_healthy(timeout=patience)
+            patience = min(2 * patience, timedelta(seconds=1))
     if (scheduler := scheduler_of(manager)) is not None:
         wanted = {(key.entrypoint, key.expression) for key in scheduler.registry}
         while wanted:

@@ -1,14 +1,16 @@
-"""`kit.run` in an idle kernel against a bare script with the same handler: jobs a second, and latency.
+"""`kit.run` in an idle kernel against a bare script with the same handlers: jobs a second, and latency.
 
-The script is ``asyncio.run(pgqueuer.run(main, …))`` with the same options. Both run in a process (and a
-session, which Linux schedules as a group) of their own, alternately. Throughput is read from the log: jobs,
-by the time from the first that is picked to the last that is done. Latency is from just before `enqueue` to
-the first line of the handler, one job at a time.
+The script is ``asyncio.run(pgqueuer.run(main, …))`` with the same options. Both run side by side, each in a
+process (and a session, which Linux schedules as a group) of its own, and get work alternately, in slices so
+short that whatever else the machine does meets both. From time to time both are started anew. Throughput is
+read from the log: jobs, by the time from the first that is picked to the last that is done. Latency is from
+just before `enqueue` to the first line of the handler, one job at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
@@ -24,12 +26,13 @@ from pgqueuer import AsyncpgDriver, Queries
 
 import kit
 
-ROUNDS = 7
-JOBS = 3_000
-SINGLE_JOBS = 150
+STARTS = 6
+ROUNDS = 10
+JOBS = 500
+SINGLE_JOBS = 60
 
 CONSUMER = """
-import statistics, time
+import os, time
 import asyncpg
 from contextlib import asynccontextmanager
 from pgqueuer import AsyncpgDriver, PgQueuer
@@ -38,20 +41,21 @@ from pgqueuer import AsyncpgDriver, PgQueuer
 async def main():
     connection = await asyncpg.connect()
     pgq = PgQueuer(AsyncpgDriver(connection))
+    name = os.environ["BENCH_NAME"]
     latencies = []
 
-    @pgq.entrypoint("count")
+    @pgq.entrypoint(f"{name}_count")
     async def count(job):
         pass
 
-    @pgq.entrypoint("latency")
+    @pgq.entrypoint(f"{name}_latency")
     async def latency(job):
         latencies.append(time.time() - float(job.payload))
 
-    @pgq.entrypoint("report")
+    @pgq.entrypoint(f"{name}_report")
     async def report(job):
         own = await asyncpg.connect()
-        await own.execute("INSERT INTO latency VALUES ($1)", statistics.median(latencies))
+        await own.executemany("INSERT INTO latency VALUES ($1, $2)", [(name, each) for each in latencies])
         await own.close()
 
     yield pgq
@@ -67,10 +71,11 @@ CELL = "import bench_main, kit\nkit.run(bench_main.main)"
 
 
 @asynccontextmanager
-async def bare(folder: str) -> AsyncIterator[None]:
-    """The script."""
+async def the_script(folder: str) -> AsyncIterator[None]:
+    """Run the bare script."""
+    environment = {**os.environ, "BENCH_NAME": "bare"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", BARE, cwd=folder, start_new_session=True
+        sys.executable, "-c", BARE, cwd=folder, env=environment, start_new_session=True
     )
     try:
         yield
@@ -80,9 +85,10 @@ async def bare(folder: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def in_a_kernel(folder: str) -> AsyncIterator[None]:
-    """The kit, in a kernel that has nothing else to do."""
-    manager, client = await start_new_async_kernel(cwd=folder, stderr=subprocess.DEVNULL)
+async def the_kit(folder: str) -> AsyncIterator[None]:
+    """Run the kit in a kernel that has nothing else to do."""
+    environment = {**os.environ, "BENCH_NAME": "kit"}
+    manager, client = await start_new_async_kernel(cwd=folder, env=environment, stderr=subprocess.DEVNULL)
     try:
         reply = await client.execute_interactive(CELL, output_hook=lambda _: None, timeout=60)
         assert reply["content"]["status"] == "ok", reply["content"]
@@ -92,62 +98,80 @@ async def in_a_kernel(folder: str) -> AsyncIterator[None]:
         await manager.shutdown_kernel(now=True)
 
 
-async def measure(connection: asyncpg.Connection) -> tuple[float, float]:
-    """Return jobs a second, and the median latency in ms, of whatever consumer runs."""
-    queries = Queries(AsyncpgDriver(connection))
+class Producer:
+    """Gives work, and reads how long it took."""
 
-    async def until_empty() -> None:
-        deadline = time.monotonic() + 120
-        while await connection.fetchval("SELECT count(*) FROM pgqueuer"):
-            assert time.monotonic() < deadline, "the consumer did not do its jobs within 120 s"
-            await asyncio.sleep(0.02)
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+        self.queries = Queries(AsyncpgDriver(connection))
 
-    await queries.enqueue("latency", str(time.time()).encode())  # it is up when this is done
-    await until_empty()
-    await connection.execute("TRUNCATE pgqueuer_log")
-    await queries.enqueue(["count"] * JOBS, [None] * JOBS, [0] * JOBS)
-    await until_empty()
-    seconds = await connection.fetchval(
-        "SELECT extract(epoch FROM max(created) FILTER (WHERE status = 'successful')"
-        " - min(created) FILTER (WHERE status = 'picked')) FROM pgqueuer_log"
-    )
-    for _ in range(SINGLE_JOBS):
-        await queries.enqueue("latency", str(time.time()).encode())
-        await asyncio.sleep(0.03)
-    await until_empty()
-    await queries.enqueue("report", None)
-    await until_empty()
-    return JOBS / float(seconds), 1000 * await connection.fetchval("SELECT max(median) FROM latency")
+    async def _until_empty(self) -> None:
+        deadline = time.monotonic() + 60
+        while await self.connection.fetchval("SELECT count(*) FROM pgqueuer"):
+            assert time.monotonic() < deadline, "the consumer did not do its jobs within 60 s"
+            await asyncio.sleep(0.01)
+
+    async def one(self, entrypoint: str) -> None:
+        """Have one job done."""
+        await self.queries.enqueue(entrypoint, str(time.time()).encode())
+        await self._until_empty()
+
+    async def warm_up(self) -> None:
+        """Wait until both are there, and have done a little."""
+        for name in ("kit", "bare"):
+            await self.one(f"{name}_latency")
+            await self.throughput(name)
+
+    async def throughput(self, name: str) -> float:
+        """Return how many jobs a second it does."""
+        await self.connection.execute("TRUNCATE pgqueuer, pgqueuer_log")
+        await self.queries.enqueue([f"{name}_count"] * JOBS, [None] * JOBS, [0] * JOBS)
+        await self._until_empty()
+        seconds = await self.connection.fetchval(
+            "SELECT extract(epoch FROM max(created) FILTER (WHERE status = 'successful')"
+            " - min(created) FILTER (WHERE status = 'picked')) FROM pgqueuer_log"
+        )
+        return JOBS / float(seconds)
+
+    async def latencies(self, name: str) -> list[float]:
+        """Return, in ms, how long each job waited for its handler, but the first: that one warmed up."""
+        await self.one(f"{name}_report")
+        rows = await self.connection.fetch("DELETE FROM latency WHERE name = $1 RETURNING seconds", name)
+        return [1000 * row["seconds"] for row in rows[1:]]
 
 
 async def main() -> None:
-    """Run both alternately, and print each round and the median ratios."""
-    ratios: list[tuple[float, float]] = []
+    """Run both, and print the medians and their ratios."""
     with tempfile.TemporaryDirectory() as folder, kit.postgres(database="bench_consumer"):
         (Path(folder) / "bench_main.py").write_text(CONSUMER)
         connection = await asyncpg.connect()
-        await connection.execute("CREATE TABLE IF NOT EXISTS latency (median float8)")
-        for number in range(ROUNDS):
-            found = {}
-            ways = (bare, in_a_kernel) if number % 2 else (in_a_kernel, bare)
-            for way in ways:
-                await connection.execute("TRUNCATE pgqueuer, pgqueuer_log, latency")
-                async with way(folder):
-                    found[way] = await measure(connection)
-            (jobs, latency), (bare_jobs, bare_latency) = found[in_a_kernel], found[bare]
-            ratios.append((jobs / bare_jobs, latency / bare_latency))
-            print(
-                f"round {number + 1}: kit {jobs:5.0f} jobs/s, {latency:.2f} ms   "
-                f"bare {bare_jobs:5.0f} jobs/s, {bare_latency:.2f} ms",
-                flush=True,
-            )
+        await connection.execute(
+            "DROP TABLE IF EXISTS latency; CREATE TABLE latency (name text, seconds float8)"
+        )
+        producer = Producer(connection)
+        pairs: list[tuple[float, float]] = []
+        waits: list[tuple[float, float]] = []
+        for _ in range(STARTS):
+            async with the_kit(folder), the_script(folder):
+                await producer.warm_up()
+                for number in range(ROUNDS):
+                    order = ("kit", "bare") if number % 2 else ("bare", "kit")
+                    found = {name: await producer.throughput(name) for name in order}
+                    pairs.append((found["kit"], found["bare"]))
+                for _ in range(SINGLE_JOBS):
+                    for name in ("kit", "bare"):
+                        await producer.one(f"{name}_latency")
+                waits += zip(await producer.latencies("kit"), await producer.latencies("bare"), strict=True)
         await connection.close()
-    print(
-        f"throughput, kit/bare, median: {statistics.median(ratio for ratio, _ in ratios):.2f} (aim: >= 0.95)"
-    )
-    print(
-        f"latency, kit/bare, median:    {statistics.median(ratio for _, ratio in ratios):.2f} (aim: <= 1.05)"
-    )
+    tell("throughput", "jobs/s", pairs, "at least 0.95")
+    tell("latency", "ms", waits, "at most 1.05")
+
+
+def tell(what: str, unit: str, pairs: list[tuple[float, float]], aim: str) -> None:
+    """Print the medians of both, and the median of their ratios."""
+    kits, bares = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    print(f"{what}: kit {kits:.4g}, bare {bares:.4g} {unit}; median ratio {ratio:.2f} (aim: {aim})")
 
 
 if __name__ == "__main__":
