@@ -1,0 +1,218 @@
+"""What stays of a board: in a notebook that was executed, on a page without widgets, and in the process."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from xml.dom import minidom
+
+import nbclient
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+from playwright.sync_api import sync_playwright
+
+import kit
+from kit import current
+from kit.errors import KitError
+from kit.pictures.cards import BoardState, Card
+from kit.pictures.publish import DropWidgets, without_widgets
+from kit.pictures.still import still
+from kit.sources import Postgres
+from tests.conftest import chromium
+from tests.jupyterlab import ARTIFACTS, CHROMIUM_ARGS, write_notebook
+from tests.pictures.conftest import Hands
+
+CELLS = [
+    """
+import kit, asyncpg, asyncio
+from contextlib import asynccontextmanager
+from pgqueuer import AsyncpgDriver, PgQueuer, Queries
+database = kit.postgres("embedded", database="published")
+""",
+    "kit.board()",
+    """
+@asynccontextmanager
+async def main():
+    connection = await asyncpg.connect()
+    pgq = PgQueuer(AsyncpgDriver(connection))
+
+    @pgq.entrypoint("send_email")
+    async def send_email(job):
+        pass
+
+    @pgq.entrypoint("charge_card", on_failure="hold")
+    async def charge_card(job):
+        raise ValueError("no <b>money</b> & nothing else")
+
+    yield pgq
+    await connection.close()
+
+connection = await asyncpg.connect()
+queries = Queries(AsyncpgDriver(connection))
+ids = await queries.enqueue(["send_email"] * 5 + ["charge_card"], [b"x"] * 6, [0, 5, 12, -1, 2, 7])
+""",
+    "consumer = kit.run(main)\nawait kit.wait()",
+    "kit.timeline(color='priority');",
+    "await queries.enqueue(['<script>'], [b'<script>'], [3])\nconsumer.stop()\nawait connection.close()",
+]
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory, queue_server: Postgres) -> nbformat.NotebookNode:
+    """The notebook as nbclient leaves it."""
+    assert queue_server.source  # up meanwhile, so that the kernel has none to start
+    path = write_notebook(tmp_path_factory.mktemp("published") / "published.ipynb", *CELLS)
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    nbclient.NotebookClient(notebook, timeout=60).execute()
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def picture(executed: nbformat.NotebookNode) -> str:
+    [svg] = [
+        output.data["image/svg+xml"] for output in executed.cells[1].outputs if "image/svg+xml" in output.data
+    ]
+    assert isinstance(svg, str)
+    return svg
+
+
+def test_an_executed_notebook_keeps_the_last_state_beside_the_board(executed: Any, picture: str) -> None:
+    minidom.parseString(picture)
+    for words in ("1 queued, 0 picked, 1 held, 5 successful.", "Job 6, charge_card, priority 7, held", "#7"):
+        assert words in picture
+    assert executed.cells[1].outputs[1].data["text/plain"] == "1 queued, 0 picked, 1 held, 5 successful."
+
+
+def test_what_came_out_of_the_queue_is_escaped_in_the_picture(picture: str) -> None:
+    assert "&lt;script&gt;" in picture
+    assert "<script" not in picture
+
+
+def test_the_picture_asks_for_nothing_from_elsewhere(picture: str) -> None:
+    assert "href" not in picture
+    assert "url(" not in picture
+    assert "http" not in picture.replace('xmlns="http://www.w3.org/2000/svg"', "")
+
+
+def test_the_published_notebook_has_no_widget_and_keeps_its_pictures(executed: nbformat.NotebookNode) -> None:
+    published = without_widgets(copy.deepcopy(executed))
+    kinds = [set(output.get("data", {})) for cell in published.cells for output in cell.outputs]
+    assert not any("application/vnd.jupyter.widget-view+json" in kind for kind in kinds)
+    assert {"image/svg+xml", "text/plain"} in kinds
+    assert "widgets" not in published.metadata
+
+
+@pytest.mark.browser
+def test_a_rendered_page_shows_the_board_and_the_timeline_offline(
+    executed: nbformat.NotebookNode, tmp_path: Path
+) -> None:
+    nothing: Any = {"require_js_url": "", "jquery_url": "", "mathjax_url": "", "mermaid_js_url": ""}
+    exporter: Any = HTMLExporter(preprocessors=[DropWidgets], **nothing)  # type: ignore[no-untyped-call]
+    page_text, _ = exporter.from_notebook_node(executed)
+    file = tmp_path / "published.html"
+    file.write_text(page_text, encoding="utf-8")
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGS)
+        context = browser.new_context(viewport={"width": 1100, "height": 1500}, offline=True)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(file.as_uri())
+        shown = page.locator("img").evaluate_all(
+            "images => images.map(i => [i.src.slice(5, 14), i.naturalWidth, i.height > 150])"
+        )
+        ARTIFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTIFACTS / "published.png", full_page=True)
+        browser.close()
+    assert [kind for kind, _, _ in shown] == ["image/svg", "image/png"]
+    assert all(width > 600 and tall for _, width, tall in shown)
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_the_still_picture_of_many_jobs_stays_small() -> None:
+    state = BoardState("many")
+    for job in range(1, 2001):
+        state.put(Card(job, f"entrypoint {job % 5}", job % 9, "queued"))
+    state.settle()
+    picture = still(state)
+    minidom.parseString(picture)
+    assert len(picture) < 150_000
+    assert "more" in picture
+
+
+async def test_a_second_call_shows_the_same_board(queue_database: Postgres, hands: Hands) -> None:
+    with closing(kit.board()) as board:
+        assert kit.board() is board
+        await hands.enqueue(b"x")
+        await until(lambda: "1 queued" in str(board))
+
+
+async def test_a_closed_board_leaves_no_thread_and_no_connection(
+    queue_database: Postgres, hands: Hands
+) -> None:
+    board = kit.board()
+    assert board.running
+    board.close()
+    board.close()
+    assert not board.running
+    assert [thread for thread in threading.enumerate() if thread.name == "kit board"] == []
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kit board' AND datname = $1"
+    for _ in range(100):  # the server notices a moment later
+        if not (left := await hands.connection.fetchval(count, queue_database.name)):
+            break
+        await asyncio.sleep(0.05)
+    assert left == 0
+    with closing(kit.board()) as again:
+        assert again is not board
+
+
+async def test_a_board_stays_with_its_database_when_the_process_turns_to_another(
+    queue_database: Postgres, hands: Hands
+) -> None:
+    with closing(kit.board()) as first, queue_database.database(f"{queue_database.name}_other") as other:
+        with closing(kit.board()) as second:
+            assert second is not first
+            await hands.enqueue(b"x")
+            await until(lambda: "1 queued" in str(first))
+            assert "empty" in str(second)
+        other.drop()
+
+
+def test_outside_a_notebook_nothing_is_shown(
+    queue_database: Postgres, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(kit.board()) as board:
+        board.show()
+        assert str(board) == "The queue is empty and no job has run yet."
+    assert capsys.readouterr().out == ""
+
+
+def test_without_a_database_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current, "database", None)
+    monkeypatch.delenv("PGHOST", raising=False)
+    with pytest.raises(KitError, match=r"Run kit\.postgres\(\) first"):
+        kit.board()
+
+
+def test_a_process_that_ends_with_a_board_ends_at_once_and_quietly(queue_database: Postgres) -> None:
+    code = "import kit; board = kit.board(); print(board)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "The queue is empty and no job has run yet.\n"
+    assert done.stderr == ""
+
+
+async def until(holds: Any, timeout: float = 10) -> None:
+    for _ in range(int(timeout / 0.05)):
+        if holds():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the board does not come to show it")
