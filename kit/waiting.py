@@ -109,7 +109,10 @@ class _Queue:
 
     @property
     def busy(self) -> str:
-        return f"{self.table} WHERE (status = 'picked' OR status = 'queued' AND execute_after <= now())"
+        # Not now(), which is a little older than what the statement sees: a job that was put back for an
+        # immediate retry in between would look as if it were not due yet.
+        due = "status = 'queued' AND execute_after <= clock_timestamp()"
+        return f"{self.table} WHERE (status = 'picked' OR {due})"
 
     async def is_busy(self) -> bool:
         import asyncpg
@@ -143,8 +146,8 @@ class _Queue:
     async def what_is_not_due(self) -> list[str]:
         """Return a line about the jobs whose time has not come, if there are any."""
         row = await self.connection.fetchrow(
-            f"SELECT count(*), min(execute_after) - now() AS next FROM {self.table} "
-            "WHERE status = 'queued' AND execute_after > now()"
+            f"SELECT count(*), min(execute_after) - clock_timestamp() AS next FROM {self.table} "
+            "WHERE status = 'queued' AND execute_after > clock_timestamp()"
         )
         assert row is not None
         if not row["count"]:
