@@ -1,6 +1,6 @@
 """Columns of pandas, one kind for each type of Postgres.
 
-A column is built from Python values, or straight from the bytes that Postgres sends: :class:`Numbers` and
+A column is filled with Python values, or straight with the bytes that Postgres sends: :class:`Numbers` and
 :class:`Labels` all at once, with numpy; :class:`Objects` value by value.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypeAlias
 from uuid import UUID
 
@@ -22,99 +22,123 @@ Values: TypeAlias = Sequence[Any]
 
 
 class Column(Protocol):
-    """How the values of one type become a column."""
+    """The values of one column, while they come in."""
 
     @property
     def reads_bytes(self) -> bool:
-        """Whether :meth:`from_bytes` can be used."""
+        """Whether :meth:`add_bytes` can be used."""
 
-    def from_values(self, values: Values) -> Any:
-        """Return the column of these Python values, which are as asyncpg returns them."""
+    def add(self, values: Values) -> None:
+        """Add these Python values, which are as asyncpg returns them."""
 
-    def from_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> Any:
-        """Return the column of the values that are at ``starts`` in ``block``; the size of a NULL is -1."""
+    def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:
+        """Add the values that are at ``starts`` in ``block``; the size of a NULL is -1."""
+
+    def build(self) -> Any:
+        """Return the column, for pandas. Nothing can be added any more."""
 
 
-@dataclass(frozen=True)
 class Numbers:
     """A type whose values have one size.
 
-    Attributes:
+    Args:
         sent: the numpy dtype of what Postgres sends.
         dtype: the numpy dtype to work with.
-        build: makes the column of the numbers, and of a mask that says which are NULL.
+        finish: makes the column of the numbers, and of a mask that says which are NULL.
     """
 
-    sent: str
-    dtype: str
-    build: Callable[[times.Array, times.Array], Any]
     reads_bytes: ClassVar[bool] = True
 
-    def from_values(self, values: Values) -> Any:  # noqa: D102
-        missing = np.fromiter((value is None for value in values), bool, len(values))
+    def __init__(self, sent: str, dtype: str, finish: Callable[[times.Array, times.Array], Any]) -> None:
+        self._sent, self._dtype, self._finish = sent, dtype, finish
+        # They grow in place, which takes half the memory of many arrays that are joined in the end.
+        self._numbers, self._missing = bytearray(), bytearray()
+
+    def add(self, values: Values) -> None:  # noqa: D102
         present = [0 if value is None else value for value in values]
-        return self.build(np.fromiter(present, np.dtype(self.dtype), len(values)), missing)
+        self._numbers += np.fromiter(present, np.dtype(self._dtype), len(values)).tobytes()
+        self._missing += bytes(value is None for value in values)
 
-    def from_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> Any:  # noqa: D102
+    def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:  # noqa: D102
         missing = sizes < 0
-        numbers = look(block, self.sent)[np.where(missing, 0, starts)]
-        return self.build(numbers.astype(self.dtype), missing)
+        numbers = look(block, self._sent)[np.where(missing, 0, starts)]
+        self._numbers += numbers.astype(self._dtype).tobytes()
+        self._missing += missing.tobytes()
+
+    def build(self) -> Any:  # noqa: D102
+        return self._finish(np.frombuffer(self._numbers, self._dtype), np.frombuffer(self._missing, bool))
 
 
-@dataclass(frozen=True)
 class Labels:
     """An enum with these labels."""
 
-    labels: list[str]
     reads_bytes: ClassVar[bool] = True
 
-    def from_values(self, values: Values) -> Any:  # noqa: D102
-        return pd.Categorical(values, categories=self.labels)
+    def __init__(self, labels: list[str]) -> None:
+        self._labels, self._codes = labels, bytearray()
 
-    def from_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> Any:  # noqa: D102
-        codes = np.full(len(sizes), -1, np.int64)
-        sent = [label.encode() for label in self.labels]
+    def add(self, values: Values) -> None:  # noqa: D102
+        codes: dict[str | None, int] = {label: code for code, label in enumerate(self._labels)} | {None: -1}
+        self._codes += np.array([codes[value] for value in values], np.int16).tobytes()
+
+    def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:  # noqa: D102
+        codes = np.full(len(sizes), -1, np.int16)
+        sent = [label.encode() for label in self._labels]
         for size in {len(label) for label in sent}:
             as_long = np.flatnonzero(sizes == size)
             words = look(block, f"S{size}")[starts[as_long]]
             for code, label in enumerate(sent):
                 if len(label) == size:
                     codes[as_long[words == label]] = code
-        return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(self.labels))
+        self._codes += codes.tobytes()
+
+    def build(self) -> Any:  # noqa: D102
+        codes = np.frombuffer(self._codes, np.int16)
+        return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(self._labels))
 
 
-@dataclass(frozen=True)
 class Objects:
     """Any other type.
 
-    Attributes:
-        build: makes the column of an object array.
+    Args:
+        finish: makes the column of an object array.
         convert: makes what the column holds of what asyncpg returns.
         decode: makes what the column holds of what Postgres sends; None where only asyncpg knows how.
     """
 
-    build: Callable[[times.Array], Any]
-    convert: Callable[[Any], Any] | None = None
-    decode: Callable[[list[bytes]], Iterable[Any]] | None = None
+    def __init__(
+        self,
+        finish: Callable[[times.Array], Any],
+        convert: Callable[[Any], Any] | None = None,
+        decode: Callable[[list[bytes]], Iterable[Any]] | None = None,
+    ) -> None:
+        self._finish, self._convert, self._decode = finish, convert, decode
+        self._values: list[Any] = []
 
     @property
     def reads_bytes(self) -> bool:  # noqa: D102
-        return self.decode is not None
+        return self._decode is not None
 
-    def from_values(self, values: Values) -> Any:  # noqa: D102
-        if self.convert is not None:
-            values = [None if value is None else self.convert(value) for value in values]
-        return self.build(_array(values, len(values)))
+    def add(self, values: Values) -> None:  # noqa: D102
+        convert = self._convert
+        self._values += (
+            values if convert is None else [None if each is None else convert(each) for each in values]
+        )
 
-    def from_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> Any:  # noqa: D102
-        assert self.decode is not None
+    def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:  # noqa: D102
+        assert self._decode is not None
         there = np.flatnonzero(sizes >= 0)
         begins = starts[there]
         ends = begins + sizes[there]
         sent = [block[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
         values = np.full(len(sizes), None, object)
-        values[there] = _array(self.decode(sent), len(sent))
-        return self.build(values)
+        values[there] = _array(self._decode(sent), len(sent))
+        self._values += values.tolist()
+
+    def build(self) -> Any:  # noqa: D102
+        values = _array(self._values, len(self._values))
+        self._values.clear()
+        return self._finish(values)
 
 
 def look(block: bytes, dtype: str) -> times.Array:
@@ -124,18 +148,17 @@ def look(block: bytes, dtype: str) -> times.Array:
 
 
 def column(type_: asyncpg.Type, labels: dict[int, list[str]]) -> Column:
-    """Return the kind of column for ``type_``; ``labels`` has those of each enum, by its oid."""
+    """Return an empty column for ``type_``; ``labels`` has those of each enum, by its oid."""
     if type_.oid in labels:
         return Labels(labels[type_.oid])
-    return _COLUMNS.get(type_.name, _OTHER) if type_.schema == "pg_catalog" else _OTHER
+    return _COLUMNS.get(type_.name, _OTHER)() if type_.schema == "pg_catalog" else _OTHER()
 
 
 def text(values: Values | times.Array) -> Any:
-    """Return a column of ``str``; None is ``<NA>``."""
-    words = np.array(values, object)
+    """Return a column of ``str``; None is ``<NA>``. An array is taken over, a list copied."""
+    words = np.asarray(values, object)
     words[pd.isna(words)] = pd.NA
-    # Named with its storage: with pyarrow installed the default dtype would not fit these values.
-    return pd.array(words, dtype=pd.StringDtype("python"))
+    return pd.arrays.StringArray(words)
 
 
 def _array(values: Iterable[Any], count: int) -> times.Array:
@@ -176,24 +199,28 @@ def _instants(numbers: times.Array, missing: times.Array) -> Any:
     return pd.DatetimeIndex(times.moments(numbers, missing), tz="UTC").array
 
 
-_COLUMNS: dict[str, Column] = {
-    "int2": Numbers(">i2", "i8", pd.arrays.IntegerArray),
-    "int4": Numbers(">i4", "i8", pd.arrays.IntegerArray),
-    "int8": Numbers(">i8", "i8", pd.arrays.IntegerArray),
-    "oid": Numbers(">u4", "i8", pd.arrays.IntegerArray),
-    "float4": Numbers(">f4", "f8", _float),
-    "float8": Numbers(">f8", "f8", _float),
-    "numeric": Objects(lambda values: values.astype("f8")),
-    "bool": Numbers("?", "?", pd.arrays.BooleanArray),
-    "timestamptz": Numbers(">i8", "i8", _instants),
-    "timestamp": Numbers(">i8", "i8", times.moments),
-    "date": Numbers(">i4", "i8", times.days),
-    "interval": Objects(lambda values: values.astype("m8[us]")),
-    **dict.fromkeys(("text", "varchar", "bpchar", "name"), Objects(text, None, _words)),
-    "uuid": Objects(text, str, lambda sent: [str(UUID(bytes=value)) for value in sent]),
-    "json": Objects(_objects, json.loads, lambda sent: [json.loads(value.decode()) for value in sent]),
+_COLUMNS: dict[str, Callable[[], Column]] = {
+    "int2": partial(Numbers, ">i2", "i8", pd.arrays.IntegerArray),
+    "int4": partial(Numbers, ">i4", "i8", pd.arrays.IntegerArray),
+    "int8": partial(Numbers, ">i8", "i8", pd.arrays.IntegerArray),
+    "oid": partial(Numbers, ">u4", "i8", pd.arrays.IntegerArray),
+    "float4": partial(Numbers, ">f4", "f8", _float),
+    "float8": partial(Numbers, ">f8", "f8", _float),
+    "numeric": partial(Objects, lambda values: values.astype("f8")),
+    "bool": partial(Numbers, "?", "?", pd.arrays.BooleanArray),
+    "timestamptz": partial(Numbers, ">i8", "i8", _instants),
+    "timestamp": partial(Numbers, ">i8", "i8", times.moments),
+    "date": partial(Numbers, ">i4", "i8", times.days),
+    "interval": partial(Objects, lambda values: values.astype("m8[us]")),
+    **dict.fromkeys(("text", "varchar", "bpchar", "name"), partial(Objects, text, None, _words)),
+    "uuid": partial(Objects, text, str, lambda sent: [str(UUID(bytes=value)) for value in sent]),
+    "json": partial(
+        Objects, _objects, json.loads, lambda sent: [json.loads(value.decode()) for value in sent]
+    ),
     # The first byte is the format's version.
-    "jsonb": Objects(_objects, json.loads, lambda sent: [json.loads(value[1:].decode()) for value in sent]),
-    "bytea": Objects(_objects, None, lambda sent: sent),
+    "jsonb": partial(
+        Objects, _objects, json.loads, lambda sent: [json.loads(value[1:].decode()) for value in sent]
+    ),
+    "bytea": partial(Objects, _objects, None, lambda sent: sent),
 }
-_OTHER = Objects(_objects, _readable)
+_OTHER = partial(Objects, _objects, _readable)

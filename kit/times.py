@@ -22,17 +22,29 @@ _LAST = 2**63 - 1 - _DAYS * _DAY  # numpy ends here, in the year 294247
 
 
 def moments(numbers: Array, missing: Array) -> Array:
-    """Return microseconds since 2000 as ``datetime64[us]``; infinity is ``NaT``, like what is ``missing``."""
+    """Make ``datetime64[us]`` of microseconds since 2000, in place.
+
+    Infinity becomes ``NaT``, like what is ``missing``.
+    """
     outside = missing | (numbers > _LAST) | (numbers == -(2**63))
-    times = (np.where(outside, 0, numbers) + _DAYS * _DAY).view("M8[us]")
-    times[outside] = np.datetime64("NaT")
-    return times
+    numbers[outside] = 0
+    numbers += _DAYS * _DAY
+    return _without(numbers.view("M8[us]"), outside)
 
 
 def days(numbers: Array, missing: Array) -> Array:
-    """Return days since 2000 as ``datetime64[s]``; infinity is ``NaT``, like what is ``missing``."""
-    times = ((numbers + _DAYS) * 86_400).view("M8[s]")
-    times[missing | (numbers == 2**31 - 1) | (numbers == -(2**31))] = np.datetime64("NaT")
+    """Make ``datetime64[s]`` of days since 2000, in place.
+
+    Infinity becomes ``NaT``, like what is ``missing``.
+    """
+    outside = missing | (numbers == 2**31 - 1) | (numbers == -(2**31))
+    numbers += _DAYS
+    numbers *= 86_400
+    return _without(numbers.view("M8[s]"), outside)
+
+
+def _without(times: Array, outside: Array) -> Array:
+    times[outside] = np.datetime64("NaT")
     return times
 
 

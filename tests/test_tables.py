@@ -299,7 +299,7 @@ def test_a_server_that_is_gone_is_told(queue_database: Postgres, monkeypatch: py
 
 
 def test_a_connection_that_is_cut_is_told(queue_database: Postgres) -> None:
-    with pytest.raises(kit.KitError, match=r"Cannot reach Postgres: .*terminat"):
+    with pytest.raises(kit.KitError, match=r"Cannot reach Postgres: .*brings it back"):
         kit.sql("SELECT pg_terminate_backend(pg_backend_pid())")
     assert len(kit.jobs()) == 0
 
