@@ -154,24 +154,31 @@ class Gate:
 
     port = 0
 
+    def __init__(self) -> None:
+        self._inside: set[asyncio.StreamWriter] = set()
+        self._visits: set[asyncio.Task[Any]] = set()
+
     async def __aenter__(self) -> Gate:
         await self.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+        await asyncio.gather(*self._visits, return_exceptions=True)
 
     async def open(self) -> None:
-        self._inside: set[asyncio.StreamWriter] = set()
         self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
         self._server.close()
-        for writer in self._inside:
-            writer.transport.abort()
+        while self._inside:
+            self._inside.pop().transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visit = asyncio.current_task()
+        assert visit is not None
+        self._visits.add(visit)
         back, forth = await asyncio.open_connection(os.environ["PGHOST"], int(os.environ["PGPORT"]))
         self._inside |= {writer, forth}
         await asyncio.gather(_pump(reader, forth), _pump(back, writer), return_exceptions=True)

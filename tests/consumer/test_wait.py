@@ -351,6 +351,8 @@ async def test_it_stays_with_a_consumer_that_waits_for_postgres(
         monkeypatch.setenv("PGPORT", port)
         await gate.open()
         await waiting
+        assert "[speak #1] payload b'later'" in capsys.readouterr().out
+        await until(
+            "it says it is back", lambda: any("to Postgres again" in line for line in texts(consumer))
+        )
         await asyncio.to_thread(consumer.stop)
-    assert "[speak #1] payload b'later'" in texts(consumer)
-    assert "connected to Postgres again" in capsys.readouterr().out
