@@ -372,9 +372,9 @@ class Notebook:
         )
         self._wait_for_the_curtain()
 
-    def screenshot(self, name: str) -> Path:
-        """Save what the page shows as ``artifacts/<name>.png``."""
+    def screenshot(self, name: str, of: str | None = None) -> Path:
+        """Save what the page shows, or the element ``of`` it, as ``artifacts/<name>.png``."""
         ARTIFACTS.mkdir(exist_ok=True)
         path = ARTIFACTS / f"{name}.png"
-        self.page.screenshot(path=path)
+        (self.page if of is None else self.page.locator(of).first).screenshot(path=path)
         return path

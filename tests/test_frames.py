@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 import kit
-from kit import frames, times
-from kit.frames import frame
 from kit.sources import Postgres
+from kit.tables import frames, times
+from kit.tables.frames import frame
 
 
 @pytest.fixture(scope="module", autouse=True)

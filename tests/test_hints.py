@@ -77,5 +77,3 @@ def test_in_a_notebook_the_hint_stands_below_the_error(queue_database: Postgres)
     told = shown(notebook.cells[-1])
     assert "DataError" in told
     assert "A payload is bytes: write b'hello'" in told
-
-

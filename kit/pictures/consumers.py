@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from kit import current
+from kit.consumer.presence import consumers_connected
 from kit.pictures.cards import Card, Worker
-from kit.presence import consumers_connected
 
 if TYPE_CHECKING:
     import asyncpg
@@ -50,6 +50,7 @@ class Consumers:
         self._beats: dict[str, float] = {}
         self._names: dict[str, str] = {}
         self._elsewhere: set[int] = set()
+        self._alone: Counter[str] = Counter()
 
     async def look(self, connection: asyncpg.Connection) -> None:
         """Look for consumers of other processes among the database's connections."""
@@ -61,6 +62,8 @@ class Consumers:
         self._elsewhere = (
             {row["pid"] for row in await connection.fetch(there, known, mine)} if known else set()
         )
+        for worker in self._beats:
+            self._alone[worker] = 0 if self._elsewhere else self._alone[worker] + 1
 
     def tell(self, cards: Iterable[Card]) -> list[Worker]:
         """Return every consumer known, given the jobs on the board."""
@@ -82,7 +85,8 @@ class Consumers:
         connected = len(self._elsewhere)
         strangers = [worker for worker in self._beats if worker not in self._names]
         for worker in strangers:
-            state = "not connected" if not connected else "working" if jobs[worker] else "idle"
+            gone = self._alone[worker] > 1  # at two looks, for it may have come between them
+            state = "not connected" if gone else "working" if jobs[worker] else "idle"
             told.append(Worker(f"worker {worker[:8]}", state, jobs[worker], self._beats[worker]))
         unknown = max(0, connected - len(strangers))
         return told + [Worker("a consumer elsewhere", "connected")] * unknown

@@ -64,9 +64,13 @@ class Life:
         spans = [span.end - span.begin for span in self.spans if span.doing == doing]
         return sum(spans, timedelta()).total_seconds() if spans else None
 
+    def picked(self) -> datetime | None:
+        """Return when it first began to run; None while it has not."""
+        return next((span.begin for span in self.spans if span.doing == "running"), None)
+
     def waited(self) -> float | None:
         """Return the seconds from the queue to the first pick; None while it has not been picked."""
-        picked = next((span.begin for span in self.spans if span.doing == "running"), None)
+        picked = self.picked()
         return None if picked is None else (picked - self.spans[0].begin).total_seconds()
 
 
@@ -131,9 +135,13 @@ def name_workers(lives: list[Life]) -> None:
         FROM {names.queue_table_log} WHERE traceback IS NOT NULL"""
     )
     ids: dict[int, str] = {row["job"]: row["worker"] for row in rows if isinstance(row["worker"], str)}
+    begun = {life.id: life.spans[0].begin for life in lives}
     here: dict[int, str] = {}
     for name, consumer in list(current.consumers.items()):
-        told = [line.job_id for line in consumer.output]
+        # Ids begin again after a reset: what was printed before a job was there is another one's.
+        told = [
+            line.job_id for line in consumer.output if line.time >= begun.get(line.job_id or 0, line.time)
+        ]
         told += [running.job_id for running in consumer.handlers.running_now()]
         here |= {job: name for job in told if job is not None}
     called = {ids[job]: name for job, name in here.items() if job in ids}

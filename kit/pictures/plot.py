@@ -44,7 +44,8 @@ def timeline(
 ) -> Axes:
     """Plot the life of each job from the log: a thin line while it waits, a bar while it runs.
 
-    A row is a job. Its end has a sign for its outcome, and where it was put back into the queue is a tick.
+    A row is a job, in the order in which they began to run. Its end has a sign for its outcome, and where it
+    was put back into the queue is a tick.
     Beside the plot the same is said in numbers: the seconds that jobs of each priority waited and ran.
 
     Args:
@@ -135,7 +136,7 @@ def _new_axes(rows: int) -> Axes:
 
 def _draw(ax: Axes, lives: list[Life], by: By, color: Color) -> None:
     zero = min(life.spans[0].begin for life in lives)
-    rows = sorted(lives, key=lambda life: (life.group, life.spans[0].begin, life.id))
+    rows = sorted(lives, key=lambda life: (life.group, life.picked() or life.spans[-1].end, life.id))
     groups = list(dict.fromkeys(life.group for life in rows))
     # A row a life, from the top down, and a gap between two groups.
     heights = {id(life): index + 1.2 * groups.index(life.group) for index, life in enumerate(rows)}

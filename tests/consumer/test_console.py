@@ -19,8 +19,8 @@ from pgqueuer.executors import EntrypointExecutorParameters
 from pgqueuer.models import Context, Job, JobId
 
 import kit
-from kit.capture import Capture
 from kit.console import KEPT_LINES, LONGEST_LINE, Console, last_line
+from kit.consumer.capture import Capture
 from tests.consumer.queue import enqueue, main_with, nothing, texts, until
 
 # Whose print it is

@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 import kit
-from kit.panel import picture
+from kit.consumer.panel import picture
 from kit.sources import Postgres
 
 SETUP = """

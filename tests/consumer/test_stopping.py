@@ -135,7 +135,7 @@ async def test_a_main_that_does_not_come_to_its_end_is_cut_off_and_told(
             yield pgq
             await asyncio.sleep(3600)
 
-    monkeypatch.setattr("kit.consumer.GRACE", 0.5)
+    monkeypatch.setattr("kit.consumer.thread.GRACE", 0.5)
     consumer = kit.run(hangs)
     consumer.stop(timeout=0)
     assert not consumer.alive

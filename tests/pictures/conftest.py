@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from pgqueuer.queries import Queries
 from pgqueuer.types import QueueEntrypoint, QueueManagerId
 
+from kit import current
 from kit.pictures.cards import BoardState, Card
 from kit.pictures.feed import Feed
 from kit.sources import Postgres
@@ -80,6 +81,14 @@ class Followed:
     async def until_status(self, job: int, status: str) -> Card:
         await self.until(f"job {job} as {status}", lambda: self.card(job).status == status)
         return self.card(job)
+
+
+@pytest.fixture(autouse=True)
+def no_consumer_of_before() -> Iterator[None]:
+    yield
+    for consumer in current.consumers.values():
+        consumer.stop(0)
+    current.consumers.clear()
 
 
 @pytest.fixture

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import asyncpg
 import pytest
+from pgqueuer import AsyncpgDriver, Job, PgQueuer
+from pgqueuer.types import QueueEntrypoint
 
+import kit
 from kit.pictures.cards import DRAWN, ENDED_KEPT
 from kit.sources import Postgres
 from tests.pictures.conftest import Followed, Hands
+
+
+@asynccontextmanager
+async def waiting() -> AsyncIterator[PgQueuer]:
+    connection = await asyncpg.connect()
+    pgq = PgQueuer(AsyncpgDriver(connection))
+
+    @pgq.entrypoint("work")
+    async def work(job: Job) -> None:
+        await asyncio.sleep(60)
+
+    yield pgq
+    await connection.close()
+
 
 SILENT = "ALTER TABLE pgqueuer DISABLE TRIGGER tg_pgqueuer_changed"
 
@@ -33,6 +51,46 @@ async def test_a_picked_job_shows_its_worker_and_heartbeat(followed: Followed, h
     await followed.until("the worker", lambda: followed.state.workers)
     assert followed.state.workers[0].name == "worker 00000000"
     assert followed.state.workers[0].jobs == 1
+
+
+async def test_a_worker_that_is_gone_is_told_from_one_that_is_connected(
+    followed: Followed, queue_database: Postgres
+) -> None:
+    worker = await asyncpg.connect(queue_database.dsn)
+    await Hands(worker).enqueue(b"x")
+    [job] = await Hands(worker).pick()
+    await Hands(worker).queries.update_heartbeat([job.id])
+    await followed.until("it working", lambda: [one.state for one in followed.state.workers] == ["working"])
+    await worker.close()
+    await followed.until(
+        "it gone", lambda: [one.state for one in followed.state.workers] == ["not connected"]
+    )
+    assert followed.state.workers[0].jobs == 1
+
+
+async def test_a_consumer_elsewhere_is_known_before_it_has_a_job(
+    followed: Followed, queue_database: Postgres
+) -> None:
+    worker = await asyncpg.connect(queue_database.dsn)
+    assert await Hands(worker).queries.queued_work([QueueEntrypoint("work")]) == 0
+    await followed.until(
+        "it", lambda: [one.name for one in followed.state.workers] == ["a consumer elsewhere"]
+    )
+    await worker.close()
+    await followed.until("nobody", lambda: followed.state.workers == [])
+
+
+async def test_a_consumer_of_this_process_is_told_by_its_name_and_state(
+    followed: Followed, hands: Hands
+) -> None:
+    consumer = kit.run(waiting, name="second")
+    await hands.enqueue(b"x")
+    await followed.until(
+        "it", lambda: [(one.name, one.jobs) for one in followed.state.workers] == [("second", 1)]
+    )
+    assert followed.state.workers[0].state == "running"
+    await asyncio.to_thread(consumer.stop, 0)
+    await followed.until("that it has stopped", lambda: followed.state.workers[0].state == "stopped")
 
 
 async def test_a_job_that_ends_between_two_looks_is_shown_as_ended(followed: Followed, hands: Hands) -> None:

@@ -34,8 +34,8 @@ import asyncpg
 import numpy as np
 import pandas as pd
 
-from kit import columns
 from kit.errors import KitError
+from kit.tables import columns
 
 BLOCK = 2_000_000  # bytes that are turned into numbers at a time, while Postgres sends the next
 
@@ -95,7 +95,7 @@ async def frame(connection: asyncpg.Connection, query: str, *args: Any) -> DataF
     """Run ``query`` and return its rows, each column with the dtype of its Postgres type.
 
     Args:
-        connection: a connection that :func:`kit.times.set_codecs` has seen and nobody else uses.
+        connection: a connection that :func:`kit.tables.times.set_codecs` has seen and nobody else uses.
         query: one statement; ``$1``, ``$2``, … stand for ``args``.
         args: the values for them.
 

@@ -16,7 +16,7 @@ import asyncpg
 import numpy as np
 import pandas as pd
 
-from kit import times
+from kit.tables import times
 
 Values: TypeAlias = Sequence[Any]
 

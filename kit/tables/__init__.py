@@ -1,7 +1,7 @@
 """PGQueuer's tables as DataFrames, at any moment: each call reads on a connection of its own.
 
 The calls are plain, not awaited, and also work while a cell awaits, while the consumer is stopped, and
-inside a running loop. Which dtype a column has is in :mod:`kit.frames`; all times are UTC.
+inside a running loop. Which dtype a column has is in :mod:`kit.tables.frames`; all times are UTC.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 from pgqueuer.domain.settings import db_settings
 
-from kit import current, times
-from kit.columns import text
+from kit import current
 from kit.errors import KitError
-from kit.frames import DataFrame, frame
 from kit.sources import databases
 from kit.sync import run_sync
+from kit.tables import times
+from kit.tables.columns import text
+from kit.tables.frames import DataFrame, frame
 
 __all__ = ["jobs", "log", "schedules", "sql", "statistics"]
 
@@ -166,8 +167,8 @@ def sql(query: str, *args: Any) -> pd.DataFrame:
 
     Returns:
         A frame with the statement's columns, each with the dtype of its Postgres type (see
-        :mod:`kit.frames`). After INSERT, UPDATE, CREATE and others that return no rows, one row with the
-        column ``command``: ``UPDATE 3``.
+        :mod:`kit.tables.frames`). After INSERT, UPDATE, CREATE and others that return no rows, one row with
+        the column ``command``: ``UPDATE 3``.
 
     Raises:
         KitError: what is wrong with the statement and where; or no Postgres; or a lock that somebody else

@@ -10,9 +10,9 @@ from pgqueuer.core.executors import AbstractEntrypointExecutor, AbstractSchedule
 from pgqueuer.domain.errors import RetryRequested, retry_request
 from pgqueuer.models import Context, Job, Schedule, ScheduleContext
 
-from kit.capture import Capture
 from kit.console import Console, last_line
-from kit.factory import Manager, queue_of, scheduler_of
+from kit.consumer.capture import Capture
+from kit.consumer.factory import Manager, queue_of, scheduler_of
 
 
 class Handlers:

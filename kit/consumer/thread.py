@@ -15,17 +15,17 @@ from typing import Any, Literal
 import pgqueuer
 from pgqueuer.types import QueueExecutionMode
 
-from kit import background, console, current, factory, panel
-from kit.capture import Capture
-from kit.changes import Changes
+from kit import console, current
 from kit.console import Failure, Line, Lines
+from kit.consumer import background, factory, panel
+from kit.consumer.capture import Capture
+from kit.consumer.changes import Changes
+from kit.consumer.handlers import Handlers
+from kit.consumer.presence import consumers_connected, listening
 from kit.durations import Seconds, as_timedelta, happens_within
 from kit.errors import KitError
-from kit.handlers import Handlers
-from kit.presence import consumers_connected, listening
-from kit.waiting import wait
 
-__all__ = ["Consumer", "run", "wait"]
+__all__ = ["Consumer", "run"]
 
 State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
 GRACE = 2.0

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from kit import capture, console, current
+from kit import console, current
+from kit.consumer import capture
 
 SECONDS_TO_END = 2.0
 SWITCH_INTERVAL = 0.001

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
-from kit import capture, console, current
+from kit import console, current
+from kit.consumer import capture
+from kit.consumer.factory import is_connection_lost
+from kit.consumer.presence import consumers_connected
 from kit.durations import Seconds, as_timedelta
 from kit.errors import KitError
-from kit.factory import is_connection_lost
-from kit.presence import consumers_connected
 
 if TYPE_CHECKING:
     import asyncpg

@@ -9,7 +9,7 @@ from typing import Any
 
 from pgqueuer.errors import FailingListenerError
 
-from kit.factory import Manager, queue_of, scheduler_of
+from kit.consumer.factory import Manager, queue_of, scheduler_of
 
 # PGQueuer keeps no list of consumers, but Postgres keeps each connection's last statement, and these only a
 # consumer sends. One that has nothing to do sends one of them at least once a second.
