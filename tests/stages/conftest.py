@@ -36,7 +36,7 @@ class Desk:
         """Wait until ``query`` returns true; ``missing`` says what it waits for."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                while not await self.value(query, *args):  # noqa: ASYNC110 - the table has no event
+                while not await self.value(query, *args):
                     await asyncio.sleep(0.02)
                 return
         found = await self.fetch(
