@@ -17,6 +17,7 @@ from pgqueuer import PgQueuer, QueueManager, SchedulerManager
 from pgqueuer.core.executors import is_async_callable
 from pgqueuer.ports.driver import Driver
 
+import kit
 from kit import console
 from kit.errors import KitError
 
@@ -202,8 +203,8 @@ def explain(error: BaseException, what: str = "main()") -> str:
 
 def _place(error: BaseException) -> str:
     """Return ``, Cell In[3], line 4: the code``: the last frame of the traceback that a learner wrote."""
-    folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")}
-    ours = tuple(os.path.join(folder, "") for folder in (os.path.dirname(__file__), *folders))
+    folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")} | set(kit.__path__)
+    ours = tuple(os.path.join(folder, "") for folder in folders)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not frame.filename.startswith((*ours, "<frozen", "<string>")):
             file, number = frame.filename, frame.lineno or 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from pgqueuer.models import Job, Schedule
 
 import kit
 from kit import current
+from kit.durations import happens_within
 from tests.consumer.queue import main_with, nobody_is_connected, nothing, until
 
 
@@ -82,6 +84,10 @@ async def has_a_mistake() -> PgQueuer:
     return pgq
 
 
+async def has_a_mistake_that_shows_in_the_kit() -> None:
+    happens_within("soon", threading.Event())  # type: ignore[arg-type]
+
+
 async def goes_to_a_closed_port() -> PgQueuer:
     return PgQueuer(AsyncpgDriver(await asyncpg.connect(host="127.0.0.1", port=1)))
 
@@ -104,6 +110,7 @@ async def goes_to_no_database() -> PgQueuer:
         (has_a_plain_schedule, ["'report' is not async"]),
         (has_a_name_twice, ["'fetch' is registered twice", "test_refusals.py, line", "(nothing)"]),
         (has_a_mistake, ["NameError: name 'proces' is not defined", "test_refusals.py, line", "(proces)"]),
+        (has_a_mistake_that_shows_in_the_kit, ["TypeError", "test_refusals.py, line", "happens_within("]),
         (goes_to_a_closed_port, ["No Postgres could be reached", "kit.postgres()"]),
         (goes_to_no_database, ["refuses the connection", "there_is_no_such", "kit.postgres()"]),
         (None, ["takes a function", "None"]),
