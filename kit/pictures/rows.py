@@ -61,7 +61,7 @@ COUNT_SQL = f"""
     FROM {_QUEUE} GROUP BY 1, 2, 3"""
 ENDED_SQL = f"""
     SELECT l.entrypoint, l.status::text AS status, count(*) AS number
-    FROM {_LOG_TABLE} l WHERE {_ENDED} GROUP BY 1, 2"""
+    FROM {_LOG_TABLE} l WHERE {_ENDED} AND l.id > $1 GROUP BY 1, 2"""
 RATE_SQL = f"""
     SELECT extract(epoch FROM date_trunc('second', l.created))::bigint AS second, count(*) AS number
     FROM {_LOG_TABLE} l

@@ -200,7 +200,7 @@ async def test_a_log_row_that_is_rolled_back_leaves_the_counts_right(
     await transaction.rollback()
     await hands.end(picked)
     await followed.until("one ended", lambda: followed.state.totals()["successful"] == 1)
-    await followed.until("that the gap is given up", lambda: not followed.feed._gaps)
+    await followed.until("that the gap is given up", lambda: not followed.feed._reader.gaps)
     await several_looks(followed, 3)
     assert followed.state.totals() == {"successful": 1}
 
@@ -246,7 +246,7 @@ async def test_more_jobs_than_can_be_drawn_are_counted(followed: Followed, hands
 async def test_a_queue_too_fast_to_follow_is_counted_until_it_calms_down(
     followed: Followed, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kit.pictures.feed.RUSH", 10)  # jobs ended in a second
+    monkeypatch.setattr("kit.pictures.reader.RUSH", 10)  # jobs ended in a second
     number = 300
     await hands.enqueue(b"first")
     await followed.until("the first", lambda: followed.state.cards)
