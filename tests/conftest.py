@@ -11,9 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
+if TYPE_CHECKING:
+    from kit.sources import Postgres
 
 REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
 
@@ -35,6 +39,17 @@ def home() -> Iterator[Path]:
         assert time.monotonic() < deadline, f"these outlived the tests by 20 s: {left}"
         time.sleep(0.1)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def queue_server(home: Path) -> Iterator[Postgres]:
+    """The embedded server for `queue_database`, also where Docker is: that has tests of its own."""
+    from kit.sources import open_database
+
+    server = open_database("embedded", "pytest")
+    yield server
+    server.drop()
+    server.stop()
 
 
 def processes_about(folder: Path) -> list[str]:
