@@ -84,3 +84,27 @@ class Crowd {
     return new DOMRect(left + x, top + y, SMALL.width, SMALL.height);
   }
 }
+
+// More cards than even that: their number, and of those that wait how many there are of each priority.
+function drawCount(cell, total, waiting) {
+  const key = JSON.stringify([total, waiting]);
+  if (cell.counted === key) return;
+  cell.counted = key;
+  const parts = [make("div", "kb-count", total ? number(total) : "–")];
+  if (waiting) {
+    const bar = make("div", "kb-bar");
+    const list = make("div", "kb-shares");
+    bar.setAttribute("aria-hidden", "true");
+    for (const [priority, jobs] of waiting.slice(0, 12)) {
+      const part = make("span", `kb-p${step(priority)}`);
+      part.style.flexGrow = jobs;
+      bar.append(part);
+    }
+    for (const [priority, jobs] of waiting.slice(0, 4)) {
+      list.append(make("span", `kb-priority kb-p${step(priority)}`, `${priority}`), make("span", "", number(jobs)));
+    }
+    if (waiting.length > 4) list.append(make("span", "", "…"));
+    parts.push(bar, list);
+  }
+  cell.replaceChildren(...parts);
+}

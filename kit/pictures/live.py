@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WORDS = "The live board; below, its last picture."
-SCRIPTS = ("told", "crowd", "detail", "board")
+SCRIPTS = ("told", "crowd", "field", "detail", "board")  # in this order
 SETTLED = 2.0  # seconds without a change before the still picture is brought up to date
 FIRST_LOOK = 5.0
 LAST_LOOK = 1.0

@@ -1,4 +1,4 @@
-// The board's JavaScript is told.js, crowd.js, detail.js and board.js, joined in this order into one module.
+// The board's JavaScript is told.js, crowd.js, field.js, detail.js and board.js, joined in this order into one module.
 // Whatever came out of the queue is set as text, never as markup, and nothing is asked of any server but the kernel.
 
 const COLUMNS = [
