@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jupyterlab import JupyterLab, browser_page
+from tests.jupyterlab import JupyterLab, browser_page, wait_until
 from tests.notebooks import FOLDER, read
 
 pytestmark = pytest.mark.browser
@@ -23,12 +23,12 @@ def test_a_newcomer_runs_all_cells_of_lesson_00_and_sees_the_consumer_and_a_tabl
 
         consumer = next(index for index, source in enumerate(sources) if source.startswith("kit.run(main)"))
         notebook.scroll_to(consumer)
-        assert "Processed: Job(id=1" in notebook.text(consumer)
+        wait_until("the consumer's output is shown", lambda: "Processed: Job(id=1" in notebook.text(consumer))
         notebook.screenshot("lesson-00-consumer")
 
         log = sources.index("kit.log()")
         notebook.scroll_to(log)
-        assert page.locator(".jp-OutputArea table").first.is_visible()
+        wait_until("a table is shown", page.locator(".jp-OutputArea table").first.is_visible)
         assert all(status in notebook.text(log) for status in ("queued", "picked", "successful"))
         notebook.screenshot("lesson-00-table")
         notebook.shutdown()

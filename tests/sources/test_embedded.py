@@ -242,10 +242,16 @@ def small_disk(own_home: Path) -> Iterator[Path]:
     subprocess.run(["umount", own_home], check=True)
 
 
-def test_a_full_disk_is_said_plainly_and_leaves_nothing_half_made(small_disk: Path) -> None:
-    with Program(small_disk, "embedded") as program:
+@pytest.mark.parametrize("copied", [False, True], ids=["a cluster", "a private copy of the programs"])
+def test_a_full_disk_is_said_plainly_and_leaves_nothing_half_made(small_disk: Path, copied: bool) -> None:
+    found = binaries.find().folder
+    closed = small_disk.parent / "closed"
+    closed.mkdir(mode=0o700)
+    shutil.copytree(found.parent, closed / "pg")
+    programs = str(closed / "pg" / found.name) if copied else str(found)
+    with Program(small_disk, "embedded", KIT_PG_BIN=programs) as program:
         said = program.says()["error"]
-    assert "the disk is full" in said
+    assert "the disk is full" in said or "No space left" in said
     assert "KIT_HOME" in said
     assert half_made(small_disk) == []
     assert list(small_disk.glob("embedded-*/data")) == []
