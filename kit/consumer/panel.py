@@ -36,7 +36,7 @@ def show(consumer: Consumer) -> None:
 
     handle: Any = display(picture(consumer), raw=True, display_id=True)  # type: ignore[no-untyped-call]
     changed = threading.Event()
-    forget = consumer.subscribe(changed.set)
+    forget = consumer.subscribe(lambda: None if changed.is_set() else changed.set())  # twice a job: be cheap
 
     def repaint() -> None:
         shown = picture(consumer)
