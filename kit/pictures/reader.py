@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 RUSH = 1000  # jobs ended in a second; a queue that goes faster is counted, as one that is too long
+MANY = 200  # log rows in one look; where there are more, it is asked first what they are
 RUSH_LEAST = 0.1  # the shortest time, in seconds, over which that is measured
 GAP_LIFE = 3.0  # how long a missing log id is looked for: longer than a commit takes, rolled back after
 
@@ -139,18 +140,25 @@ class Reader:
 
     async def _read(self, connection: asyncpg.Connection) -> None:
         """Take in the log rows that are new."""
-        rows = await connection.fetch(TAIL_SQL, self._mark[0] if self._mark else 0)
+        since = self._mark[0] if self._mark else 0
+        rows = await connection.fetch(TAIL_SQL, since, MANY)
         if self._mark is not None:
             # The last row seen must still be there; otherwise the tables were emptied under the feed.
-            first = rows.pop(0) if rows else None
-            if first is None or (first["l_id"], first["job_id"], first["at"]) != self._mark:
+            if not rows or (rows[0]["l_id"], rows[0]["job_id"], rows[0]["at"]) != self._mark:
                 return await self._snapshot(connection)
-            self.state.now = first["now"]
-        if self._rushing(sum(row["l_status"] in ENDINGS for row in rows)):
-            self._take_counts([])
-            return await self._count(connection)
-        if len(rows) >= TAIL - 1:
-            return await self._snapshot(connection)
+            self.state.now = rows[0]["now"]
+        if len(rows) < MANY:
+            self._rushing(0)
+        else:
+            # Many jobs were enqueued at once, or they run too fast to follow each.
+            if self._rushing(sum(row["number"] for row in await connection.fetch(ENDED_SQL, since))):
+                self._take_counts([])
+                return await self._count(connection)
+            rows = await connection.fetch(TAIL_SQL, since, TAIL)
+            if len(rows) == TAIL:
+                return await self._snapshot(connection)
+        if self._mark is not None:
+            rows = rows[1:]
         if self.gaps:
             rows = [*await connection.fetch(GAPS_SQL, list(self.gaps)), *rows]
         if rows:

@@ -46,7 +46,7 @@ _BOTH = (
     f"SELECT {_LOG}, {_JOB}, {_PAYLOAD}, {_NOW} FROM {_LOG_TABLE} l LEFT JOIN {_QUEUE} q ON q.id = l.job_id"
 )
 
-TAIL_SQL = f"{_BOTH} WHERE l.id >= $1 ORDER BY l.id LIMIT {TAIL}"
+TAIL_SQL = f"{_BOTH} WHERE l.id >= $1 ORDER BY l.id LIMIT $2"
 GAPS_SQL = f"{_BOTH} WHERE l.id = ANY($1::bigint[]) ORDER BY l.id"
 HISTORY_SQL = f"SELECT {_LOG} FROM {_LOG_TABLE} l WHERE l.job_id = ANY($1::bigint[]) ORDER BY l.id"
 LAST_ENDED_SQL = f"SELECT l.job_id FROM {_LOG_TABLE} l WHERE {_ENDED} ORDER BY l.id DESC LIMIT {ENDED_KEPT}"
