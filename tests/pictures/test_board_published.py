@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import subprocess
 import sys
 import threading
@@ -208,6 +209,56 @@ def test_a_process_that_ends_with_a_board_ends_at_once_and_quietly(queue_databas
     )
     assert done.stdout == "The queue is empty and no job has run yet.\n"
     assert done.stderr == ""
+
+
+async def test_a_reset_empties_the_board(queue_database: Postgres, hands: Hands) -> None:
+    with closing(kit.board()) as board:
+        await hands.enqueue(b"x", b"y")
+        await until(lambda: "2 queued" in str(board))
+        await asyncio.to_thread(kit.reset)
+        await until(lambda: "empty" in str(board))
+        await hands.enqueue(b"z")
+        await until(lambda: "1 queued" in str(board))
+
+
+RESTART = """
+import asyncio, time
+import asyncpg, kit, psutil
+from tests.pictures.conftest import Hands
+
+def until(words):
+    deadline = time.monotonic() + 20
+    while words not in str(board):
+        assert time.monotonic() < deadline, f"no {words!r} in {board}"
+        time.sleep(0.05)
+
+async def enqueue():
+    connection = await asyncpg.connect()
+    await Hands(connection).enqueue(b"x")
+    await connection.close()
+
+database = kit.postgres("embedded", database="restarted")
+board = kit.board()
+backend = int(kit.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'kit board'")["pid"][0])
+psutil.Process(backend).parent().kill()
+until("has lost Postgres")
+database = kit.postgres("embedded", database="restarted")
+asyncio.run(enqueue())
+until("1 queued")
+until("picked.")
+print(board)
+board.close()
+database.stop()
+"""
+
+
+def test_a_board_is_right_again_after_postgres_was_restarted(tmp_path: Path) -> None:
+    # In a process of its own, with a server of its own: the other tests need theirs.
+    environment = {**os.environ, "KIT_HOME": str(tmp_path), "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", RESTART]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("1 queued, 0 picked.\n")
 
 
 async def until(holds: Any, timeout: float = 10) -> None:
