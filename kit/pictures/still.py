@@ -6,7 +6,7 @@ from html import escape
 
 from kit.pictures.cards import BoardState, Card
 
-WIDTH = 960
+WIDTH = 860  # fits a page of an exported notebook, and GitHub
 PAD = 14
 COLUMNS = (
     ("queued", "◷", "#6f7b87", ("queued",)),
