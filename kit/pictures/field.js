@@ -121,7 +121,7 @@ class Field {
   drawColumns(lanes) {
     const weights = COLUMNS.map((_, column) => {
       const most = Math.max(0, ...lanes.map((lane) => lane.jobs[column].length));
-      return most > 80 ? 6 : most > 24 ? 4 : most > 6 ? 2.5 : most > 1 || column === 0 || column === 2 ? 1.2 : 0.6;
+      return most > 80 ? 6 : most > 24 ? 4 : most > 8 ? 2 : column === 0 || column === 2 ? 1.4 : most > 1 ? 1 : 0.6;
     });
     const template = weights.map((weight) => `minmax(100px, ${weight}fr)`).join(" ");
     if (template !== this.template) this.node.style.setProperty("--columns", (this.template = template));
@@ -189,7 +189,8 @@ class Field {
 
   markOf(card, now) {
     if (!card) return "";
-    if (isLater(card, now)) return `◴${span(Math.ceil(card.due - now), true).replace(" ", "")}`;
+    const wait = isLater(card, now) ? span(Math.ceil(card.due - now), true).replace(" ", "") : "";
+    if (wait) return card.attempts ? `↻${card.attempts} ${wait}` : `◴${wait}`;
     return card.attempts ? `↻${card.attempts}` : "";
   }
 
