@@ -18,7 +18,7 @@ _CONNECTED = r"""
     FROM pg_stat_activity
     WHERE pid = pg_backend_pid()
        OR datname = current_database() AND NOT pid = ANY($1::int[])
-          AND query ~ ('^\s*(WITH (available|params|job_status|retry|guard) AS'
+          AND query ~ ('^\s*(WITH\s+(--[^\n]*\n\s*)?(available|params|job_status|retry|guard) AS'
                        || '|SELECT execute_after - NOW\(\) AS eta|SELECT COUNT\(\*\) AS queued_work'
                        || '|UPDATE \S+ SET heartbeat = NOW\(\))')
 """

@@ -27,7 +27,7 @@ needed AS (
     SELECT refobjid AS oid
     FROM pg_depend JOIN pg_trigger ON objid = pg_trigger.oid JOIN marked ON tgrelid = marked.oid
     WHERE classid = 'pg_trigger'::regclass AND refclassid = 'pg_proc'::regclass
-    AND tgname = 'tg_pgqueuer_changed'
+    AND tgname ~ '^(tg_pgqueuer_changed$|kit_)'
     UNION SELECT atttypid FROM pg_attribute JOIN marked ON attrelid = marked.oid WHERE attnum > 0)
 SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', extname) FROM pg_extension WHERE extname <> 'plpgsql'
 UNION ALL SELECT format('DROP EVENT TRIGGER IF EXISTS %I', evtname) FROM pg_event_trigger

@@ -87,7 +87,8 @@ class Overtaken(Exception):
 
 async def install(connection: Connection) -> None:
     """Make the tables where they are missing."""
-    if await connection.fetchval("SELECT to_regclass('kit_run_history') IS NULL"):
+    parts = "to_regclass('kit_runs'), to_regclass('kit_run_history'), to_regprocedure('kit_run_moved()')"
+    if await connection.fetchval(f"SELECT num_nulls({parts}) > 0"):
         async with connection.transaction():
             await connection.execute(SCHEMA)
 

@@ -6,11 +6,13 @@ import asyncio
 import json
 from typing import Any
 
+import asyncpg
 import pytest
 from pydantic import BaseModel
 
 import kit
 from kit.errors import KitError
+from kit.sources import Postgres
 from kit.stages import Pipeline, Step
 
 from .conftest import Desk, consuming
@@ -375,3 +377,21 @@ async def test_a_pipeline_without_stages_does_not_start(desk: Desk) -> None:
 def test_a_decorator_without_its_parentheses_is_refused() -> None:
     with pytest.raises(KitError, match="parentheses"):
         Pipeline("orders").stage(effect)  # type: ignore[arg-type]
+
+
+async def test_after_a_reset_runs_begin_anew_and_keep_their_history(queue_database: Postgres) -> None:
+    pipeline = Pipeline("again")
+
+    @pipeline.stage()
+    async def only(step: Step) -> None: ...
+
+    connection = await asyncpg.connect()
+    try:
+        await pipeline.start(connection)
+        kit.reset()
+        assert kit.stages.runs().empty
+        assert kit.stages.history().empty
+        run = await pipeline.start(connection)
+    finally:
+        await connection.close()
+    assert list(kit.stages.history(run)["status"]) == ["pending"]
