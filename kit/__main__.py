@@ -1,0 +1,141 @@
+"""``python3 -m kit`` in a clone of the project: install it into ``.venv`` there, where it is not, and run it.
+
+``python3 -m kit lab`` and every other command of ``kit`` work so, with any Python that the kit supports and with
+nothing installed; ``python3 -m kit test`` runs the tests. A Python that has the project installed runs it as it is.
+
+This file takes nothing but the standard library, and an older Python reads it: it must be able to say what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = ROOT / ".venv"
+PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+STAMP = ENVIRONMENT / "pgqueuer-kit"  # says what was installed there, once all of it was
+GET_PIP = (
+    "https://bootstrap.pypa.io/get-pip.py"  # where pip's own documentation sends those without ensurepip
+)
+
+
+class _CannotInstallError(Exception):
+    """Says why in plain words, and what helps."""
+
+
+def main(words: list[str]) -> int:
+    """Run ``kit`` with these words, or the tests, and return the exit code."""
+    tests = words[:1] == ["test"]
+    try:
+        python = sys.executable if _is_installed(tests) else _install(tests)
+    except _CannotInstallError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if tests:
+        os.chdir(ROOT)
+        return _become([python, "-m", "pytest", *words[1:]])
+    return _become([python, "-m", "kit.cli.app", *words])
+
+
+def _is_installed(tests: bool) -> bool:
+    """Return whether the running Python has this very project installed, with what is asked for."""
+    found = PathFinder.find_spec("kit", sys.path[1:])  # the first entry is the folder this was started in
+    ours = found is not None and found.origin is not None and Path(found.origin).resolve().parents[1] == ROOT
+    needed = ("typer", "pytest", "xdist") if tests else ("typer",)
+    return ours and all(importlib.util.find_spec(name) for name in needed)
+
+
+def _install(tests: bool) -> str:
+    """Install the project into ``.venv``, unless that was done, and return the Python of it."""
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    _check_python(project)
+    _check_folder()
+    wanted = hashlib.sha256(f"{ROOT}\n{project}".encode()).hexdigest()
+    installed = STAMP.read_text("utf-8").split() if STAMP.exists() else []
+    works = _runs(str(PYTHON), "-c", "")
+    if works and wanted in installed and (not tests or "test" in installed):
+        return str(PYTHON)
+    print(f"Installing the kit into {ENVIRONMENT}. That takes a minute or two, once.", flush=True)
+    if not works or (installed and wanted not in installed):  # the project was changed, or moved
+        _do(sys.executable, "-m", "venv", "--without-pip", "--clear", str(ENVIRONMENT))
+    if not _runs(str(PYTHON), "-m", "pip", "--version") and not _runs(str(PYTHON), "-m", "ensurepip"):
+        _fetch_pip()
+    _do(str(PYTHON), "-m", "pip", "install", "--quiet", "--editable", ".[test]" if tests else ".")
+    STAMP.write_text(f"{wanted} {'test' if tests else ''}\n", "utf-8")
+    return str(PYTHON)
+
+
+def _check_python(project: str) -> None:
+    first, beyond = map(int, re.findall(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', project)[0])
+    if not (3, first) <= sys.version_info < (3, beyond):
+        have = ".".join(map(str, sys.version_info[:3]))
+        raise _CannotInstallError(
+            f"The kit needs Python 3.{first} to 3.{beyond - 1}, and this is {have} ({sys.executable}). "
+            f"Install one of those, and run this command with it: python3.{beyond - 1} -m kit …"
+        )
+
+
+def _check_folder() -> None:
+    there = ENVIRONMENT if ENVIRONMENT.exists() else ROOT
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _CannotInstallError(
+            f"The kit is installed into {ENVIRONMENT}, and {there} is not yours to write. "
+            "Clone the project into a folder of your own, and run this command there."
+        )
+
+
+def _fetch_pip() -> None:
+    """Give ``.venv`` a pip where Python has none to give, as on a Debian or Ubuntu without python3-venv."""
+    script = ENVIRONMENT / "get-pip.py"
+    try:
+        with urllib.request.urlopen(GET_PIP, timeout=60) as answer:
+            script.write_bytes(answer.read())
+    except OSError as error:
+        raise _CannotInstallError(
+            f"This Python comes without pip, and {GET_PIP} cannot be had: {error}. "
+            "On Debian and Ubuntu, `sudo apt install python3-venv` brings it. Then run this command again."
+        ) from None
+    _do(str(PYTHON), str(script), "--quiet")
+
+
+def _runs(*command: str) -> bool:
+    """Return whether a command can be run and succeeds; what it says is not shown."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _do(*command: str) -> None:
+    """Run a command that must succeed, in the project's folder; it says itself what went wrong."""
+    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+        raise _CannotInstallError(
+            "The kit could not be installed: the lines above say why. This command tries it again."
+        )
+
+
+def _become(command: list[str]) -> int:
+    """Run a command in this process's place, so that it has the terminal and its signals."""
+    if sys.platform != "win32":
+        os.execv(command[0], command)
+    process = subprocess.Popen(command)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a Ctrl-C reaches both, and the command decides what it means
+    return process.wait()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
