@@ -1,9 +1,10 @@
 """``python3 -m kit`` in a clone of the project: install it into ``.venv`` there, where it is not, and run it.
 
-``python3 -m kit lab`` and every other command of ``kit`` work so, with any Python that the kit supports and with
-nothing installed; ``python3 -m kit test`` runs the tests. A Python that has the project installed runs it as it is.
+``python3 -m kit lab`` and every other command of ``kit`` work so, with any Python that the kit supports and
+with nothing installed; ``python3 -m kit test`` runs the tests. A Python that has the project installed runs
+it as it is.
 
-This file takes nothing but the standard library, and an older Python reads it: it must be able to say what is missing.
+This file takes nothing but the standard library, and an older Python can read it, too, to say that it is old.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
         assert "successful" in notebook.text(3)
         notebook.screenshot("lesson")
 
-JupyterLab is started with ``--expose-app-in-browser``, so that cells are run and outputs are read
-through its own commands and models, while pictures are looked at in the page itself.
+JupyterLab is the one that ``kit lab`` starts, with ``--expose-app-in-browser``, so that cells are run and
+outputs are read through its own commands and models, while pictures are looked at in the page itself.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class JupyterLab:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"),
+                    *(sys.executable, "-m", "kit.cli.jupyter", "--no-browser", "--allow-root"),
                     *(
                         "--expose-app-in-browser",
                         "--ip=127.0.0.1",
@@ -146,6 +146,7 @@ class JupyterLab:
                     *(f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.root}"),
                 ],
                 env={**os.environ, **self._folders(), **self._env},
+                stdin=subprocess.PIPE,  # it ends when this closes, also when the tests are killed
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -167,6 +168,8 @@ class JupyterLab:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._last_words = self._log.read_text(errors="replace")[-4000:]
         shutil.rmtree(self._home, ignore_errors=True)
 

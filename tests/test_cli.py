@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -28,7 +29,7 @@ from pgqueuer import AsyncpgDriver, Queries
 
 import kit
 from kit.cli import app as cli
-from kit.cli import doctor, lab, servers, terminal
+from kit.cli import doctor, jupyter, lab, servers, terminal
 from kit.errors import KitError
 from kit.sources import databases, open_database, shared
 
@@ -163,28 +164,35 @@ def test_settings_that_the_environment_has_for_jupyterlab_stay(tmp_path, monkeyp
     (tmp_path / "settings").mkdir()
     (tmp_path / "settings" / "overrides.json").write_text('{"theme": {"name": "dark"}}')
     monkeypatch.setenv("JUPYTERLAB_DIR", str(tmp_path))
-    with lab._settings_without_news() as folder:
+    with jupyter.settings_without_news() as folder:
         assert json.loads((folder / "overrides.json").read_text()) == {
             "theme": {"name": "dark"},
-            lab.NOTIFICATIONS: {"fetchNews": "false"},
+            jupyter.NOTIFICATIONS: {"fetchNews": "false"},
         }
     assert not folder.exists()
 
 
 def test_a_python_without_jupyterlab_is_told_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jupyterlab.commands", None)
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
     with pytest.raises(KitError, match="pip install"):
         lab.open_lab(None, cli.DATABASE)
     assert nothing_runs()
 
 
-def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_wanted(tmp_path):
+def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_wanted():
     lesson = lab.find_lesson()
-    bare = lab._arguments(lesson, tmp_path, browser=True, port=None)
+    bare = lab._arguments(lesson, browser=True, port=None)
     assert not any(argument.startswith(("--no-browser", "--port")) for argument in bare)
-    asked = lab._arguments(lesson, tmp_path, browser=False, port=9999)
+    asked = lab._arguments(lesson, browser=False, port=9999)
     assert {"--no-browser", "--port=9999"} <= set(asked)
     assert ("--allow-root" in bare) is shared.is_root()
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:  # it has ended meanwhile
+        return []
 
 
 class Lab:
@@ -205,7 +213,19 @@ class Lab:
 
     def _address(self) -> re.Match[str] | None:
         assert self.process.poll() is None, self.log.read_text()
-        return re.search(r"(http://127\.0\.0\.1:\d+)(/\S*)\?token=(\w+)", self.log.read_text())
+        return re.search(r"(http://\w+:\d+)(/\S*)\?token=(\w+)", self.log.read_text())
+
+    def start_kernel(self) -> psutil.Process:
+        self.ask("/api/kernels", "POST")
+        found = eventually(
+            lambda: [each for each in self.below() if "ipykernel_launcher" in command_of(each)],
+            "the kernel's process",
+        )
+        return found[0]
+
+    def below(self) -> list[psutil.Process]:
+        below: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return below
 
     def ask(self, path: str, method: str = "GET") -> Any:
         request = Request(self.base + path, method=method, headers={"Authorization": f"token {self.token}"})
@@ -257,14 +277,7 @@ def test_a_lab_opens_on_its_lesson_and_one_signal_stops_it_its_kernels_and_postg
     settings = running_lab.ask("/lab/api/settings/@jupyterlab/apputils-extension:notification")
     assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
 
-    running_lab.ask("/api/kernels", "POST")
-    lab_process = psutil.Process(running_lab.process.pid)
-    kernel = eventually(
-        lambda: next(
-            (p for p in lab_process.children(recursive=True) if "ipykernel_launcher" in p.cmdline()), None
-        ),
-        "the kernel's process",
-    )
+    kernel = running_lab.start_kernel()
     assert os.path.samefile(kernel.exe(), sys.executable)
     assert kernel.environ()["KIT_POSTGRES"] == "embedded"
     assert kernel.environ()["PATH"].startswith(SCRIPTS)
@@ -279,6 +292,50 @@ def test_a_lab_opens_on_its_lesson_and_one_signal_stops_it_its_kernels_and_postg
     eventually(nothing_runs, "Postgres to stop after the lab")
     assert list((tmp_path / "tmp").iterdir()) == []
     assert "lab.py" not in running_lab.log.read_text(), "a traceback of the kit's own"
+
+
+def test_a_lab_says_where_it_is_once_and_little_else(running_lab):
+    running_lab.start_kernel()
+    opening, address = running_lab.log.read_text().splitlines()
+    assert opening.startswith("PostgreSQL")
+    assert address == f"JupyterLab: {running_lab.base}{running_lab.page}?token={running_lab.token}"
+
+
+def test_a_lab_that_is_killed_leaves_no_jupyterlab_and_no_kernel(running_lab, tmp_path):
+    running_lab.start_kernel()
+    below = running_lab.below()
+    running_lab.process.kill()
+    _, left = psutil.wait_procs(below, timeout=30)
+    assert left == []
+    eventually(nothing_runs, "Postgres to stop after the lab")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+STUBBORN = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("patience", [-4.5, 600], ids=["in its time", "before a second Ctrl-C"])
+def test_a_jupyterlab_that_does_not_end_is_killed_with_what_it_started(patience, monkeypatch):
+    monkeypatch.setattr(lab, "PATIENCE", patience)
+    with subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        child = psutil.Process(int(process.stdout.readline()))
+        if patience > 0:
+            threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+            with pytest.raises(KeyboardInterrupt):
+                lab._end(process)
+        else:
+            lab._end(process)
+    assert process.returncode not in (None, 0)
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running()
 
 
 # kit env

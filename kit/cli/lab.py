@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from kit.cli.jupyter import PATIENCE, end_children
 from kit.errors import KitError
-
-NOTIFICATIONS = "@jupyterlab/apputils-extension:notification"  # the plugin that asks whether to fetch news
 
 
 def lessons_folder() -> Path:
@@ -31,7 +28,7 @@ def lessons_folder() -> Path:
             return parent / "notebooks"
     raise KitError(
         f"There are no lessons beside the kit, and none in {str(Path.cwd() / 'notebooks')!r}. They come with "
-        "the project: clone it, run `pip install -e .` in its folder, then `kit lab` again."
+        "the project: clone it, and run `python3 -m kit lab` in its folder."
     )
 
 
@@ -60,48 +57,20 @@ def find_lesson(wanted: str | None = None) -> Path:
     raise KitError(f"There is no lesson {wanted!r}.{hint} The lessons are:\n{known}")
 
 
-@contextmanager
-def _settings_without_news() -> Iterator[Path]:
-    """Yield a folder of JupyterLab settings: those of this environment, without the question about news."""
-    try:
-        from jupyterlab.commands import get_app_dir  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise KitError(
-            f"JupyterLab cannot be opened with {sys.executable}: {error}. "
-            "Run `pip install -e .` in the project's folder; `kit doctor` tells more."
-        ) from None
-
-    with tempfile.TemporaryDirectory(prefix="kit-lab-") as temporary:
-        folder = Path(temporary) / "settings"
-        environment = Path(get_app_dir()) / "settings"
-        if environment.is_dir():
-            shutil.copytree(environment, folder)
-        folder.mkdir(exist_ok=True)
-        path = folder / "overrides.json"
-        settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        settings.setdefault(NOTIFICATIONS, {})["fetchNews"] = "false"
-        path.write_text(json.dumps(settings), "utf-8")
-        yield folder
-
-
-def _arguments(lesson: Path, settings: Path, *, browser: bool, port: int | None) -> list[str]:
+def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
     from kit.sources.shared import is_root
 
     arguments = [
-        *(sys.executable, "-m", "jupyterlab"),
+        *(sys.executable, "-m", "kit.cli.jupyter"),
         f"--ServerApp.root_dir={lesson.parent}",
         f"--LabApp.default_url=/lab/tree/{lesson.name}",
-        f"--LabServerApp.app_settings_dir={settings}",
-        "--ServerApp.answer_yes=True",  # one Ctrl-C is enough
-        # Whoever opens it by hand needs the address from the log; with a browser, only trouble matters.
-        "--log-level=WARN" if browser else "--no-browser",
     ]
+    if not browser:
+        arguments.append("--no-browser")
     if port is not None:
         arguments.append(f"--port={port}")
     if is_root():
-        arguments.append(
-            "--allow-root"
-        )  # JupyterLab refuses root without it, and a container often has only root
+        arguments.append("--allow-root")  # or JupyterLab refuses, and a container often has only root
     return arguments
 
 
@@ -115,10 +84,10 @@ def _environment(source: str) -> dict[str, str]:
 
 
 @contextmanager
-def _when_asked_to_stop(handler: Callable[[int], None]) -> Iterator[None]:
-    """Call ``handler`` on Ctrl-C, when the terminal is closed and on SIGTERM."""
+def _stopped_by_signals() -> Iterator[None]:
+    """Leave by SystemExit on Ctrl-C, when the terminal is closed and on SIGTERM."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda number, _: handler(number)) for number in numbers}
+    before = {number: signal.signal(number, _leave) for number in numbers}
     try:
         yield
     finally:
@@ -126,25 +95,34 @@ def _when_asked_to_stop(handler: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-def _leave(_number: int) -> None:
+def _leave(_number: int, _frame: object) -> None:
     sys.exit(0)
 
 
 def _run(arguments: list[str], environment: dict[str, str]) -> int:
-    """Run JupyterLab until it ends, and return its exit code; asked to stop, stop JupyterLab first."""
-    process = subprocess.Popen(arguments, env=environment)
-    asked = False
+    """Run JupyterLab until it ends, and return its exit code; it ends when this is left, too."""
+    options: dict[str, Any] = {"start_new_session": True}  # the terminal's Ctrl-C is for this process alone
+    if sys.platform == "win32":
+        options = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    process = subprocess.Popen(arguments, env=environment, stdin=subprocess.PIPE, **options)
+    try:
+        return process.wait()
+    finally:
+        _end(process)
 
-    def stop(number: int) -> None:
-        nonlocal asked
-        asked = True
-        # On Windows a Ctrl-C reaches JupyterLab as well, and terminate() there would cut its kernels off.
-        if sys.platform != "win32" or number != signal.SIGINT:
-            process.terminate()
 
-    with _when_asked_to_stop(stop):
-        code = process.wait()
-    return 0 if asked else code
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let JupyterLab end by itself, and kill it with its kernels if it does not, or on a second Ctrl-C."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(PATIENCE + 5)
+    except BaseException as error:
+        end_children(process.pid)
+        process.kill()
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
 
 
 def open_lab(lesson: str | None, database: str, *, browser: bool = True, port: int | None = None) -> int:
@@ -153,15 +131,26 @@ def open_lab(lesson: str | None, database: str, *, browser: bool = True, port: i
     ``database`` is made where it is missing; each lesson makes its own.
 
     Raises:
-        KitError: there is no such lesson, or no Postgres can be started.
+        KitError: there is no such lesson, no JupyterLab, or no Postgres can be started.
     """
     from kit.sources import open_database
 
     notebook = find_lesson(lesson)
-    with _when_asked_to_stop(_leave), _settings_without_news() as settings:
+    _check_jupyterlab()
+    with _stopped_by_signals():
         held = open_database(database=database)
         try:
             print(f"PostgreSQL {held.version}, {held.source}: {held.why}. Ctrl-C stops the lab.", flush=True)
-            return _run(_arguments(notebook, settings, browser=browser, port=port), _environment(held.source))
+            return _run(_arguments(notebook, browser=browser, port=port), _environment(held.source))
         finally:
             held.stop()
+
+
+def _check_jupyterlab() -> None:
+    try:
+        import jupyterlab  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError as error:
+        raise KitError(
+            f"JupyterLab cannot be opened with {sys.executable}: {error}. "
+            f"Run `{sys.executable} -m pip install -e .` in the project's folder; `kit doctor` tells more."
+        ) from None
