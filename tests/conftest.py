@@ -19,6 +19,8 @@ import pytest
 if TYPE_CHECKING:
     from kit.sources import Postgres
 
+pytest_plugins = ["kit.testing"]
+
 REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import asyncpg
+import pytest
 from pgqueuer import AsyncpgDriver
 from pgqueuer.queries import Queries
 
+from kit import testing
 from kit.sources import Postgres
-from tests.sources.processes import ask
+from tests.sources.processes import ROOT, ask
 
 A_PROJECT = """
 import asyncio, os
@@ -52,6 +57,10 @@ def test_variables_are_back_and_databases_gone(queue_server):
 """
 
 
+OPTING_IN = 'pytest_plugins = ["kit.testing"]'
+MADE_BY_TESTS = "SELECT array_agg(datname::text) FROM pg_database WHERE datname LIKE '%pytest%'"
+
+
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
@@ -74,13 +83,73 @@ async def test_the_fixture_gives_an_empty_queue_that_needs_no_arguments(queue_da
     assert os.environ["PGDATABASE"] == queue_database.name
 
 
-def test_another_project_gets_the_fixtures_by_installing_the_kit(server: Postgres, tmp_path: Path) -> None:
+def test_another_project_gets_the_fixtures_by_naming_the_plugin(server: Postgres, tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(OPTING_IN)
     (tmp_path / "test_project.py").write_text(A_PROJECT)
-    count = "SELECT count(*) FROM pg_database WHERE datname LIKE 'pytest%'"
-    before = ask(server.dsn, count)
+    before = ask(server.dsn, MADE_BY_TESTS)
     done = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_project.py")
     assert "1 failed, 3 passed" in done.stdout, done.stdout + done.stderr
-    assert ask(server.dsn, count) == before
+    assert ask(server.dsn, MADE_BY_TESTS) == before
+
+
+def test_a_project_with_a_kit_of_its_own_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "kit" / "__init__.py").write_text("tools = 3")
+    (tmp_path / "test_tools.py").write_text("import kit\n\ndef test_tools():\n    assert kit.tools == 3")
+    done = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", PYTHONPATH="")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_example_in_the_readme_passes_as_it_is_written_and_warns_of_nothing(tmp_path: Path) -> None:
+    section = re.split(r"^## ", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE)
+    (text,) = [part for part in section if part.startswith("In your own tests")]
+    for code in re.findall(r"^```(?:python|toml)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        name = re.match(r"# (\S+)\n", code)
+        assert name is not None, code
+        (tmp_path / name[1]).write_text(code)
+    done = run(tmp_path, "-W", "error", "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+KILLED = """
+import os, signal
+
+def test_it(queue_database):
+    print("made", queue_database.name, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_what_a_killed_session_left_is_removed_by_the_next_and_what_a_living_one_uses_is_not(
+    server: Postgres, tmp_path: Path, queue_database: Postgres
+) -> None:
+    (tmp_path / "conftest.py").write_text(OPTING_IN)
+    (tmp_path / "test_killed.py").write_text(KILLED)
+    (tmp_path / "test_next.py").write_text("def test_it(queue_server): pass")
+    killed = run(tmp_path, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_killed.py")
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = re.findall(r"made (\S+)", killed.stdout)
+    assert left in ask(server.dsn, MADE_BY_TESTS)
+
+    done = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_next.py")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    there = ask(server.dsn, MADE_BY_TESTS)
+    assert left not in there
+    assert queue_database.name in there, "this process lives, and nobody is connected to its database"
+
+
+def test_whose_a_database_is_can_be_told_from_its_name() -> None:
+    mine = testing._name()
+    host, pid, start, token = mine.removeprefix("pytest_").split("_")
+    assert len(f"pgqueuer_kit_{mine}") <= 63
+    assert not testing._owner_is_dead(mine)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert testing._owner_is_dead(f"pytest_{host}_{ended.pid}_{time.time():.0f}_{token}")
+    assert testing._owner_is_dead(f"pgqueuer_kit_pytest_{host}_{pid}_{int(start) - 3600}_{token}")
+    assert not testing._owner_is_dead(f"pytest_00000000_{ended.pid}_{start}_{token}"), "another machine's"
+    assert not testing._owner_is_dead("pytest_of_somebody_else")
 
 
 def test_pytest_starts_without_importing_what_only_a_database_needs(tmp_path: Path) -> None:
