@@ -32,6 +32,7 @@ from kit.cli import app as cli
 from kit.cli import doctor, jupyter, lab, servers, terminal
 from kit.errors import KitError
 from kit.sources import databases, open_database, shared
+from tests.conftest import processes_about
 
 SCRIPTS = sysconfig.get_path("scripts")
 KIT = shutil.which("kit", path=SCRIPTS) or "the kit command is not installed"
@@ -68,7 +69,7 @@ def own_home() -> Iterator[Path]:
         patch.setenv("PATH", SCRIPTS + os.pathsep + os.environ["PATH"])
         patch.setenv("COLUMNS", "200")
         yield folder
-        eventually(nothing_runs, "the last server of this module to stop")
+        eventually(lambda: not processes_about(folder), "the end of what this module started")
     shutil.rmtree(folder)
 
 
@@ -668,9 +669,9 @@ def test_kit_doctor_writes_words_where_a_terminal_has_no_ticks():
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
 )
 def test_kit_doctor_works_for_an_ordinary_user_without_a_home():
-    environment = os.environ | UTF8 | {"HOME": "/nonexistent"}
+    environment = os.environ | UTF8 | {"HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
     options: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": [], "cwd": "/"}
-    options |= {"env": environment, "capture_output": True, "text": True, "timeout": 60}
+    options |= {"env": environment, "capture_output": True, "text": True, "timeout": 120}
     try:
         subprocess.run([sys.executable, "-c", "import kit"], check=True, **options)
     except (OSError, subprocess.CalledProcessError):
@@ -678,4 +679,37 @@ def test_kit_doctor_works_for_an_ordinary_user_without_a_home():
     answer = subprocess.run([sys.executable, "-m", "kit.cli.app", "doctor"], **options)
     assert answer.stderr == ""
     assert list(findings(answer)) == list(doctor._CHECKS)
+    assert "this could not be looked at" not in answer.stdout
+    assert findings(answer)["Kernel"] == "✓"
     assert findings(answer)["Disk"] == "✗", "KIT_HOME is root's own here"
+
+
+def test_kit_doctor_says_what_to_delete_when_the_password_is_damaged(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIT_HOME", str(tmp_path))
+        folder = tmp_path / "embedded-18"
+        (folder / "data").mkdir(parents=True)
+        for written in (None, b"\xff cut sh"):
+            if written is not None:
+                (folder / "password").write_bytes(written)
+            finding = doctor._server()
+            assert finding.state == "broken"
+            assert f"delete the folder {str(folder)!r}" in finding.mend
+
+
+def test_a_password_that_the_kit_has_written_is_not_taken_for_damaged(jobs_in):
+    jobs_in("of_a_sound_server")
+    assert doctor._server().state == "good"
+
+
+def test_kit_doctor_names_another_package_that_brings_a_kit(tmp_path, monkeypatch):
+    assert doctor._name().state == "good"
+    theirs = tmp_path / "kit-0.5.dist-info"
+    theirs.mkdir()
+    (theirs / "METADATA").write_text("Metadata-Version: 2.1\nName: kit\nVersion: 0.5\n")
+    (theirs / "top_level.txt").write_text("kit\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    finding = doctor._name()
+    assert finding.state == "broken"
+    assert finding.says == "kit brings a package `kit`, too, and one hides the other"
+    assert "pip uninstall kit`" in finding.mend

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
+import warnings
 import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +25,8 @@ from kit.errors import KitError
 DISTRIBUTION = "pgqueuer-kit"
 NEEDED_MEGABYTES = 500  # a cluster, its write-ahead log and a few lessons' databases
 JUPYTER_PORT = 8888
-_INSTALL = "run `pip install -e .` in the project's folder"
+_OTHER_HOME = "set KIT_HOME to a folder that you can write to"
+_INSTALL = f"run `{sys.executable} -m pip install -e .` in the project's folder"
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,16 @@ def _packages() -> Finding:
     if wrong:
         return _broken("; ".join(wrong), _INSTALL)
     return _good(f"all {len(needs)} are here, PGQueuer {metadata.version('pgqueuer')}")
+
+
+def _name() -> Finding:
+    """Check that no other package has put its own `kit` over this one, or before it."""
+    others = set(metadata.packages_distributions().get("kit", ())) - {DISTRIBUTION}
+    if not others:
+        return _good("`import kit` means this kit")
+    named = ", ".join(sorted(others))
+    mend = f"run `{sys.executable} -m pip uninstall {' '.join(sorted(others))}`, then {_INSTALL}"
+    return _broken(f"{named} brings a package `kit`, too, and one hides the other", mend)
 
 
 def _commands() -> Finding:
@@ -139,8 +153,16 @@ def _binaries() -> Finding:
 
 def _server() -> Finding:
     from kit.cli.servers import users
-    from kit.sources import status
+    from kit.sources import shared, status
 
+    try:
+        damaged = [folder for folder in shared.home().glob("embedded-*") if _password_is_damaged(folder)]
+    except PermissionError as error:
+        return _broken(f"{str(shared.home())!r} is closed to you: {error.strerror}", _OTHER_HOME)
+    if damaged:
+        folder = str(damaged[0])
+        mend = f"run `kit stop --force`, then delete the folder {folder!r} with the databases in it"
+        return _broken(f"the password in {folder!r} is damaged, so nobody gets into the server", mend)
     running = [
         f"{server.source} on {server.where}, used by "
         + (", ".join(map(str, users(Path(server.folder)))) or "nobody")
@@ -148,6 +170,16 @@ def _server() -> Finding:
         if server.where is not None
     ]
     return _good("; ".join(running) or "not running; it starts when a lesson needs it")
+
+
+def _password_is_damaged(folder: Path) -> bool:
+    """Return whether the embedded server of ``folder`` has a cluster, and no password that can be its own."""
+    if not any((folder / name).exists() for name in ("data", "place", "password")):
+        return False
+    try:
+        return re.fullmatch(r"[\w-]{32}", (folder / "password").read_text("ascii", "replace")) is None
+    except FileNotFoundError:
+        return True
 
 
 def _ports() -> Finding:
@@ -165,11 +197,10 @@ def _disk() -> Finding:
     from kit.sources import shared
 
     home = shared.home()
-    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    there = next(folder for folder in (home, *home.parents) if os.path.exists(folder))
     free = shutil.disk_usage(there).free // 2**20
     if not os.access(there, os.W_OK | os.X_OK):
-        mend = "set KIT_HOME to a folder that you can write to"
-        return _broken(f"{str(there)!r}, where Postgres keeps its files, is not yours to write", mend)
+        return _broken(f"{str(there)!r}, where Postgres keeps its files, is not yours to write", _OTHER_HOME)
     says = f"{free:,} MB are free in {str(home)!r}"
     if free < NEEDED_MEGABYTES:
         return _broken(f"only {says}", f"free {NEEDED_MEGABYTES} MB, or set KIT_HOME to another disk")
@@ -197,13 +228,13 @@ def _kernel() -> Finding:
     program = KernelSpecManager().get_kernel_spec("python3").argv[0]
     if Path(program).name.startswith("python") and not Path(program).is_absolute():
         program = sys.executable  # as jupyter_client does
-    answer = subprocess.run(
-        [program, "-c", "import ipykernel, kit"], capture_output=True, text=True, timeout=60, cwd=Path.home()
-    )
+    command = [program, "-c", "import ipykernel; from kit import postgres"]
+    elsewhere = tempfile.gettempdir()  # not where the kit's folder happens to be
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=elsewhere)
     if answer.returncode == 0:
         return _good("a notebook's Python finds the kit")
     says = f"a notebook runs {program}, which says: {answer.stderr.strip().splitlines()[-1]}"
-    return _broken(says, f"run `{program} -m pip install -e .` in the project's folder")
+    return _broken(says, _INSTALL.replace(sys.executable, program))
 
 
 def _lessons() -> Finding:
@@ -218,6 +249,7 @@ def _lessons() -> Finding:
 _CHECKS: dict[str, Callable[[], Finding]] = {
     "Python": _python,
     "Packages": _packages,
+    "Name": _name,
     "Commands": _commands,
     "Settings": _settings,
     "Docker": _docker,
@@ -235,9 +267,12 @@ def examine() -> Iterator[tuple[str, Finding]]:
     """Yield what was looked at and what was found there. A check that fails itself is a finding too."""
     for name, check in _CHECKS.items():
         try:
-            yield name, check()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what a library warns of is not what was asked
+                finding = check()
         except Exception as error:
-            yield name, _broken(f"this could not be looked at: {_last_line(error)}", _INSTALL)
+            finding = _broken(f"this could not be looked at: {_last_line(error)}", _INSTALL)
+        yield name, finding
 
 
 def line(name: str, finding: Finding, encoding: str = "utf-8") -> str:
