@@ -79,7 +79,7 @@ def _owner_is_dead(name: str) -> bool:
     try:
         process = psutil.Process(int(made[1]))
         another = abs(process.create_time() - int(made[2])) > APART  # the system gave the number again
-        return another or process.status() == psutil.STATUS_ZOMBIE
+        return another or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:

@@ -158,6 +158,14 @@ def test_the_lessons_of_the_current_folder_are_used_when_the_kit_is_installed_el
     assert lab.find_lesson().parent == tmp_path / "notebooks"
 
 
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "8888x", "²", ""])
+def test_what_is_no_port_is_refused_with_one_that_is(port):
+    answer = run("lab", f"--port={port}")
+    assert answer.returncode == 2
+    assert f"{port!r} is no port: use a whole number from 1 to 65535, such as 8890." in answer.stderr
+    assert "Usage: kit lab" in answer.stderr
+
+
 # kit lab: JupyterLab
 
 

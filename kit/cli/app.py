@@ -36,6 +36,12 @@ def _root(
         typer.echo(context.get_help())
 
 
+def _port(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is no port: use a whole number from 1 to 65535, such as 8890.")
+
+
 @app.command()
 def lab(
     lesson: Annotated[
@@ -43,7 +49,9 @@ def lab(
         typer.Argument(help="A lesson: its number, name or file. The first by default."),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
-    port: Annotated[int | None, typer.Option(help="The port of JupyterLab.", min=1, max=65535)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port of JupyterLab.", parser=_port, metavar="NUMBER")
+    ] = None,
 ) -> None:
     """Start Postgres and open JupyterLab on a lesson. Ctrl-C stops both."""
     from kit.cli.lab import open_lab
@@ -123,7 +131,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a Windows code page has no tick
     try:
-        app()
+        app(prog_name="kit")
     except KitError as error:
         typer.echo(str(error), err=True)
         sys.exit(1)
