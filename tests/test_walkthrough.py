@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jupyterlab import JupyterLab, browser_page, wait_until
-from tests.notebooks import FOLDER, read
+from tests.lessons.notebook import FOLDER, read
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,62 @@
+"""The words a beginner does not know, and where each is explained.
+
+Before that place, in the order in which lessons and their cells are read, a lesson that uses the word links
+its first use to the glossary: ``[heartbeat](glossary.ipynb)``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tests.lessons.notebook import LESSONS, Lesson
+
+GLOSSARY = "glossary.ipynb"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A word, and the text that explains it.
+
+    Attributes:
+        word: a pattern for its forms, in text and in code.
+        lesson: the lesson that explains it.
+        explained: words of the markdown cell that does.
+    """
+
+    word: str
+    lesson: str
+    explained: str
+
+    def place(self, lesson: Lesson) -> int:
+        """Return which cell of the lesson explains it."""
+        found = [
+            place
+            for place, cell in enumerate(lesson.cells)
+            if cell.cell_type == "markdown" and self.explained in cell.source
+        ]
+        assert found, f"{self.word!r}: lesson {self.lesson} does not say {self.explained!r}"
+        return found[0]
+
+    def used_too_early(self, lesson: Lesson) -> str | None:
+        """Return the cell that uses the word before it is explained and is no link; None when none does."""
+        if LESSONS.index(lesson.name) > LESSONS.index(self.lesson):
+            return None
+        until = self.place(lesson) if lesson.name == self.lesson else len(lesson.cells)
+        for cell in lesson.cells[:until]:
+            if found := re.search(rf"\b(?:{self.word})\b", _without_addresses(cell)):
+                linked = re.search(rf"\[[^\]]*\b(?:{self.word})\b[^\]]*\]\({GLOSSARY}[^)]*\)", cell.source)
+                return None if linked else f"{found[0]!r} in {cell.source!r}"
+        return None
+
+
+def _without_addresses(cell: object) -> str:
+    return re.sub(r"\]\([^)]*\)", "]", cell.source)  # type: ignore[attr-defined]
+
+
+TERMS = [
+    Term(r"priority|priorities", "00_start_here", "which **priority**"),
+    Term(r"concurrency_limit", "03_priorities", "`concurrency_limit=1`"),
+    Term(r"batch_size", "03_priorities", "`batch_size`"),
+    Term(r"starve\w*|starvation", "03_priorities", "**starvation**"),
+]
