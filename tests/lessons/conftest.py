@@ -15,7 +15,8 @@ SOURCES = ["embedded", pytest.param("docker", marks=pytest.mark.docker)]
 
 
 @contextmanager
-def _postgres_from(source: str) -> Iterator[None]:
+def postgres_from(source: str) -> Iterator[None]:
+    """Let kernels that start meanwhile take Postgres from this source."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIT_POSTGRES", source)
         yield
@@ -37,12 +38,12 @@ def run(request: pytest.FixtureRequest, home: Path) -> Iterator[Callable[[str], 
             raise outcome
         return outcome
 
-    with _postgres_from(request.param):
+    with postgres_from(request.param):
         yield once
 
 
 @pytest.fixture(scope="module", params=LESSONS)
 def learner(request: pytest.FixtureRequest, home: Path) -> Iterator[Learner]:
     """A learner with one kernel for one lesson, which the tests of its sections share."""
-    with _postgres_from("embedded"), learner_of(request.param) as learner:
+    with postgres_from("embedded"), learner_of(request.param) as learner:
         yield learner
