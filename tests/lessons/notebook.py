@@ -144,7 +144,7 @@ def text_of(cell: Any) -> str:
     parts = []
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
-            parts.append(output.text)
+            parts.append(output.text.removesuffix("\n"))
         elif "kit-panel" in output.get("data", {}).get("text/html", ""):
             continue  # the consumer's panel repeats what the cells show
         elif output.output_type in ("execute_result", "display_data"):
