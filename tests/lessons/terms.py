@@ -39,19 +39,22 @@ class Term:
         return found[0]
 
     def used_too_early(self, lesson: Lesson) -> str | None:
-        """Return the cell that uses the word before it is explained and is no link; None when none does."""
+        """Return the cell that uses the word before it is explained or linked; None when none does."""
         if LESSONS.index(lesson.name) > LESSONS.index(self.lesson):
             return None
         until = self.place(lesson) if lesson.name == self.lesson else len(lesson.cells)
         for cell in lesson.cells[:until]:
+            if re.search(rf"\[[^\]]*\b(?:{self.word})\b[^\]]*\]\({GLOSSARY}", cell.source):
+                return None
             if found := re.search(rf"\b(?:{self.word})\b", _without_addresses(cell)):
-                linked = re.search(rf"\[[^\]]*\b(?:{self.word})\b[^\]]*\]\({GLOSSARY}[^)]*\)", cell.source)
-                return None if linked else f"{found[0]!r} in {cell.source!r}"
+                return f"{found[0]!r} in {cell.source!r}"
         return None
 
 
 def _without_addresses(cell: object) -> str:
-    return re.sub(r"\]\([^)]*\)", "]", cell.source)  # type: ignore[attr-defined]
+    """Return the cell's text without the links' addresses and the imports, which use nothing yet."""
+    source: str = cell.source  # type: ignore[attr-defined]
+    return re.sub(r"^(from \S+ )?import .*$|\]\([^)]*\)", "]", source, flags=re.MULTILINE)
 
 
 TERMS = [
@@ -77,7 +80,16 @@ TERMS = [
     Term(r"resources", "01_entrypoints", "put it into [`resources`]"),
     Term(r"transactions?", "04_staged_jobs", "transaction"),
     Term(r"priority|priorities", "00_start_here", "which **priority**"),
-    Term(r"concurrency_limit", "03_priorities", "`concurrency_limit=1`"),
-    Term(r"batch_size", "03_priorities", "`batch_size`"),
-    Term(r"starve\w*|starvation", "03_priorities", "**starvation**"),
+    Term(r"concurrency[_ ]limit", "03_priorities", "With `concurrency_limit=1`, **one job**"),
+    Term(r"batch_size", "03_priorities", "`batch_size` says how many jobs a consumer *fetches*"),
+    Term(r"dequeue_timeout", "03_priorities", "at the latest after its `dequeue_timeout`"),
+    Term(r"starve\w*|starvation", "03_priorities", "This is called **starvation**"),
+    Term(r"attempts", "00_start_here", "how often the job was tried again"),
+    Term(r"RetryRequested", "04_staged_jobs", "`RetryRequested`. It asks PGQueuer to put the job back"),
+    Term(r"guard", "04_staged_jobs", "is called a **guard**"),
+    Term(r"transactions?", "04_staged_jobs", "A **transaction** is a group of statements"),
+    Term(r"at least once", "04_staged_jobs", "a job is delivered **at least once**"),
+    Term(r"pool", "01_entrypoints", "pool](glossary.ipynb#pool) of connections"),
+    Term(r"branch|branches", "05_pipelines", "as **branches**"),
+    Term(r"kit\.stages|Pipeline", "05_pipelines", "the kit has it as `kit.stages`"),
 ]

@@ -106,3 +106,24 @@ def test_02_two_of_three_mails_are_sent_past_the_poison_payload(run: Callable[[s
 
 def test_02_the_wrong_key_cannot_leave_the_producer(run: Callable[[str], Lesson]) -> None:
     assert "Field required" in run("02_payloads").shown_by("ValidationError as error")
+
+
+def test_03_the_report_is_the_last_of_all_until_waiting_counts(run: Callable[[str], Lesson]) -> None:
+    lesson = run("03_priorities")
+    ran = r"urgent \d|report"
+    urgent = [f"urgent {number}" for number in range(1, 9)]
+    starved = lesson.section("4 · The job that never gets a turn").shown("run-busy")
+    cured = lesson.section("5 · A cure: let waiting count").shown("run-ageing")
+    assert re.findall(ran, starved) == [*urgent, "report"]
+    assert re.findall(ran, cured) == [*urgent[:4], "report", *urgent[4:]]
+
+
+def test_05_a_repaired_run_is_not_charged_again_and_only_the_held_branch_goes_on(
+    run: Callable[[str], Lesson],
+) -> None:
+    history = run("05_pipelines").sections[1].shown("repair")
+    after = history.rpartition("waiting")[2]
+    assert re.findall(r"(\S+) +(\w+) +(\w+)$", after, re.MULTILINE) == [
+        *(("1", "pack", status) for status in ("pending", "running", "done")),
+        *(("<NA>", "ship", status) for status in ("pending", "running", "done")),
+    ]
