@@ -10,7 +10,7 @@ from pgqueuer import AsyncpgDriver, Queries
 
 from kit.hints import hint
 from kit.sources import Postgres
-from tests.notebooks import shown
+from tests.lessons.notebook import text_of
 
 
 async def refused(query: str, *args: object) -> Exception:
@@ -74,6 +74,6 @@ def test_in_a_notebook_the_hint_stands_below_the_error(queue_database: Postgres)
         cells=[nbformat.v4.new_code_cell(source) for source in cells]  # type: ignore[no-untyped-call]
     )
     NotebookClient(notebook, timeout=60, allow_errors=True).execute()
-    told = shown(notebook.cells[-1])
+    told = text_of(notebook.cells[-1])
     assert "DataError" in told
     assert "A payload is bytes: write b'hello'" in told

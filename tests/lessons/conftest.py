@@ -1,0 +1,49 @@
+"""The kernels that the tests of lessons share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.lessons.learner import Learner, execute, learner_of
+from tests.lessons.notebook import LESSONS, Lesson
+
+SOURCES = ["embedded", pytest.param("docker", marks=pytest.mark.docker)]
+
+
+@contextmanager
+def postgres_from(source: str) -> Iterator[None]:
+    """Let kernels that start meanwhile take Postgres from this source."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIT_POSTGRES", source)
+        yield
+
+
+@pytest.fixture(scope="session", params=SOURCES)
+def run(request: pytest.FixtureRequest, home: Path) -> Iterator[Callable[[str], Lesson]]:
+    """Run a lesson top to bottom, once on each source; later questions read the same run."""
+    runs: dict[str, Lesson | AssertionError] = {}
+
+    def once(name: str) -> Lesson:
+        if name not in runs:
+            try:
+                runs[name] = execute(name)
+            except AssertionError as error:
+                runs[name] = error
+        outcome = runs[name]
+        if isinstance(outcome, AssertionError):
+            raise outcome
+        return outcome
+
+    with postgres_from(request.param):
+        yield once
+
+
+@pytest.fixture(scope="module", params=LESSONS)
+def learner(request: pytest.FixtureRequest, home: Path) -> Iterator[Learner]:
+    """A learner with one kernel for one lesson, which the tests of its sections share."""
+    with postgres_from("embedded"), learner_of(request.param) as learner:
+        yield learner

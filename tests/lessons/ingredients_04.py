@@ -1,0 +1,87 @@
+"""Lesson 04: what each section credits."""
+
+from __future__ import annotations
+
+from tests.lessons.ingredients import Beats, Edit, Ingredient
+
+
+def row(item: str, status: str, charges: int, parcels: int) -> str:
+    """Return a pattern for an order's row in the table that `kit.sql` shows."""
+    return rf"{item}\s+{status}\s+{charges}\s+{parcels}$"
+
+
+RETRY = 'accident(job, RetryRequested(reason="the network is down"))'
+NO_RETRY = 'accident(job, ConnectionError("the network is down"))'
+GUARD = " AND status = 'new'"
+
+BEATS: Beats = {
+    "1 · Two lines, and an exception between them": [
+        Ingredient(
+            "the exception",
+            (Edit("accident", "        raise error", "        pass"),),
+            then={"run-plainly": (row("kettle", "shipped", 1, 1),)},
+        ),
+        Ingredient(
+            "that the exception comes between the two lines",
+            (
+                Edit("charge-plainly", '        accident(job, ConnectionError("the network is down"))\n', ""),
+                Edit("charge-plainly", "as db:\n", f"as db:\n        {NO_RETRY}\n"),
+            ),
+            then={"run-plainly": (row("kettle", "new", 0, 0),)},
+        ),
+    ],
+    "2 · Try again": [
+        Ingredient(
+            "the retry",
+            (Edit("charge-with-retry", RETRY, NO_RETRY),),
+            then={"run-with-retry": (row("kettle", "charged", 1, 0),)},
+        ),
+    ],
+    "3 · Look before you leap": [
+        Ingredient(
+            "the guard",
+            (Edit("charge-with-guard", GUARD, ""),),
+            then={"run-with-guard": ("attempt 2: the order is charged", row("kettle", "shipped", 2, 1))},
+        ),
+        Ingredient(
+            "the exception, without which nothing is lost",
+            (Edit("accident", "        raise error", "        pass"),),
+            then={"run-with-guard": (row("kettle", "shipped", 1, 1),)},
+        ),
+    ],
+    "4 · One transaction": [
+        Ingredient(
+            "the transaction",
+            (Edit("charge-in-a-transaction", ", db.transaction()", ""),),
+            then={
+                "run-in-a-transaction": (
+                    "attempt 2: the order is charged",
+                    "nothing to do",
+                    row("kettle", "charged", 1, 0),
+                )
+            },
+        ),
+        Ingredient(
+            "the retry",
+            (Edit("charge-in-a-transaction", RETRY, NO_RETRY),),
+            then={"run-in-a-transaction": (row("kettle", "new", 0, 0),)},
+        ),
+    ],
+    "5 · Delivered twice": [
+        Ingredient(
+            "the second delivery",
+            (Edit("deliver-twice", 'await q.enqueue(["charge", "ship"], [b"1", b"1"], [0, 0])', "pass"),),
+            then={"deliver-twice": (row("teapot", "shipped", 1, 1),)},
+        ),
+        Ingredient(
+            "the guard of charge",
+            (Edit("charge-without-accidents", GUARD, ""),),
+            then={"deliver-twice": (r"teapot\s+shipped\s+2\s+3$",)},
+        ),
+        Ingredient(
+            "the guard of ship",
+            (Edit("guarded-ship", " AND status = 'charged'", ""),),
+            then={"deliver-twice-guarded": (row("teapot", "shipped", 1, 2),)},
+        ),
+    ],
+}

@@ -1,0 +1,91 @@
+"""A learner at a lesson: a real kernel, and cells that are run in whatever order they like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from tests.lessons.ingredients import Edit
+from tests.lessons.notebook import FOLDER, Lesson, Section, blank, one_with_id, read
+
+SECONDS_A_CELL = 60
+
+
+@dataclass
+class Learner:
+    """One kernel for one lesson. A cell that raises or hangs fails the test, with its source."""
+
+    lesson: Lesson
+    client: NotebookClient
+    _alone: dict[str, Section] = field(default_factory=dict)
+
+    def run(self, cells: list[Any], *, times: int = 1) -> list[Any]:
+        """Run the code among these cells, each ``times`` times in a row; return copies with the outputs."""
+        executed = []
+        for cell in cells:
+            for _ in range(times):
+                copied = blank(cell)
+                if copied.cell_type == "code":
+                    self._execute(copied)
+            executed.append(copied)
+        return executed
+
+    def run_section(self, section: Section, *, times: int = 1) -> Section:
+        """Run a section as the kernel is now."""
+        return Section(section.title, self.run(section.cells, times=times))
+
+    def run_first(self, section: Section, edits: tuple[Edit, ...] = ()) -> Section:
+        """Run a section right after the setup cells, in a kernel that has forgotten every name.
+
+        Edits are made in the setup cells and in the section's. What an unedited section shows is kept.
+        """
+        if not edits and section.title in self._alone:
+            return self._alone[section.title]
+        cells = [blank(cell) for cell in [*self.lesson.setup, *section.cells]]
+        for edit in edits:
+            edit.make(one_with_id(cells, edit.cell))
+        self.forget()
+        executed = self.run(cells)[len(self.lesson.setup) :]
+        result = Section(section.title, executed)
+        if not edits:
+            self._alone[section.title] = result
+        return result
+
+    def forget(self) -> None:
+        """Forget every name, as a restarted kernel does; modules stay imported, which saves the time."""
+        self.run([nbformat.v4.new_code_cell("%reset -f")])  # type: ignore[no-untyped-call]
+
+    def _execute(self, cell: Any) -> None:
+        where = f"lesson {self.lesson.name}, cell {cell.id!r}"
+        self.client.nb.cells.append(cell)  # nbclient writes what comes later for a display of it in there
+        try:
+            self.client.execute_cell(cell, len(self.client.nb.cells) - 1)
+        except CellTimeoutError as error:
+            raise AssertionError(f"{where} ran longer than {SECONDS_A_CELL} s\n{error}") from None
+        except (CellExecutionError, DeadKernelError) as error:
+            raise AssertionError(f"{where} failed\n{error}") from None
+
+
+@contextmanager
+def learner_of(name: str) -> Iterator[Learner]:
+    """Start a fresh kernel for a lesson, and end it."""
+    client = NotebookClient(
+        nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
+        timeout=SECONDS_A_CELL,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(FOLDER)}},
+    )
+    with client.setup_kernel():
+        yield Learner(read(name), client)
+
+
+def execute(name: str) -> Lesson:
+    """Run a lesson top to bottom on a fresh kernel."""
+    with learner_of(name) as learner:
+        return Lesson(name, learner.run(learner.lesson.cells))

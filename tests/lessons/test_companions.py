@@ -1,0 +1,107 @@
+"""What stands beside the numbered lessons: the primer, the two programs, and the glossary."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+import pytest
+
+from tests.lessons.conftest import postgres_from
+from tests.lessons.learner import Learner, learner_of
+from tests.lessons.notebook import FOLDER, LESSONS, one_with_id, read
+from tests.lessons.reading import minutes
+
+COMPANIONS = ["primer", "two_programs"]
+GLOSSARY = "glossary"
+
+
+def test_each_notebook_is_a_lesson_a_companion_or_the_glossary() -> None:
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == {*LESSONS, *COMPANIONS, GLOSSARY}
+
+
+@pytest.fixture(scope="module", params=COMPANIONS)
+def companion(request: pytest.FixtureRequest, home: Path, tmp_path_factory: Any) -> Iterator[Learner]:
+    """A learner with a kernel for a companion, whose files go into a folder of the test's own."""
+    folder = tmp_path_factory.mktemp("companion")
+    with postgres_from("embedded"), learner_of(request.param) as learner:
+        learner.run([nbformat.v4.new_code_cell(f"%cd -q {folder}")])  # type: ignore[no-untyped-call]
+        yield learner
+
+
+def test_each_section_shows_what_its_text_says_and_again_when_its_cells_are_run_twice(
+    companion: Learner,
+) -> None:
+    companion.run(companion.lesson.setup, times=2)
+    for section in companion.lesson.sections:
+        for look in companion.run_section(section).looks():
+            look.check()
+        companion.run_section(section, times=2)
+    for section in companion.lesson.sections:
+        for look in companion.run_section(section).looks():
+            look.check()
+
+
+def test_a_program_that_a_cell_ran_has_ended_and_left_no_warning(companion: Learner) -> None:
+    cells = [*companion.lesson.setup, *(cell for one in companion.lesson.sections for cell in one.cells)]
+    executed = companion.run(cells)
+    errors = [
+        output.text
+        for cell in executed
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr"
+    ]
+    assert errors == []
+    left = [process for process in psutil.process_iter(["cmdline"]) if _is_a_program_of_the_lesson(process)]
+    assert left == []
+
+
+def _is_a_program_of_the_lesson(process: psutil.Process) -> bool:
+    line = " ".join(process.info["cmdline"] or [])
+    return bool(re.search(r"pgq run (old_)?consumer:main|producer\.py", line)) and process.pid != os.getpid()
+
+
+@pytest.mark.parametrize("name", [*COMPANIONS, GLOSSARY])
+def test_it_is_stored_without_outputs_and_says_how_long_it_takes(name: str) -> None:
+    lesson = read(name)
+    assert not any(cell.outputs or cell.execution_count for cell in lesson.code)
+    if name != GLOSSARY:
+        assert f"**Takes** about {minutes(lesson)} minutes" in lesson.prose[0]
+        assert lesson.code[0].source == f'import kit\n\nkit.postgres(database="{name}")'
+
+
+def test_the_two_consumers_differ_only_in_the_lines_that_are_marked() -> None:
+    cells = read("two_programs").cells
+    older, newer = (one_with_id(cells, name).source.splitlines()[1:] for name in ("old-consumer", "consumer"))
+    lines = [line for line in difflib.ndiff(older, newer) if line[0] in "+-" and line[2:].strip()]
+    assert [line for line in lines if line[0] == "-"] == ["-     return pgq"]
+    added = [line for line in lines if line[0] == "+"]
+    assert len(added) == 4
+    assert all(re.search("# (new|differs)", line) for line in added)
+
+
+@pytest.mark.parametrize("name", [*LESSONS, *COMPANIONS, GLOSSARY])
+def test_a_link_into_the_glossary_leads_to_a_word_that_is_there(name: str) -> None:
+    """A heading's address is its text with hyphens for spaces, in JupyterLab and in nbconvert's pages."""
+    words = re.findall(r"^### (.+)$", "\n".join(read(GLOSSARY).prose), re.MULTILINE)
+    there = {word.replace(" ", "-") for word in words}
+    address = r"\]\(#([^)]+)\)" if name == GLOSSARY else r"\]\(glossary\.ipynb#([^)]+)\)"
+    assert set(re.findall(address, "\n".join(read(name).prose))) <= there
+
+
+@pytest.mark.parametrize("name", COMPANIONS)
+def test_links_to_other_notebooks_lead_somewhere(name: str) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", "\n".join(read(name).prose)):
+        assert (FOLDER / link).exists(), link
+
+
+def test_the_glossary_is_in_the_order_of_the_alphabet() -> None:
+    words = re.findall(r"^### (.+)$", "\n".join(read(GLOSSARY).prose), re.MULTILINE)
+    assert words == sorted(words, key=str.lower)
+    assert len(words) == len(set(words))

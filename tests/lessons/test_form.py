@@ -1,0 +1,131 @@
+"""How a lesson is written: its opening, its sections, its length, its words and its links."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.lessons.notebook import FOLDER, LESSONS, Lesson, read
+from tests.lessons.reading import folded, in_sight, minutes
+from tests.lessons.terms import TERMS, Term
+
+DOCUMENTATION = "https://janbjorge.github.io/pgqueuer/"
+
+every_lesson = pytest.mark.parametrize("lesson", [pytest.param(read(name), id=name) for name in LESSONS])
+
+
+@every_lesson
+def test_a_lesson_is_stored_without_outputs(lesson: Lesson) -> None:
+    for cell in lesson.code:
+        assert not cell.outputs, f"strip the outputs of: {cell.source[:60]!r}"
+        assert cell.execution_count is None
+
+
+@every_lesson
+def test_it_says_what_it_gives_how_long_it_takes_and_what_it_builds_on(lesson: Lesson) -> None:
+    for part in ("**You will be able to**", "**Takes** about", "**Builds on**"):
+        assert part in lesson.prose[0]
+
+
+@every_lesson
+def test_it_ends_with_a_recap_a_question_production_notes_the_documentation_and_what_is_next(
+    lesson: Lesson,
+) -> None:
+    closing = lesson.prose[-1]
+    for part in ("## What you know now", "**What would happen if…**", "In production", "**Next:**"):
+        assert part in closing
+    assert f"]({DOCUMENTATION}" in closing, "link to PGQueuer's documentation"
+
+
+@every_lesson
+def test_the_setup_cell_is_the_same_but_for_the_database_of_the_lesson(lesson: Lesson) -> None:
+    assert lesson.code[0].source == f'import kit\n\nkit.postgres(database="{lesson.name[3:]}")'
+
+
+@every_lesson
+def test_a_heading_begins_its_cell_so_that_a_section_can_be_run_from_it(lesson: Lesson) -> None:
+    for source in lesson.prose:
+        assert not re.search(r".\n## ", source, re.DOTALL), f"a heading stands inside of: {source[:80]!r}"
+
+
+@every_lesson
+def test_each_section_has_something_to_look_at(lesson: Lesson) -> None:
+    for section in lesson.sections:
+        if section.title != "Your turn":
+            assert list(section.looks()), f"{section.title!r} has no **Look**"
+
+
+@every_lesson
+def test_a_prediction_stands_right_before_its_cell_and_a_look_right_after_it(lesson: Lesson) -> None:
+    for place, cell in enumerate(lesson.cells):
+        if cell.cell_type != "markdown" or "**Predict.**" not in cell.source:
+            continue
+        *_, last = cell.source.strip().split("\n\n")
+        assert last.startswith("**Predict.**"), f"a prediction is the last paragraph above its cell: {last!r}"
+        after = [later.cell_type for later in lesson.cells[place + 1 :]]
+        assert after[0] == "code", f"no cell answers {last!r}"
+        answered = lesson.cells[place + 1 + after.index("markdown")]
+        assert answered.source.startswith("**Look"), f"no **Look** after the cell that answers {last!r}"
+
+
+@every_lesson
+def test_cells_are_short(lesson: Lesson) -> None:
+    lengths = {cell.id: sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in lesson.code}
+    assert sorted(lengths.values())[len(lengths) // 2] < 5
+    assert {name: length for name, length in lengths.items() if length > 8} == {}
+
+
+@every_lesson
+def test_no_cell_sleeps_in_the_hope_that_something_has_happened(lesson: Lesson) -> None:
+    for cell in lesson.code:
+        tree = ast.parse(re.sub(r"^[%!].*$", "", cell.source, flags=re.MULTILINE))
+        for statement in tree.body:
+            if not isinstance(statement, ast.AsyncFunctionDef | ast.FunctionDef | ast.While):
+                assert "sleep(" not in ast.unparse(statement), f"wait for the condition in {cell.source!r}"
+
+
+@every_lesson
+def test_it_is_under_a_thousand_words_and_at_most_25_minutes_which_its_top_names(lesson: Lesson) -> None:
+    """Folded text is not counted, so there is a limit to it."""
+    assert in_sight(lesson) < 1000
+    assert folded(lesson) <= 250
+    assert minutes(lesson) <= 25
+    assert f"**Takes** about {minutes(lesson)} minutes" in lesson.prose[0]
+
+
+@every_lesson
+def test_each_exercise_says_how_many_minutes_it_takes(lesson: Lesson) -> None:
+    exercises = [cell for cell in lesson.code if "exercise" in cell.metadata.get("tags", ())]
+    assert exercises, "a lesson has an exercise"
+    for cell in exercises:
+        assert cell.metadata.get("minutes", 0) >= 2, f"the metadata of {cell.id!r} names no minutes"
+
+
+@every_lesson
+def test_links_between_lessons_lead_somewhere(lesson: Lesson) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", "\n".join(lesson.prose)):
+        assert (FOLDER / link).exists(), f"{lesson.name} links to {link!r}"
+
+
+@every_lesson
+def test_no_lesson_is_promised_that_is_not_there(lesson: Lesson) -> None:
+    there = {name[:2] for name in LESSONS}
+    for named in re.findall(r"[Ll]essons? (\d\d)(?: and (\d\d))?", "\n".join(lesson.prose)):
+        assert {number for number in named if number} <= there, "say 'later', until it is there"
+
+
+@every_lesson
+def test_a_picture_says_in_words_what_it_shows(lesson: Lesson) -> None:
+    for source in lesson.prose:
+        assert "![](" not in source
+        for tag in re.findall(r"<img[^>]*>", source):
+            assert re.search(r'alt="[^"]+"', tag), f"{tag} has no alt text"
+
+
+@pytest.mark.parametrize("term", [pytest.param(term, id=term.word) for term in TERMS])
+def test_a_word_is_explained_before_it_is_used_or_leads_to_the_glossary(term: Term) -> None:
+    term.place(read(term.lesson))
+    for name in LESSONS:
+        assert (early := term.used_too_early(read(name))) is None, f"lesson {name}: {early}"

@@ -1,0 +1,71 @@
+"""A section is true whenever it is run, and what it credits is what did it.
+
+The tests of one lesson share a kernel, which ends before the next lesson's begins.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from tests.lessons.ingredients import Ingredient, beats_of
+from tests.lessons.learner import Learner
+from tests.lessons.notebook import LESSONS, Section, read
+
+EXERCISE = "Your turn"
+
+
+def check(section: Section) -> None:
+    """Hold the section's Looks against what it showed."""
+    for look in section.looks():
+        look.check()
+
+
+def test_a_section_that_is_run_first_shows_what_its_text_says(learner: Learner) -> None:
+    for section in learner.lesson.sections:
+        check(learner.run_first(section))
+
+
+def test_sections_run_again_in_any_order_and_cells_run_twice_change_nothing(learner: Learner) -> None:
+    """Each section in random order: as it is, then again with every cell run twice in a row."""
+    seed = random.randrange(10_000)
+    print(f"seed {seed}")  # pytest shows it when this fails
+    sections = learner.lesson.sections
+    random.Random(seed).shuffle(sections)
+    learner.forget()
+    learner.run(learner.lesson.setup, times=2)
+    for section in sections:
+        check(learner.run_section(section))
+        learner.run_section(section, times=2)
+    learner.run(learner.lesson.setup)
+    for section in sections[::-1]:
+        check(learner.run_section(section))
+
+
+def every_ingredient() -> list[Any]:
+    return [
+        pytest.param(name, title, ingredient, id=f"{name[:2]}-{title.split(' ·')[0]}-{ingredient.name}")
+        for name in LESSONS
+        for title, ingredients in beats_of(name).items()
+        if not isinstance(ingredients, str)
+        for ingredient in ingredients
+    ]
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_each_section_names_what_it_credits_or_says_why_there_is_nothing(name: str) -> None:
+    titles = [section.title for section in read(name).sections if section.title != EXERCISE]
+    beats = beats_of(name)
+    assert list(beats) == titles
+    for title, credited in beats.items():
+        assert credited, f"{name}, {title!r}: name an ingredient, or say why there is none"
+
+
+@pytest.mark.parametrize(("learner", "title", "ingredient"), every_ingredient(), indirect=["learner"])
+def test_without_what_a_section_credits_the_outcome_changes_as_the_text_says(
+    learner: Learner, title: str, ingredient: Ingredient
+) -> None:
+    section = learner.lesson.section(title)
+    ingredient.prove(learner.run_first(section), learner.run_first(section, ingredient.without))
