@@ -23,7 +23,9 @@ def test_a_newcomer_runs_all_cells_of_lesson_00_and_sees_the_consumer_and_a_tabl
 
         consumer = next(index for index, source in enumerate(sources) if source.startswith("kit.run(main)"))
         notebook.scroll_to(consumer)
-        wait_until("the consumer's output is shown", lambda: "Processed: Job(id=1" in notebook.text(consumer))
+        wait_until(
+            "the consumer's output is shown", lambda: "Processed: b'hello world'" in notebook.text(consumer)
+        )
         notebook.screenshot("lesson-00-consumer")
 
         log = sources.index("kit.log()")
