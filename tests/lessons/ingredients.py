@@ -1,7 +1,7 @@
 """What each section of a lesson credits, and the proof: without it, the outcome changes as the text says.
 
 A lesson's table stands in ``ingredients_NN.py``: for each section's title a list of `Ingredient`, or a text
-that says why there is nothing to take away.
+that says why there is nothing to take away. For ``Your turn`` the edits are a solution, and what it shows.
 """
 
 from __future__ import annotations

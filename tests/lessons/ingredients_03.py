@@ -89,4 +89,11 @@ BEATS: Beats = {
             then={"run-ageing": ("urgent 5", r"report \(priority 10\)", "urgent 6")},
         ),
     ],
+    "Your turn": [
+        Ingredient(
+            "a solution",
+            (Edit("my-prediction", "my_priorities = []", "my_priorities = [3, 0, 3, -1, 7]"),),
+            then={"my-order": (r"job 5 \(priority 7\)\n.*job 1 .*\n.*job 3 .*\n.*job 2 .*\n.*job 4 ",)},
+        ),
+    ],
 }

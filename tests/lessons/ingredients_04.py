@@ -14,6 +14,11 @@ RETRY = 'accident(job, RetryRequested(reason="the network is down"))'
 NO_RETRY = 'accident(job, ConnectionError("the network is down"))'
 GUARD = " AND status = 'new'"
 
+THANK = """await db.execute(
+            "UPDATE orders SET status = 'thanked', thanks = thanks + 1 WHERE id = $1 AND status = 'shipped'",
+            int(job.payload),
+        )"""
+
 BEATS: Beats = {
     "1 · Two lines, and an exception between them": [
         Ingredient(
@@ -82,6 +87,13 @@ BEATS: Beats = {
             "the guard of ship",
             (Edit("guarded-ship", " AND status = 'charged'", ""),),
             then={"deliver-twice-guarded": (row("teapot", "shipped", 1, 2),)},
+        ),
+    ],
+    "Your turn": [
+        Ingredient(
+            "a solution",
+            (Edit("thank", 'print("nothing is written yet")', THANK),),
+            then={"deliver-thanks-twice": (r"teapot\s+thanked\s+0\s+0\s+1$", r"kettle\s+new\s+0\s+0\s+0$")},
         ),
     ],
 }

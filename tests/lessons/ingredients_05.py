@@ -18,6 +18,12 @@ async with conn.transaction():
     await conn.execute("UPDATE kit_runs SET stage = 'charge', status = 'pending', job = $1", job)
 """.strip()
 
+THANK = """
+@shop.stage()
+async def thank(step: Step):
+    return {"thanked": True}
+""".lstrip()
+
 BEATS: Beats = {
     "1 · One order": [
         Ingredient(
@@ -85,6 +91,13 @@ BEATS: Beats = {
                 ),
             ),
             then={"deliver-twice": ("^2$",)},
+        ),
+    ],
+    "Your turn": [
+        Ingredient(
+            "a solution",
+            (Edit("thank", "# Declare", f"{THANK}# Declare"),),
+            then={"run-thanks": ("'thanked': True",)},
         ),
     ],
 }
