@@ -30,7 +30,7 @@ import kit
 from kit.cli import app as cli
 from kit.cli import doctor, lab, servers, terminal
 from kit.errors import KitError
-from kit.sources import databases, open_database, shared
+from kit.sources import databases, files, open_database, registry
 
 SCRIPTS = sysconfig.get_path("scripts")
 KIT = shutil.which("kit", path=SCRIPTS) or "the kit command is not installed"
@@ -80,7 +80,7 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> 
 
 
 def nothing_runs() -> bool:
-    return all(server.running() is None for server in shared.known())
+    return all(server.running() is None for server in registry.known())
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -184,7 +184,7 @@ def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_w
     assert not any(argument.startswith(("--no-browser", "--port")) for argument in bare)
     asked = lab._arguments(lesson, tmp_path, browser=False, port=9999)
     assert {"--no-browser", "--port=9999"} <= set(asked)
-    assert ("--allow-root" in bare) is shared.is_root()
+    assert ("--allow-root" in bare) is files.is_root()
 
 
 class Lab:
@@ -320,7 +320,7 @@ def test_postgres_stays_up_as_long_as_the_terminal_and_no_longer(tmp_path, subst
         assert shell.stdin is not None
         assert shell.stdout is not None
         assert shell.stdout.readline() == "ready\n"
-        (server,) = shared.known()
+        (server,) = registry.known()
         (user,) = servers.users(server.folder)
         assert user.what == f"the terminal of process {shell.pid}"
         # The keeper looks twice a second: it must see no user but the terminal, and leave the server up.

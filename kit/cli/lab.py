@@ -85,7 +85,7 @@ def _settings_without_news() -> Iterator[Path]:
 
 
 def _arguments(lesson: Path, settings: Path, *, browser: bool, port: int | None) -> list[str]:
-    from kit.sources.shared import is_root
+    from kit.sources.files import is_root
 
     arguments = [
         *(sys.executable, "-m", "jupyterlab"),

@@ -13,7 +13,7 @@ import pytest
 
 import kit
 from kit import current
-from kit.sources import docker, open_database, status
+from kit.sources import container, docker, open_database, status
 from tests.sources.processes import CONSUMER, Program, ask, keepers, processes, wait_until
 from tests.sources.registry import serving
 
@@ -28,7 +28,9 @@ def no_database_remains(own_home: Path) -> Iterator[None]:
 def containers(home: Path) -> list[Any]:
     """Return the containers that the kit made for this home, in any state."""
     with docker.client(30) as engine:
-        return list(engine.containers.list(all=True, filters={"label": f"{docker.LABEL}={home / 'docker'}"}))
+        return list(
+            engine.containers.list(all=True, filters={"label": f"{container.LABEL}={home / 'docker'}"})
+        )
 
 
 def program(home: Path) -> Program:
@@ -76,7 +78,7 @@ def test_a_killed_container_comes_back_at_the_same_address_with_its_rows(own_hom
 def test_a_removed_container_is_replaced_at_the_same_address(own_home: Path) -> None:
     with open_database("docker") as database:
         containers(own_home)[0].remove(force=True)
-        admin = docker.Container(str(own_home / "docker"), docker.image())
+        admin = container.Container(own_home / "docker", docker.image())
         wait_until(lambda: containers(own_home), "another container", 60)
         wait_until(lambda: admin.running() is not None, "another server", 60)
         again = open_database("docker")
