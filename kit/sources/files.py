@@ -76,6 +76,9 @@ def make_own(folder: Path) -> None:
         )
     if stat.S_IMODE(folder.stat().st_mode) != mode:
         folder.chmod(mode)
+        for path in folder.iterdir():  # an earlier version left its locks and logs open to all
+            if stat.S_ISREG(path.lstat().st_mode):
+                path.chmod(0o600)
 
 
 def _owner(path: Path) -> str:
