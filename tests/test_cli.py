@@ -30,7 +30,9 @@ import kit
 from kit.cli import app as cli
 from kit.cli import doctor, lab, servers, terminal
 from kit.errors import KitError
-from kit.sources import databases, files, open_database, registry
+from kit.sources import databases, files, open_database, registry, sharing
+from kit.sources.processes import command_line
+from tests.sources.processes import processes
 
 SCRIPTS = sysconfig.get_path("scripts")
 KIT = shutil.which("kit", path=SCRIPTS) or "the kit command is not installed"
@@ -67,7 +69,7 @@ def own_home() -> Iterator[Path]:
         patch.setenv("PATH", SCRIPTS + os.pathsep + os.environ["PATH"])
         patch.setenv("COLUMNS", "200")
         yield folder
-        eventually(nothing_runs, "the last server of this module to stop")
+        eventually(lambda: not processes(folder), "the last server of this module and its keeper to end")
     shutil.rmtree(folder)
 
 
@@ -81,6 +83,10 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> 
 
 def nothing_runs() -> bool:
     return all(server.running() is None for server in registry.known())
+
+
+def nothing_is_used() -> bool:
+    return nothing_runs() and not any(sharing.users(server.folder) for server in registry.known())
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -261,7 +267,7 @@ def test_a_lab_opens_on_its_lesson_and_one_signal_stops_it_its_kernels_and_postg
     lab_process = psutil.Process(running_lab.process.pid)
     kernel = eventually(
         lambda: next(
-            (p for p in lab_process.children(recursive=True) if "ipykernel_launcher" in p.cmdline()), None
+            (p for p in lab_process.children(recursive=True) if "ipykernel_launcher" in command_line(p)), None
         ),
         "the kernel's process",
     )
@@ -312,7 +318,7 @@ def test_in_a_terminal_after_kit_env_a_job_is_enqueued_and_run_with_no_arguments
 )
 def test_postgres_stays_up_as_long_as_the_terminal_and_no_longer(tmp_path, substitution):
     assert BASH is not None
-    eventually(nothing_runs, "the servers of the tests before to stop")
+    eventually(nothing_is_used, "the servers and terminals of the tests before to end")
     script = f'eval "$({substitution})"; echo ready; read line'
     with subprocess.Popen(
         [BASH, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
@@ -473,7 +479,7 @@ def test_kit_reset_refuses_a_database_the_kit_did_not_make(jobs_in):
 
 
 def test_kit_stop_says_so_when_nothing_runs():
-    eventually(nothing_runs, "the servers of the tests before to stop")
+    eventually(nothing_is_used, "the servers and terminals of the tests before to end")
     answer = run("stop")
     assert answer.returncode == 0
     assert answer.stdout == "No Postgres of the kit's is running.\n"
@@ -530,7 +536,7 @@ UTF8 = {"PYTHONIOENCODING": "utf-8"}
 
 
 def test_kit_doctor_finds_nothing_broken_here_and_starts_nothing():
-    eventually(nothing_runs, "the servers of the tests before to stop")
+    eventually(nothing_is_used, "the servers and terminals of the tests before to end")
     answer = run("doctor", **UTF8)
     assert answer.returncode == 0, answer.stdout
     assert list(findings(answer)) == list(doctor._CHECKS)

@@ -66,9 +66,16 @@ def stop_all(*, force: bool, say: Callable[[str], None]) -> None:
         if user.holds:
             with contextlib.suppress(psutil.Error):
                 psutil.Process(user.pid).terminate()
+    failed = []
     for server in servers:  # also one that does not run: its keeper may try to bring it back
-        sharing.stop(server)
-    for server in running:
-        say(server.after_stop)
+        try:
+            sharing.stop(server)
+        except KitError as error:
+            failed.append(error)
+        else:
+            if server in running:
+                say(server.after_stop)
+    if failed:
+        raise failed[0]
     if not running:
         say("No Postgres of the kit's is running.")

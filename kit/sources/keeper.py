@@ -6,6 +6,7 @@ It also brings back a server that died while somebody uses it. Started as
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from kit.sources.server import Server
 
 PAUSE = 0.5  # seconds between two looks at the users and the server
@@ -37,7 +40,8 @@ def keep(record: Path) -> None:
     except (KitError, filelock.Timeout) as error:
         _say(error)
         return
-    files.write(server.folder / "keeper.pid", str(os.getpid()))
+    with contextlib.suppress(OSError):  # the disk may be full
+        files.write(server.folder / "keeper.pid", str(os.getpid()))
     pause, worked = PAUSE, time.monotonic()
     while True:
         try:
@@ -56,13 +60,9 @@ def keep(record: Path) -> None:
         _rest(pause, server.folder / "stopped")
 
 
-def _look_after(server: Server, keeping: object) -> bool:
+def _look_after(server: Server, keeping: BaseFileLock) -> bool:
     """Stop a server that nobody uses, or bring back one that died; return whether all is done."""
-    import filelock
-
     from kit.sources import sharing
-
-    assert isinstance(keeping, filelock.BaseFileLock)
 
     def is_over() -> bool:
         return not sharing.users(server.folder) or (server.folder / "stopped").exists()
@@ -89,7 +89,8 @@ def _rest(seconds: float, stopped: Path) -> None:
 
 
 def _say(what: object) -> None:
-    print(time.strftime("%F %T"), what, flush=True)
+    with contextlib.suppress(OSError):  # the disk may be full
+        print(time.strftime("%F %T"), what, flush=True)
 
 
 if __name__ == "__main__":

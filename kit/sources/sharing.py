@@ -192,9 +192,10 @@ def users(folder: Path) -> list[User]:
 
 def _user(lease: Path) -> User:
     try:
-        return User(**json.loads(lease.with_suffix(".json").read_text("utf-8")))
+        said = User(**json.loads(lease.with_suffix(".json").read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return User(None)
+    return said if isinstance(said.pid, int) and isinstance(said.terminal, int | None) else User(None)
 
 
 def forget_the_dead(folder: Path) -> None:
