@@ -31,8 +31,9 @@ import kit
 from kit.cli import app as cli
 from kit.cli import doctor, jupyter, lab, servers, terminal
 from kit.errors import KitError
-from kit.sources import databases, open_database, shared
-from tests.conftest import processes_about
+from kit.sources import databases, files, open_database, registry, sharing
+from kit.sources.processes import command_line
+from tests.sources.processes import processes
 
 SCRIPTS = sysconfig.get_path("scripts")
 KIT = shutil.which("kit", path=SCRIPTS) or "the kit command is not installed"
@@ -69,7 +70,7 @@ def own_home() -> Iterator[Path]:
         patch.setenv("PATH", SCRIPTS + os.pathsep + os.environ["PATH"])
         patch.setenv("COLUMNS", "200")
         yield folder
-        eventually(lambda: not processes_about(folder), "the end of what this module started")
+        eventually(lambda: not processes(folder), "the last server of this module and its keeper to end")
     shutil.rmtree(folder)
 
 
@@ -82,7 +83,11 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> 
 
 
 def nothing_runs() -> bool:
-    return all(server.running() is None for server in shared.known())
+    return all(server.running() is None for server in registry.known())
+
+
+def nothing_is_used() -> bool:
+    return nothing_runs() and not any(sharing.users(server.folder) for server in registry.known())
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -194,7 +199,7 @@ def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_w
     assert not any(argument.startswith(("--no-browser", "--port")) for argument in bare)
     asked = lab._arguments(lesson, browser=False, port=9999)
     assert {"--no-browser", "--port=9999"} <= set(asked)
-    assert ("--allow-root" in bare) is shared.is_root()
+    assert ("--allow-root" in bare) is files.is_root()
 
 
 def command_of(process: psutil.Process) -> list[str]:
@@ -378,7 +383,7 @@ def test_in_a_terminal_after_kit_env_a_job_is_enqueued_and_run_with_no_arguments
 )
 def test_postgres_stays_up_as_long_as_the_terminal_and_no_longer(tmp_path, substitution):
     assert BASH is not None
-    eventually(nothing_runs, "the servers of the tests before to stop")
+    eventually(nothing_is_used, "the servers and terminals of the tests before to end")
     script = f'eval "$({substitution})"; echo ready; read line'
     with subprocess.Popen(
         [BASH, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
@@ -386,7 +391,7 @@ def test_postgres_stays_up_as_long_as_the_terminal_and_no_longer(tmp_path, subst
         assert shell.stdin is not None
         assert shell.stdout is not None
         assert shell.stdout.readline() == "ready\n"
-        (server,) = shared.known()
+        (server,) = registry.known()
         (user,) = servers.users(server.folder)
         assert user.what == f"the terminal of process {shell.pid}"
         # The keeper looks twice a second: it must see no user but the terminal, and leave the server up.
@@ -539,7 +544,7 @@ def test_kit_reset_refuses_a_database_the_kit_did_not_make(jobs_in):
 
 
 def test_kit_stop_says_so_when_nothing_runs():
-    eventually(nothing_runs, "the servers of the tests before to stop")
+    eventually(nothing_is_used, "the servers and terminals of the tests before to end")
     answer = run("stop")
     assert answer.returncode == 0
     assert answer.stdout == "No Postgres of the kit's is running.\n"
@@ -596,7 +601,7 @@ UTF8 = {"PYTHONIOENCODING": "utf-8"}
 
 
 def test_kit_doctor_finds_nothing_broken_here_and_starts_nothing():
-    eventually(nothing_runs, "the servers of the tests before to stop")
+    eventually(nothing_is_used, "the servers and terminals of the tests before to end")
     answer = run("doctor", **UTF8)
     assert answer.returncode == 0, answer.stdout
     assert list(findings(answer)) == list(doctor._CHECKS)

@@ -194,9 +194,9 @@ def _ports() -> Finding:
 
 
 def _disk() -> Finding:
-    from kit.sources import shared
+    from kit.sources import files
 
-    home = shared.home()
+    home = files.home()
     there = next(folder for folder in (home, *home.parents) if os.path.exists(folder))
     free = shutil.disk_usage(there).free // 2**20
     if not os.access(there, os.W_OK | os.X_OK):

@@ -58,7 +58,7 @@ def find_lesson(wanted: str | None = None) -> Path:
 
 
 def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
-    from kit.sources.shared import is_root
+    from kit.sources.files import is_root
 
     arguments = [
         *(sys.executable, "-m", "kit.cli.jupyter"),

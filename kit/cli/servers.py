@@ -10,49 +10,38 @@ from pathlib import Path
 
 import psutil
 
-from kit import sources
 from kit.errors import KitError
-from kit.sources import shared
-
-_STOPPED = {
-    "embedded": "The embedded Postgres is stopped. Its databases are kept.",
-    "docker": "The Postgres in Docker is stopped, and its container with all databases is removed.",
-}
+from kit.sources import registry, sharing
 
 
 @dataclass(frozen=True)
 class User:
-    """A process that keeps a server up: its id, its command line, and what it is in plain words."""
+    """A process that keeps a server up: its id, whether it does so for a terminal only, and what it is."""
 
-    pid: int
-    command: tuple[str, ...]
+    pid: int | None
+    holds: bool
     what: str
 
-    @property
-    def holds(self) -> bool:
-        """Whether it does nothing but keep the server up for a terminal."""
-        return "kit.cli.terminal" in self.command
-
     def __str__(self) -> str:
-        return f"{self.what} (process {self.pid})"
+        return self.what if self.pid is None else f"{self.what} (process {self.pid})"
 
 
 def users(folder: Path) -> list[User]:
-    """Return the processes that keep the server of ``folder`` up now."""
-    pids = {int(path.name.split("-")[0]) for path in shared.users(folder)}
-    return [_describe(pid) for pid in sorted(pids)]
+    """Return the processes that keep the server of ``folder`` up now, each once."""
+    return [_describe(user) for user in dict.fromkeys(sharing.users(folder))]
 
 
-def _describe(pid: int) -> User:
+def _describe(user: sharing.User) -> User:
+    if user.terminal is not None:
+        return User(user.pid, True, f"the terminal of process {user.terminal}")
     try:
-        command = tuple(psutil.Process(pid).cmdline())
+        command = psutil.Process(user.pid).cmdline() if user.pid is not None else []
     except psutil.Error:
-        return User(pid, (), "a process that cannot be looked at")
-    if "kit.cli.terminal" in command:
-        return User(pid, command, f"the terminal of process {command[-1]}")
+        command = []
     if "ipykernel_launcher" in command:
-        return User(pid, command, "a notebook")
-    return User(pid, command, "`" + textwrap.shorten(" ".join(command), 100, placeholder=" ...") + "`")
+        return User(user.pid, False, "a notebook")
+    line = textwrap.shorten(" ".join(command), 100, placeholder=" ...")
+    return User(user.pid, False, f"`{line}`" if line else "a process that cannot be looked at")
 
 
 def stop_all(*, force: bool, say: Callable[[str], None]) -> None:
@@ -63,11 +52,9 @@ def stop_all(*, force: bool, say: Callable[[str], None]) -> None:
     Raises:
         KitError: a notebook or a program uses one, and ``force`` is False.
     """
-    running = [server for server in sources.status() if server.where is not None]
-    if not running:
-        say("No Postgres of the kit's is running.")
-        return
-    found = [user for server in running for user in users(Path(server.folder))]
+    servers = registry.known()
+    running = [server for server in servers if server.running() is not None]
+    found = [user for server in running for user in users(server.folder)]
     for user in found:
         say(f"Used by {user}.")
     if not force and not all(user.holds for user in found):
@@ -79,5 +66,16 @@ def stop_all(*, force: bool, say: Callable[[str], None]) -> None:
         if user.holds:
             with contextlib.suppress(psutil.Error):
                 psutil.Process(user.pid).terminate()
-    for server in sources.stop_all():
-        say(_STOPPED[server.source])
+    failed = []
+    for server in servers:  # also one that does not run: its keeper may try to bring it back
+        try:
+            sharing.stop(server)
+        except KitError as error:
+            failed.append(error)
+        else:
+            if server in running:
+                say(server.after_stop)
+    if failed:
+        raise failed[0]
+    if not running:
+        say("No Postgres of the kit's is running.")

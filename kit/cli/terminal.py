@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     import psutil
 
 PAUSE = 1.0  # seconds between two looks at whether the terminal is still there
+PATIENCE = 30.0  # seconds for the process that keeps Postgres up to begin
 
 
 def _single_quoted(value: str, escapes: Mapping[str, str]) -> str:
@@ -119,14 +119,14 @@ def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None]
     Raises:
         KitError: Postgres cannot be started, or the kit does not know that shell.
     """
-    from kit.sources import VARIABLES, external, open_database, shared
+    from kit.sources import VARIABLES, external, open_database, registry
 
     process, language = shell()
     if name is not None:
         language = language_of(name)
     opened = open_database(database=database)
     try:
-        for server in shared.known():
+        for server in registry.known():
             address = server.running()
             if address is not None and address.dsn(opened.name) == opened.dsn:
                 _hold(server.folder, process.pid)
@@ -138,33 +138,38 @@ def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None]
 
 def _hold(folder: Path, pid: int) -> None:
     """Start a process that uses the server of ``folder`` as long as process ``pid`` lives."""
-    from kit.cli.servers import users
-    from kit.sources import shared
+    from kit.sources import files, processes, sharing
 
-    arguments = ("kit.cli.terminal", str(folder), str(pid))
-    if any(user.command[-3:] == arguments for user in users(folder)):
+    def is_held() -> bool:
+        return any(user.terminal == pid for user in sharing.users(folder))
+
+    if is_held():
         return
-    child = shared.spawn([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, cwd=folder)
-    assert child.stdout is not None
-    with child.stdout as output:
-        said = output.readline()
-        if said.strip() != b"held":
-            raise KitError(f"Nothing keeps Postgres up for this terminal: {(said + output.read()).decode()}")
+    path = folder / "terminal.log"
+    with files.open_log(path, empty=True) as log:
+        holder = processes.start(
+            [sys.executable, "-m", "kit.cli.terminal", str(folder), str(pid)], log, cwd=folder
+        )
+    deadline = time.monotonic() + PATIENCE
+    while not is_held():
+        if not processes.is_alive(holder) or time.monotonic() > deadline:
+            raise KitError(f"Nothing keeps Postgres up for this terminal: {files.read(path)}")
+        time.sleep(0.02)
 
 
 def hold(folder: Path, pid: int) -> None:
-    """Use the server of ``folder`` until process ``pid`` has ended; say ``held`` once it is used."""
+    """Use the server of ``folder`` until process ``pid`` has ended."""
     import psutil
 
-    from kit.sources.shared import Use
+    from kit.sources import processes
+    from kit.sources.sharing import Lease
 
-    terminal = psutil.Process(pid)
-    use = Use(folder)
-    print("held", flush=True)
     with contextlib.suppress(psutil.NoSuchProcess):
-        while terminal.is_running() and terminal.status() != psutil.STATUS_ZOMBIE:
+        terminal = psutil.Process(pid)
+        lease = Lease(folder, terminal=pid)
+        while processes.is_alive(terminal):
             time.sleep(PAUSE)
-    use.release()
+        lease.release()
 
 
 if __name__ == "__main__":

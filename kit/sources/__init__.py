@@ -10,7 +10,9 @@ from types import TracebackType
 from kit import current, hints
 from kit.errors import KitError
 from kit.sources import external
-from kit.sources.shared import Server, Status, Use, status, stop_all
+from kit.sources.registry import status, stop_all
+from kit.sources.server import Server, Status
+from kit.sources.sharing import Lease
 from kit.sync import run_sync
 
 __all__ = ["Postgres", "Status", "open_database", "postgres", "reset", "status", "stop_all"]
@@ -34,7 +36,7 @@ class Postgres:
     """
 
     def __init__(
-        self, *, dsn: str, source: str, found: _Found, why: str, origin: Server | str, use: Use | None
+        self, *, dsn: str, source: str, found: _Found, why: str, origin: Server | str, lease: Lease | None
     ) -> None:
         self.dsn = dsn
         self.source = source
@@ -43,7 +45,7 @@ class Postgres:
         self.why = why
         self._strangers = found.strangers
         self._origin = origin  # a shared server, or the DSN of somebody's
-        self._use = use
+        self._lease = lease
         self._stopped = False
         self._before: Postgres | None = None
         self._outside: dict[str, str] = {}
@@ -88,8 +90,8 @@ class Postgres:
                 before = before._before
             current.database = before
             _set_environment(self._outside | (external.variables(before.dsn) if before else {}))
-        if self._use is not None:
-            self._use.release()
+        if self._lease is not None:
+            self._lease.release()
 
     def _point(self) -> None:
         """Make this the database of this process: ``kit``'s calls use it, and ``PG*`` name it."""
@@ -204,50 +206,52 @@ def _choose_and_open(source: str | None, database: str, dsn: str | None, *, fres
         )
     if asked == "auto":
         return _open_what_is_there(database, fresh)
-    from kit.sources import docker, embedded
+    from kit.sources import container, embedded
 
-    server = docker.server() if asked == "docker" else embedded.server()
+    server = container.server() if asked == "docker" else embedded.server()
     return _open_shared(server, database, why, fresh=fresh)
 
 
 def _open_what_is_there(database: str, fresh: bool) -> Postgres:
     """Adopt a shared server that runs, Docker's first; else start one, with Docker if there is a way."""
-    from kit.sources import docker, embedded, shared
+    from kit.sources import container, docker, embedded, registry
 
-    for server in sorted(shared.known(), key=lambda server: server.source):
+    for server in sorted(registry.known(), key=lambda server: server.source):
         if server.running() is not None:
             return _open_shared(server, database, "it runs already", fresh=fresh)
     try:
-        return _open_shared(docker.server(), database, "a Docker engine answered", fresh=fresh)
+        return _open_shared(container.server(), database, "a Docker engine answered", fresh=fresh)
     except docker.NotUsable as error:
         return _open_shared(embedded.server(), database, error.problem, fresh=fresh)
 
 
 def _open_shared(server: Server, name: str, why: str, *, fresh: bool) -> Postgres:
-    from kit.sources import databases, shared
+    from kit.sources import databases, sharing
 
     databases.check_name(name)
     deadline = time.monotonic() + COMEBACK
     while True:
-        address, use = shared.join(server)
+        address, lease = sharing.join(server)
         dsn = address.dsn(name)
         try:
             found = run_sync(_make_and_enter(address.dsn("postgres"), dsn, name, fresh))
-            return Postgres(dsn=dsn, source=server.source, found=found, why=why, origin=server, use=use)
+            return Postgres(dsn=dsn, source=server.source, found=found, why=why, origin=server, lease=lease)
         except databases.NotThere as error:
-            use.release()
+            lease.release()
+            if sharing.is_password_refused(error):
+                raise server.password_refused() from None
             if time.monotonic() > deadline:
                 raise KitError(f"The {server.source} server runs, and lets nobody in: {error}.") from None
             time.sleep(0.1)
         except BaseException:
-            use.release()
+            lease.release()
             raise
 
 
 def _open_external(server: str, name: str, why: str, *, fresh: bool) -> Postgres:
     dsn = run_sync(external.prepare(server, why.removesuffix(" names it"), name))
     found = run_sync(_enter(dsn, fresh, template=False))
-    return Postgres(dsn=dsn, source="external", found=found, why=why, origin=server, use=None)
+    return Postgres(dsn=dsn, source="external", found=found, why=why, origin=server, lease=None)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Nobody's rights are changed and no account is made. Every folder that root write
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 
 from kit.errors import KitError
 from kit.sources.binaries import says_version
-from kit.sources.shared import is_root
+from kit.sources.files import is_own, is_root
 
 NAME = "nobody"
 
@@ -29,15 +30,20 @@ def options() -> dict[str, Any]:
 
 
 def give(*paths: Path) -> None:
-    """Give files that this process has just made to the account."""
+    """Give files that this process has just made to the account; what is in a folder first."""
     chosen = options()
     for path in paths if chosen else ():
-        shutil.chown(path, chosen["user"], chosen["group"])
+        os.chown(path, chosen["user"], chosen["group"], follow_symlinks=False)
 
 
 def can_enter(folder: Path) -> bool:
     """Return whether the account can enter ``folder``."""
     return not options() or all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents))
+
+
+def is_place(folder: Path) -> bool:
+    """Return whether ``folder`` is one that `new_place` made, and not another account's by that name."""
+    return folder.is_absolute() and folder.is_dir() and not folder.is_symlink() and is_own(folder)
 
 
 def new_place() -> Path:

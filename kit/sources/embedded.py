@@ -21,9 +21,9 @@ from typing import Any
 import psutil
 
 from kit.errors import KitError
-from kit.sources import account, shared
+from kit.sources import account, files, processes
 from kit.sources.binaries import find, program
-from kit.sources.shared import Address
+from kit.sources.server import Address
 
 START_TIMEOUT = 60.0  # seconds until the server must accept logins; recovery after a kill -9 included
 STOP_TIMEOUT = 15.0  # seconds for each of the three ways to stop it, the polite one first
@@ -52,14 +52,12 @@ class Embedded:
     """The embedded server in ``folder``, run by the programs in ``bin_folder``."""
 
     source = "embedded"
+    after_stop = "The embedded Postgres is stopped. Its databases are kept."
 
-    def __init__(self, folder: str, bin_folder: str) -> None:
-        self.folder = Path(folder)
-        self.bin = Path(bin_folder)
-
-    def arguments(self) -> list[str]:
-        """Return what the class takes to make the same server again."""
-        return [str(self.folder), str(self.bin)]
+    def __init__(self, folder: Path, programs: str) -> None:
+        self.folder = folder
+        self.runs = programs
+        self.bin = Path(programs)
 
     @property
     def place(self) -> Path:
@@ -68,22 +66,26 @@ class Embedded:
         It is the server's folder; for root, where no other account can enter that, a temporary folder that
         lasts until the server stops.
         """
-        note = self.folder / "place"
-        place = Path(note.read_text("utf-8")) if note.exists() else self.folder
-        return place if place.exists() else self.folder
+        noted = files.read(self.folder / "place")
+        return Path(noted) if noted and account.is_place(Path(noted)) else self.folder
 
     def running(self) -> Address | None:
         """Return where the server answers, or None when it does not run."""
         lines = self._postmaster()
-        if len(lines) < 8 or lines[7].strip() != "ready" or self._process() is None:
+        if (
+            len(lines) < 8
+            or lines[7].strip() != "ready"
+            or not lines[3].isdecimal()
+            or self._process() is None
+        ):
             return None
-        password = (self.folder / "password").read_text("utf-8")
+        password = files.read(self.folder / "password")
         return Address(SETTINGS["listen_addresses"], int(lines[3]), "postgres", password)
 
     def start(self) -> Address:
         """Start the server, make its cluster where there is none, and return once it accepts logins."""
         if not account.can_enter(self.place):
-            (self.folder / "place").write_text(str(account.new_place()), "utf-8")
+            files.write(self.folder / "place", str(account.new_place()))
         self.bin = account.programs(self.bin, self.place)
         data = self.place / "data"
         if not data.exists():
@@ -101,7 +103,7 @@ class Embedded:
             before = log.stat().st_size if log.exists() else 0
             address = self._launch(data, port, log, deadline)
             if address is not None:
-                (self.folder / "port").write_text(str(port))
+                files.write(self.folder / "port", str(port))
                 return address
             said = log.read_bytes()[before:].decode(errors="replace").strip()
             # The rest of a killed server may take a moment to end, and somebody else may be faster.
@@ -119,7 +121,15 @@ class Embedded:
             self._end(process)
         if self.place != self.folder:
             shutil.rmtree(self.place, ignore_errors=True)
-            (self.folder / "place").unlink()
+        (self.folder / "place").unlink(missing_ok=True)
+
+    def password_refused(self) -> KitError:
+        """Return the error for a server that refuses its own password: what to delete."""
+        return KitError(
+            f"The embedded server refuses the password in {str(self.folder / 'password')!r}, so it was "
+            f"changed or is damaged. Run `kit stop --force`, delete the folder {str(self.folder)!r} with all "
+            "databases in it, and start again: the kit makes a new server."
+        )
 
     def _already_starting(self, deadline: float) -> Address | None:
         """Wait for a server that is about to be ready, or about to end; whoever began that may be gone."""
@@ -136,18 +146,19 @@ class Embedded:
             command = [program(self.bin, "pg_ctl"), "start", "-W", "-D", str(data), "-o", " ".join(options)]
         else:
             command = [program(self.bin, "postgres"), "-D", str(data), *options]
-        with log.open("ab") as output:
-            child = shared.spawn(command, stdout=output, **self._surroundings())
+        with files.open_log(log) as output:
+            child = processes.start(command, output, **self._surroundings())
         try:
             while time.monotonic() < deadline:
                 address = self.running()
                 if address is not None:
                     return address
-                if child.poll() is not None and (child.returncode != 0 or sys.platform != "win32"):
-                    return None  # pg_ctl ends with 0 before the server is ready
+                if not processes.is_alive(child) and (sys.platform != "win32" or not self._postmaster()):
+                    return None  # pg_ctl ends before the server is ready
                 time.sleep(0.005)
         except BaseException:
-            child.kill()
+            if child is not None:
+                child.kill()
             raise
         return None
 
@@ -163,11 +174,10 @@ class Embedded:
         for way in [*ways, process.kill]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 way()
-                deadline = time.monotonic() + STOP_TIMEOUT
-                while time.monotonic() < deadline and process.status() != psutil.STATUS_ZOMBIE:
-                    shared.reap()
-                    time.sleep(0.01)
-            if not process.is_running():
+            deadline = time.monotonic() + STOP_TIMEOUT
+            while processes.is_alive(process) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if not processes.is_alive(process):
                 return
 
     def _pg_ctl_stop(self, mode: str) -> None:
@@ -183,17 +193,13 @@ class Embedded:
 
     def _process(self) -> psutil.Process | None:
         """Return the server's process; None when it has ended, also when its pid is now another program's."""
-        shared.reap()
         lines = self._postmaster()
         try:
             process = psutil.Process(int(lines[0]))
-            if process.status() == psutil.STATUS_ZOMBIE or self.place / "data" not in map(
-                Path, process.cmdline()
-            ):
-                return None
-            return process
-        except (IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
+        except (IndexError, ValueError, psutil.Error):
             return None
+        ours = self.place / "data" in map(Path, processes.command_line(process))
+        return process if ours and processes.is_alive(process) else None
 
     def _forget_recycled_pid(self) -> None:
         """Remove a ``postmaster.pid`` whose pid is another program's now: postgres would refuse to start."""
@@ -203,8 +209,9 @@ class Embedded:
 
     def _free_port(self) -> int:
         """Return the port of the last time, so that clients find the server again; another if it is taken."""
-        remembered = self.folder / "port"
-        for port in (int(remembered.read_text() or 0) if remembered.exists() else 0, 0):
+        remembered = files.read(self.folder / "port")
+        usable = remembered.isdecimal() and 0 < int(remembered) < 65536
+        for port in (int(remembered) if usable else 0, 0):
             with socket.socket() as probe:
                 if sys.platform != "win32":  # there the option would allow a port that is in use
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -230,7 +237,7 @@ class Embedded:
             password = secrets.token_urlsafe(24)
             password_file = making / "password"
             password_file.write_text(password, "utf-8")
-            account.give(making, password_file)
+            account.give(password_file, making)
             done = subprocess.run(
                 [
                     *(program(self.bin, "initdb"), "-D", str(making / "data"), "--username=postgres"),
@@ -250,10 +257,7 @@ class Embedded:
                     done.stderr,
                     "Another way: Docker, or KIT_DSN.",
                 )
-            kept = self.folder / "password"
-            kept.unlink(missing_ok=True)
-            kept.touch(mode=0o600)
-            kept.write_text(password, "utf-8")
+            files.write(self.folder / "password", password)
             (making / "data").rename(data)
         finally:
             shutil.rmtree(making, ignore_errors=True)
@@ -277,4 +281,4 @@ def server() -> Embedded:
         KitError: there are no PostgreSQL binaries that run here.
     """
     found = find()
-    return Embedded(str(shared.home() / f"embedded-{found.major}"), str(found.folder))
+    return Embedded(files.home() / f"embedded-{found.major}", str(found.folder))

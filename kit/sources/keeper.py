@@ -6,49 +6,91 @@ It also brings back a server that died while somebody uses it. Started as
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+    from kit.sources.server import Server
 
 PAUSE = 0.5  # seconds between two looks at the users and the server
-LONGEST_PAUSE = 15.0  # seconds between two attempts to bring back a server that does not start
+LONGEST_PAUSE = 15.0  # seconds between two attempts to bring back, or to stop, a server that does not
+GIVE_UP = 300.0  # seconds without one attempt that worked: its Docker is gone for good
 
 
 def keep(record: Path) -> None:
-    """Watch over the server that ``record`` describes until its last user has left, then stop it."""
+    """Watch over the server that ``record`` describes until its last user has left, then stop it.
+
+    After `GIVE_UP` seconds in which it could neither be brought back nor stopped, say so and leave it.
+    """
     import filelock
 
     from kit.errors import KitError
-    from kit.sources import shared
+    from kit.sources import files, registry
 
-    server = shared.load(record)
-    keeping = filelock.FileLock(server.folder / "keeper.lock")
     try:
+        server = registry.load(record)
+        keeping = filelock.FileLock(server.folder / "keeper.lock", mode=0o600)
         keeping.acquire(blocking=False)
-    except filelock.Timeout:
+    except (KitError, filelock.Timeout) as error:
+        _say(error)
         return
-    pause = PAUSE
+    with contextlib.suppress(OSError):  # the disk may be full
+        files.write(server.folder / "keeper.pid", str(os.getpid()))
+    pause, worked = PAUSE, time.monotonic()
     while True:
-        shared.reap()
         try:
-            if not shared.users(server.folder) or (server.folder / "stopped").exists():
-                with shared.locked(server.folder):
-                    if not shared.users(server.folder) or (server.folder / "stopped").exists():
-                        server.stop()
-                        for left in (server.folder / "users").glob("*.lock"):
-                            if not shared.is_held(left):
-                                left.unlink()
-                        keeping.release()  # before the start lock: whoever joins next starts another keeper
-                        return
-            elif server.running() is None:
-                with shared.locked(server.folder):
-                    if shared.users(server.folder) and server.running() is None:
-                        server.start()
-            pause = PAUSE
+            if _look_after(server, keeping):
+                return
+            pause, worked = PAUSE, time.monotonic()
         except (KitError, OSError) as error:
-            print(time.strftime("%F %T"), error, flush=True)
+            _say(error)
+            if (server.folder / "stopped").exists() or time.monotonic() - worked > GIVE_UP:
+                _say(
+                    "The keeper gave up: the server could neither be brought back nor stopped for "
+                    f"{time.monotonic() - worked:.0f} s. The next kit.postgres() starts or stops it."
+                )
+                return
             pause = min(pause * 2, LONGEST_PAUSE)
-        time.sleep(pause)
+        _rest(pause, server.folder / "stopped")
+
+
+def _look_after(server: Server, keeping: BaseFileLock) -> bool:
+    """Stop a server that nobody uses, or bring back one that died; return whether all is done."""
+    from kit.sources import sharing
+
+    def is_over() -> bool:
+        return not sharing.users(server.folder) or (server.folder / "stopped").exists()
+
+    if is_over():
+        with sharing.locked(server.folder):
+            if is_over():
+                server.stop()
+                sharing.forget_the_dead(server.folder)
+                keeping.release()  # before the start lock: whoever joins next starts another keeper
+                return True
+    elif server.running() is None:
+        with sharing.locked(server.folder):
+            if not is_over() and server.running() is None:
+                server.start()
+    return False
+
+
+def _rest(seconds: float, stopped: Path) -> None:
+    """Wait, but no longer than until the server is to be stopped."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not stopped.exists():
+        time.sleep(min(PAUSE, seconds))
+
+
+def _say(what: object) -> None:
+    with contextlib.suppress(OSError):  # the disk may be full
+        print(time.strftime("%F %T"), what, flush=True)
 
 
 if __name__ == "__main__":

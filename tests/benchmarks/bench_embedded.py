@@ -19,13 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kit.sources import binaries, shared
+from kit.sources import binaries, files
 
 ROUNDS = 9
 SERVER = """
 import time; begin = time.perf_counter()
-from kit.sources import embedded, shared
-address, use = shared.join(embedded.server())
+from kit.sources import embedded, sharing
+address, lease = sharing.join(embedded.server())
 print(time.perf_counter() - begin)
 """
 CELL = """
@@ -61,7 +61,7 @@ def by_hand(folder: Path) -> tuple[float, float]:
     """Return the seconds of a first and a second start with initdb and pg_ctl, as their manuals show them."""
     programs = binaries.find().folder
     account: dict[str, Any] = {}
-    if shared.is_root():
+    if files.is_root():
         shutil.chown(folder, "nobody")
         account = {"user": "nobody"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -72,7 +73,12 @@ def processes(home: Path, word: str = "") -> list[psutil.Process]:
 
 def servers(home: Path) -> list[psutil.Process]:
     """Return the living PostgreSQL servers of ``home``."""
-    return [each for each in processes(home, "listen_addresses") if "postgres" in each.name()]
+    found = []
+    for process in processes(home, "listen_addresses"):
+        with contextlib.suppress(psutil.Error):  # it may end while it is looked at
+            if "postgres" in process.name():
+                found.append(process)
+    return found
 
 
 def keepers(home: Path) -> list[psutil.Process]:

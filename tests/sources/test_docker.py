@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 import kit
 from kit import current
-from kit.sources import docker, open_database, status
+from kit.sources import container, docker, files, open_database, status
 from tests.sources.processes import CONSUMER, Program, ask, keepers, processes, wait_until
 from tests.sources.registry import serving
 
@@ -28,7 +29,9 @@ def no_database_remains(own_home: Path) -> Iterator[None]:
 def containers(home: Path) -> list[Any]:
     """Return the containers that the kit made for this home, in any state."""
     with docker.client(30) as engine:
-        return list(engine.containers.list(all=True, filters={"label": f"{docker.LABEL}={home / 'docker'}"}))
+        return list(
+            engine.containers.list(all=True, filters={"label": f"{container.LABEL}={home / 'docker'}"})
+        )
 
 
 def program(home: Path) -> Program:
@@ -76,7 +79,7 @@ def test_a_killed_container_comes_back_at_the_same_address_with_its_rows(own_hom
 def test_a_removed_container_is_replaced_at_the_same_address(own_home: Path) -> None:
     with open_database("docker") as database:
         containers(own_home)[0].remove(force=True)
-        admin = docker.Container(str(own_home / "docker"), docker.image())
+        admin = container.Container(own_home / "docker", docker.image())
         wait_until(lambda: containers(own_home), "another container", 60)
         wait_until(lambda: admin.running() is not None, "another server", 60)
         again = open_database("docker")
@@ -152,7 +155,10 @@ def engine_that_is_off(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_docker_that_is_off_is_said_with_what_to_do(engine_that_is_off: None) -> None:
-    with pytest.raises(kit.KitError, match=r"No Docker engine answered\. Start Docker.*embedded"):
+    said = (
+        r"No Docker engine answered at 'tcp://127.0.0.1:1', which DOCKER_HOST names\. Start Docker.*embedded"
+    )
+    with pytest.raises(kit.KitError, match=said):
         kit.postgres("docker")
 
 
@@ -160,7 +166,11 @@ def test_without_an_argument_docker_that_is_off_leads_to_the_embedded_server(
     engine_that_is_off: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert kit.postgres().source == "embedded"
-    assert capsys.readouterr().out.endswith(": no Docker engine answered\n")
+    assert (
+        capsys.readouterr()
+        .out.rstrip()
+        .endswith(": no Docker engine answered at 'tcp://127.0.0.1:1', which DOCKER_HOST names")
+    )
 
 
 def test_an_engine_that_hangs_is_given_up_after_two_seconds(
@@ -168,7 +178,7 @@ def test_an_engine_that_hangs_is_given_up_after_two_seconds(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{listening.getsockname()[1]}")
-        assert docker.engine().problem == "the Docker engine did not answer within 2 s"
+        assert (docker.engine().problem or "").startswith("the Docker engine did not answer within 2 s")
 
 
 def test_nothing_of_docker_is_left_running_when_it_cannot_be_used(
@@ -187,3 +197,92 @@ def test_an_image_that_must_be_pulled_shows_how_far_it_is(capsys: pytest.Capture
         assert docker.has_image(image)
         engine.images.remove(image)
         assert capsys.readouterr().out.endswith(f"\rPulling {image}: 20 of 20 MB\n")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("image", ["Postgres 18", "UPPER/case:1", "a:b:c"])
+def test_what_cannot_be_the_name_of_an_image_is_said_plainly(
+    image: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KIT_POSTGRES_IMAGE", image)
+    with pytest.raises(kit.KitError, match=rf"^'{image}' cannot be the name of an image.*KIT_POSTGRES_IMAGE"):
+        kit.postgres("docker")
+
+
+@pytest.mark.parametrize("host", ["foo://x", "tcp://host:port", "unix:///nowhere.sock", "2375"])
+def test_a_docker_host_that_leads_nowhere_is_named(
+    host: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(kit.KitError, match=rf"'{host}', which DOCKER_HOST names.*mend DOCKER_HOST"):
+        kit.postgres("docker")
+
+
+@pytest.mark.skipif(not files.is_root(), reason="only root can become another account")
+def test_a_docker_socket_that_is_closed_names_the_group_and_does_not_ask_to_start_docker(
+    own_home: Path,
+) -> None:
+    path = own_home / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        path.chmod(0o600)
+        read = "+dac_read_search"  # so that it can read a Python that is only root's
+        become = (
+            "setpriv",
+            "--reuid=nobody",
+            "--clear-groups",
+            f"--inh-caps={read}",
+            f"--ambient-caps={read}",
+        )
+        with Program(
+            own_home / "kit", "docker", prefix=become, HOME=str(own_home), DOCKER_HOST=f"unix://{path}"
+        ) as program:
+            said = program.says()["error"]
+    assert "for the group 'root'" in said
+    assert "usermod -aG root nobody" in said
+    assert "Start Docker" not in said
+
+
+@pytest.mark.docker
+def test_a_program_and_its_keeper_that_are_killed_leave_no_container_behind(own_home: Path) -> None:
+    with program(own_home) as killed:
+        killed.says()
+        wait_until(lambda: keepers(own_home), "the keeper")
+        for each in keepers(own_home):
+            each.kill()
+        killed.kill()
+        wait_until(lambda: not containers(own_home), "the end of the container")
+        wait_until(lambda: not processes(own_home), "the end of the keeper")
+
+
+@pytest.mark.docker
+def test_a_container_of_a_start_that_was_killed_is_removed(own_home: Path) -> None:
+    with program(own_home) as killed:
+        wait_until(lambda: containers(own_home), "a container")
+        for each in keepers(own_home):
+            each.kill()
+        killed.kill()
+    wait_until(lambda: not containers(own_home), "the end of the container", 60)
+    wait_until(lambda: not processes(own_home), "the end of the keeper")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("damage", ["", "null", '{"id": 1, "host": 2, "port": "x", "password": null}'])
+def test_a_damaged_record_of_the_container_leads_to_another_one(damage: str, own_home: Path) -> None:
+    with open_database("docker"):
+        (own_home / "docker" / "container.json").write_text(damage)
+        with open_database("docker") as again:
+            assert answers(again.dsn)
+            assert len(containers(own_home)) == 1
+    wait_until(lambda: not containers(own_home), "the end of the container")
+
+
+@pytest.mark.docker
+def test_a_changed_password_of_the_container_is_said_with_what_to_do(own_home: Path) -> None:
+    with open_database("docker"):
+        record = own_home / "docker" / "container.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"password": "wrong"}))
+        with pytest.raises(kit.KitError, match=r"refuses the password in .*kit stop --force"):
+            kit.postgres("docker")
+    wait_until(lambda: not containers(own_home), "the end of the container")

@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 import kit
-from kit.sources import binaries, open_database, shared, status, stop_all
+from kit.sources import binaries, files, open_database, status, stop_all
 from tests.sources.processes import Program, ask, keepers, processes, servers, wait_until
 
-as_root = pytest.mark.skipif(not shared.is_root(), reason="only root can become another account")
+as_root = pytest.mark.skipif(not files.is_root(), reason="only root can become another account")
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and accounts")
 
 
@@ -231,7 +231,7 @@ def test_an_ordinary_user_gets_a_server_of_its_own(own_home: Path) -> None:
 @pytest.fixture
 def small_disk(own_home: Path) -> Iterator[Path]:
     """A home on a disk of 20 MB; a cluster needs about twice that."""
-    mounted = shared.is_root() and sys.platform == "linux"
+    mounted = files.is_root() and sys.platform == "linux"
     if (
         not mounted
         or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", own_home]).returncode

@@ -195,7 +195,7 @@ async def test_an_open_transaction_is_named_instead_of_waiting_for_ever(
 
 
 def somebodys(dsn: str, name: str) -> Postgres:
-    return Postgres(dsn=dsn, source="external", found=_Found(name, "", ()), why="", origin=dsn, use=None)
+    return Postgres(dsn=dsn, source="external", found=_Found(name, "", ()), why="", origin=dsn, lease=None)
 
 
 def test_a_database_that_the_kit_did_not_make_is_refused_and_keeps_every_row(

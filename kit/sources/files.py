@@ -1,0 +1,117 @@
+"""Where the kit keeps its servers' files, and that they are this user's own and closed to others."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from io import FileIO
+from pathlib import Path
+
+import platformdirs
+
+from kit.errors import KitError
+
+
+def is_root() -> bool:
+    """Return whether this is root on Linux or macOS, as whom PostgreSQL refuses to run."""
+    return sys.platform != "win32" and os.geteuid() == 0
+
+
+def home() -> Path:
+    """Return the folder of the kit's servers: ``KIT_HOME``, else the user's data folder.
+
+    For root it is the machine's data folder: the embedded server runs as another account then, which
+    cannot enter root's own home.
+
+    Raises:
+        KitError: ``KIT_HOME`` is no folder's name that PostgreSQL can work with.
+    """
+    asked = os.environ.get("KIT_HOME")
+    if asked:
+        try:
+            if not asked.isprintable():
+                raise RuntimeError("it has a character in it that cannot be printed, such as a line break")
+            return Path(asked).expanduser().resolve()
+        except (RuntimeError, OSError) as error:
+            raise KitError(
+                f"KIT_HOME is {asked!r}, which cannot be used: {error}. Set it to the plain path of a folder "
+                "of yours, or unset it."
+            ) from None
+    if is_root():
+        return Path(platformdirs.site_data_dir("pgqueuer-kit", appauthor=False))
+    return Path(platformdirs.user_data_dir("pgqueuer-kit", appauthor=False)).resolve()
+
+
+def is_own(path: Path) -> bool:
+    """Return whether ``path`` is this user's, and no other account can change it or what it leads to."""
+    if sys.platform == "win32":  # there a user's folders are closed to others by what is above them
+        return path.exists()
+    try:
+        facts = (path.lstat(), path.stat())
+    except OSError:
+        return False
+    return all(each.st_uid == os.geteuid() for each in facts) and not facts[1].st_mode & 0o022
+
+
+def make_own(folder: Path) -> None:
+    """Make a folder that is closed to others, or close one of this user's.
+
+    Raises:
+        KitError: it belongs to another account.
+        OSError: it can neither be made nor closed.
+    """
+    # Root's server runs as another account: that one gets through, and cannot list what is there.
+    mode = 0o711 if is_root() else 0o700
+    if not folder.parent.exists():
+        folder.parent.mkdir(mode, parents=True, exist_ok=True)
+    folder.mkdir(mode, exist_ok=True)
+    if sys.platform == "win32":
+        return
+    if {folder.stat().st_uid, folder.lstat().st_uid} != {os.geteuid()}:
+        raise KitError(
+            f"{str(folder)!r} belongs to {_owner(folder)}, so the kit leaves it alone. Each account has a "
+            "Postgres of its own: set KIT_HOME to a folder of yours, or unset it."
+        )
+    if stat.S_IMODE(folder.stat().st_mode) != mode:
+        folder.chmod(mode)
+        for path in folder.iterdir():  # an earlier version left its locks and logs open to all
+            if stat.S_ISREG(path.lstat().st_mode):
+                path.chmod(0o600)
+
+
+def _owner(path: Path) -> str:
+    try:
+        return f"the account {path.owner()!r}"
+    except (KeyError, OSError):
+        return f"the account number {path.stat().st_uid}"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that only this user can read: it has the whole text, or stays as it was."""
+    descriptor, name = tempfile.mkstemp(prefix="writing-", dir=path.parent)  # for this user alone
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> str:
+    """Return what a file says, without the line break an editor may have added; nothing if it is missing."""
+    try:
+        return path.read_text("utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def open_log(path: Path, *, empty: bool = False) -> FileIO:
+    """Open a log that only this user can read, at its end or empty."""
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if empty else os.O_APPEND)
+    log = FileIO(os.open(path, flags, 0o600), "w")
+    if sys.platform != "win32":
+        os.fchmod(log.fileno(), 0o600)  # an earlier version's was open to all
+    return log

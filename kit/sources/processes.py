@@ -1,0 +1,58 @@
+"""Start processes that outlive this one: servers, and what looks after them."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from io import FileIO
+from typing import Any
+
+import psutil
+
+_IN_BACKGROUND = '"$@" >&2 & echo $!'
+
+
+def start(command: list[str], log: FileIO, **options: Any) -> psutil.Process | None:
+    """Start a process that hears nothing of this one's terminal, signals and end; None when it ended at once.
+
+    What it says goes to ``log``. It is nobody's child, so that nobody has to wait for its end.
+    ``options`` are those of ``subprocess``.
+    """
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, creationflags=flags, **options
+        )
+        child.returncode = 0  # so that Python does not warn of a child that it has not waited for
+        pid = child.pid
+    else:
+        said = subprocess.run(
+            ["/bin/sh", "-c", _IN_BACKGROUND, "sh", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            check=True,
+            **options,
+        )
+        pid = int(said.stdout)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
+
+
+def is_alive(process: psutil.Process | None) -> bool:
+    """Return whether a process still runs. One that has ended and was not waited for does not."""
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Return a process's command line; nothing when it has ended or cannot be looked at."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []

@@ -1,0 +1,320 @@
+"""What lies on disk is not simply believed, and nothing killed, frozen or damaged keeps a server up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import kit
+from kit import current
+from kit.cli import servers as command
+from kit.sources import account, embedded, files, open_database, registry, sharing, status
+from tests.sources.processes import ROOT, Program, ask, keepers, processes, servers, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and accounts")
+as_root = pytest.mark.skipif(not files.is_root(), reason="only root can make files of another account")
+NOBODY = 65534
+GONE = '{"id": "gone", "host": "127.0.0.1", "port": 1, "password": "x"}'
+
+
+@pytest.fixture(autouse=True)
+def no_database_remains(own_home: Path) -> Iterator[None]:
+    yield
+    while current.database is not None:
+        current.database.stop()
+
+
+def folder_of(home: Path) -> Path:
+    [folder] = home.glob("embedded-*")
+    return folder
+
+
+def stop_quietly() -> list[str]:
+    said: list[str] = []
+    command.stop_all(force=True, say=said.append)
+    return said
+
+
+# What server.json says
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"module": "subprocess", "class": "Popen", "arguments": [["touch", "%s"]]}',
+        '{"source": "subprocess", "runs": "%s"}',
+        '{"source": ["docker"], "runs": "%s"}',
+        "[]",
+        "null",
+        '{"source": "embed',
+        "",
+        "\x00\xff",
+    ],
+)
+def test_a_record_that_names_no_source_of_the_kits_runs_nothing_and_is_passed_over_in_a_line(
+    record: str, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = own_home / "ran"
+    strange = own_home / "strange"
+    strange.mkdir(mode=0o700)
+    (strange / "server.json").write_text(record.replace("%s", str(ran)), "latin-1")
+    assert status() == []
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "strange/server.json' is passed over" in said
+    assert stop_quietly() == ["No Postgres of the kit's is running."]
+    assert len(registry.troubles()) == 1
+    assert not ran.exists()
+
+
+def test_a_record_of_an_earlier_version_still_names_its_server(own_home: Path) -> None:
+    with open_database("embedded"):
+        record = folder_of(own_home) / "server.json"
+        runs = json.loads(record.read_text())["runs"]
+        earlier = {"module": "kit.sources.gone", "class": "Embedded", "arguments": [str(record.parent), runs]}
+        record.write_text(json.dumps(earlier))
+        assert [(each.source, each.users) for each in status()] == [("embedded", 1)]
+
+
+@as_root
+@pytest.mark.parametrize("whose", ["folder", "record"])
+def test_a_record_of_another_account_is_passed_over(
+    whose: str, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strange = own_home / "docker"
+    strange.mkdir(mode=0o755)
+    record = strange / "server.json"
+    record.write_text('{"source": "docker", "runs": "evil"}')
+    assert registry.known() != []
+    os.chown(strange if whose == "folder" else record, NOBODY, NOBODY)
+    assert registry.known() == []
+    assert "is not this account's alone" in capsys.readouterr().err
+
+
+@as_root
+def test_the_folder_of_another_account_is_said_plainly(own_home: Path) -> None:
+    folder = embedded.server().folder
+    folder.mkdir(mode=0o777)
+    os.chown(folder, NOBODY, NOBODY)
+    with pytest.raises(kit.KitError, match=r"belongs to the account 'nobody'.*KIT_HOME"):
+        kit.postgres("embedded")
+    assert list(folder.iterdir()) == []
+
+
+# Closed to others
+
+
+def test_nothing_of_a_server_is_open_to_other_accounts(own_home: Path) -> None:
+    with Program(own_home, "embedded") as program:
+        program.says()
+        wait_until(lambda: keepers(own_home), "the keeper")
+        folder = folder_of(own_home)
+        assert stat.S_IMODE(folder.stat().st_mode) == (0o711 if files.is_root() else 0o700)
+        for path in folder.rglob("*"):
+            if "data" not in path.relative_to(folder).parts[:1] and "programs" not in str(path):
+                assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
+def test_files_that_an_earlier_version_left_open_are_closed(own_home: Path) -> None:
+    folder = embedded.server().folder
+    folder.mkdir(mode=0o755)
+    for name in ("start.lock", "keeper.lock", "keeper.log", "server.log"):
+        (folder / name).touch(0o644)
+    with Program(own_home, "embedded") as program:
+        program.says()
+        wait_until(lambda: sharing.is_held(folder / "keeper.lock"), "the keeper")
+        for name in ("start.lock", "keeper.lock", "keeper.log", "server.log"):
+            assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600, name
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["another account's", "a link", "open to all"])
+def test_root_does_not_believe_a_temporary_folder_by_its_name(kind: str, own_home: Path) -> None:
+    with Program(own_home, "embedded") as program:
+        program.says()
+    wait_until(lambda: not processes(own_home), "the end of the first server")
+    folder = folder_of(own_home)
+    false, target = own_home.parent / "place", own_home.parent / "target"
+    target.mkdir(mode=0o711)
+    if kind == "a link":
+        false.symlink_to(target)
+    else:
+        false.mkdir(mode=0o711)
+        if kind == "open to all":
+            false.chmod(0o777)
+        else:
+            os.chown(false, NOBODY, NOBODY)
+    (folder / "place").write_text(str(false))
+    own_home.chmod(0o700)
+    with Program(own_home, "embedded") as program:
+        place = Path(str(ask(program.says()["dsn"], "SHOW data_directory"))).parent
+        assert place not in (false, target)
+        assert list(false.iterdir()) == []
+    assert false.exists()
+
+
+@as_root
+def test_giving_a_file_to_the_account_follows_no_link(own_home: Path) -> None:
+    precious = own_home / "precious"
+    precious.touch()
+    (own_home / "link").symlink_to(precious)
+    account.give(own_home / "link")
+    assert precious.stat().st_uid == 0
+
+
+# Killed and frozen
+
+
+def wait_for_another_keeper(home: Path, before: psutil.Process) -> None:
+    wait_until(lambda: keepers(home) not in ([], [before]), "another keeper")
+
+
+def test_a_killed_keeper_is_replaced_while_somebody_uses_the_server(own_home: Path) -> None:
+    with Program(own_home, "embedded") as program:
+        dsn = program.says()["dsn"]
+        for _ in range(2):
+            wait_until(lambda: keepers(own_home), "a keeper")
+            [before] = keepers(own_home)
+            before.kill()
+            wait_for_another_keeper(own_home, before)
+        assert ask(dsn, "SELECT 1") == 1
+
+
+def test_a_program_and_its_keeper_that_are_killed_leave_nothing_behind(own_home: Path) -> None:
+    with Program(own_home, "embedded") as program:
+        program.says()
+        wait_until(lambda: keepers(own_home), "the keeper")
+        for each in keepers(own_home):
+            each.kill()
+        program.kill()
+        wait_until(lambda: not processes(own_home), "the end of the server")
+
+
+def test_a_program_and_its_keeper_that_are_killed_while_they_start_leave_nothing_behind(
+    own_home: Path,
+) -> None:
+    with Program(own_home, "embedded") as program:
+        wait_until(lambda: list(own_home.glob("embedded-*/making-*")), "the start of the cluster")
+        program.kill()
+        for each in keepers(own_home):
+            each.kill()
+    wait_until(lambda: not processes(own_home), "the end of what was begun")
+
+
+def test_a_frozen_keeper_holds_up_nobody_and_ends_with_kit_stop(own_home: Path) -> None:
+    with Program(own_home, "embedded") as program:
+        program.says()
+        wait_until(lambda: sharing.is_held(folder_of(own_home) / "keeper.lock"), "the keeper")
+        [frozen] = keepers(own_home)
+        frozen.suspend()
+        with Program(own_home, "embedded") as second:
+            assert ask(second.says()["dsn"], "SELECT 1") == 1
+        assert stop_quietly()[-1] == "The embedded Postgres is stopped. Its databases are kept."
+        wait_until(lambda: not keepers(own_home) and not servers(own_home), "the end of the frozen keeper")
+        wait_until(lambda: len(processes(own_home)) == 0, "the end of what runs the keeper again")
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_a_keeper_whose_docker_is_gone_for_good_gives_up_and_says_so(used: bool, own_home: Path) -> None:
+    folder = own_home / "docker"
+    with sharing.locked(folder):
+        lease = sharing.Lease(folder)
+    if not used:
+        lease.release()
+    files.write(folder / "container.json", GONE)
+    files.write(folder / "server.json", '{"source": "docker", "runs": "postgres:18"}')
+    environment = os.environ | {"DOCKER_HOST": "tcp://127.0.0.1:1", "PYTHONPATH": str(ROOT)}
+    code = (
+        "import sys, pathlib; from kit.sources import keeper; keeper.GIVE_UP = 2;"
+        "keeper.keep(pathlib.Path(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder / "server.json")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "The keeper gave up" in done.stdout.splitlines()[-1]
+    lease.release()
+
+
+def test_kit_stop_ends_a_keeper_whose_docker_is_gone(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    folder = own_home / "docker"
+    with sharing.locked(folder):
+        lease = sharing.Lease(folder)
+        files.write(folder / "container.json", GONE)
+        files.write(folder / "server.json", '{"source": "docker", "runs": "postgres:18"}')
+        sharing.start_keeper(folder)
+    wait_until(lambda: sharing.is_held(folder / "keeper.lock"), "the keeper")
+    with pytest.raises(kit.KitError, match=r"could not be removed.*kit stop"):
+        stop_quietly()
+    wait_until(lambda: not processes(own_home), "the end of the keeper")
+    lease.release()
+
+
+def test_sixteen_programs_at_once_some_killed_half_way_leave_one_server_and_then_none(own_home: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        programs = [stack.enter_context(Program(own_home, "embedded")) for _ in range(16)]
+        for victim in programs[::4]:
+            victim.kill()
+        said = {each.says().get("dsn") for each in programs if each not in programs[::4]}
+        assert len(said) == 1
+        assert None not in said
+        assert len(servers(own_home)) == 1
+    wait_until(lambda: not processes(own_home), "the end of the server")
+    assert list((folder_of(own_home) / "users").iterdir()) == []
+
+
+# Damaged
+
+
+@pytest.mark.parametrize("damage", ["", "garbage\x00", None])
+def test_a_damaged_password_file_is_said_at_once_with_what_to_delete(
+    damage: str | None, own_home: Path
+) -> None:
+    with Program(own_home, "embedded") as program:
+        program.says()
+        password = folder_of(own_home) / "password"
+        password.unlink()
+        if damage is not None:
+            password.write_text(damage)
+        begin = time.monotonic()
+        with pytest.raises(kit.KitError, match=r"password'.*kit stop --force.*delete the folder"):
+            kit.postgres("embedded")
+        assert time.monotonic() - begin < 5
+        [trouble] = registry.troubles()
+        assert "delete the folder" in trouble
+    wait_until(lambda: not processes(own_home), "the end of the server")
+    shutil.rmtree(folder_of(own_home))
+    with kit.postgres("embedded") as database:
+        assert ask(database.dsn, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("garbage", ["garbage", "99999", "-1", "", "\x00", "5" * 30])
+def test_garbage_in_the_file_of_the_port_is_not_used(garbage: str, own_home: Path) -> None:
+    folder = embedded.server().folder
+    files.make_own(folder)
+    (folder / "port").write_text(garbage)
+    with open_database("embedded") as database:
+        assert ask(database.dsn, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("bad", ["/tmp/a\nb", "~nobody-of-that-name/kit", "/tmp/\x1b[31m"])
+def test_a_home_that_no_path_can_be_is_said_plainly(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KIT_HOME", bad)
+    with pytest.raises(kit.KitError, match=r"KIT_HOME is '.*unset it"):
+        kit.postgres("embedded")
