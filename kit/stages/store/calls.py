@@ -68,8 +68,8 @@ async def limited(connection: Connection) -> AsyncIterator[None]:
     except AWAY as error:
         if limit.when() <= asyncio.get_running_loop().time():
             raise KitError(
-                f"Postgres did not answer within {LIMIT:g} s, so the connection was closed. Most likely nothing "
-                "was changed; kit.stages.runs() shows it when Postgres is back."
+                f"Postgres did not answer within {LIMIT:g} s, so the connection was closed. Most likely "
+                "nothing was changed; kit.stages.runs() shows it when Postgres is back."
             ) from error
         raise _away(error) from error
     finally:
