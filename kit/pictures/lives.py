@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pgqueuer.domain.settings import db_settings
 
 from kit import current
+from kit.stages.tables import spans
 from kit.tables import sql
 
 Doing = Literal["waiting", "running"]
@@ -157,24 +158,8 @@ def name_workers(lives: list[Life]) -> None:
 
 def lives_of_runs(last: int | None, window: timedelta | None) -> list[Life]:
     """Return the staged runs that moved last, oldest first; none where there are no staged jobs."""
-    if sql("SELECT to_regclass('kit_run_history')::text AS there")["there"].isna().all():
-        return []
-    rows = _rows(
-        """
-        WITH chosen AS (
-            SELECT run, max(id) AS newest FROM kit_run_history
-            WHERE $2::interval IS NULL OR created > clock_timestamp() - $2::interval
-            GROUP BY run ORDER BY newest DESC LIMIT $1)
-        SELECT h.run, h.branch, h.stage, h.status, h.created, r.pipeline, r.status AS outcome,
-               lead(h.created, 1, clock_timestamp()) OVER own AS until
-        FROM kit_run_history h JOIN chosen USING (run) JOIN kit_runs r ON r.id = h.run
-        WINDOW own AS (PARTITION BY h.run, h.branch ORDER BY h.id)
-        ORDER BY h.run, h.branch NULLS FIRST, h.id""",
-        last,
-        window,
-    )
     lives: dict[int, Life] = {}
-    for step in rows:
+    for step in spans(last, window).to_dict("records"):
         new = Life(step["run"], step["pipeline"], outcome=step["outcome"])
         _take_step(lives.setdefault(step["run"], new), step)
     return sorted(lives.values(), key=lambda life: (life.spans[0].begin, life.id))
@@ -184,9 +169,9 @@ def _take_step(life: Life, step: dict[Hashable, Any]) -> None:
     """Take in one row of a run's history."""
     if step["status"] in ("pending", "running", "waiting"):
         doing: Doing = "running" if step["status"] == "running" else "waiting"
-        life.spans.append(Span(doing, step["created"], step["until"], step["stage"]))
+        life.spans.append(Span(doing, step["begin"], step["until"], step["stage"]))
     elif step["status"] == life.outcome:
-        life.ended = max(step["created"], life.ended or step["created"])
+        life.ended = max(step["begin"], life.ended or step["begin"])
 
 
 def _rows(query: str, *args: Any) -> list[dict[Hashable, Any]]:

@@ -30,6 +30,13 @@ two reasons. What a stage writes (on ``step.connection``), the data it adds and 
 commit in *one* transaction. And the row names the one job that may move it (column ``job``), so that a job
 that comes again finds the row moved on, and does nothing.
 
+No step waits for another worker, which may be frozen: where one is at the same step, or keeps locked what
+this one needs, the step is undone and its job comes again a little later. A run whose worker died amid the
+same stage three times is held (``crashes=``), so that one poisonous run does not take every worker with it.
+
+The tables belong to the queue beside them. In a database of the kit's own a reset empties them; in somebody's
+own database they are theirs, and no reset touches them. To read makes no tables anywhere.
+
 Where this ends: a handler keeps a transaction open, so a stage takes seconds, not hours. A run goes only
 forward, a branch is one stage long, and nothing here waits for a signal from outside, undoes an earlier
 stage, or carries runs over to a new order of stages. Work that needs those needs a workflow engine.
@@ -39,11 +46,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kit.stages import rows
+from kit.stages import store
+from kit.stages.checks import to_json
 from kit.stages.pipeline import Pipeline
-from kit.stages.steps import Step
+from kit.stages.runner import Step
 from kit.stages.tables import history, runs
-from kit.stages.values import to_json
 from kit.sync import run_sync
 
 __all__ = ["Pipeline", "Step", "cancel", "history", "retry", "runs"]
@@ -60,9 +67,9 @@ def retry(run: int, data: dict[str, Any] | None = None) -> None:
         data: corrections, added to the run's data first.
 
     Raises:
-        KitError: there is nothing to try again.
+        KitError: there is nothing to try again, or Postgres does not answer within 10 seconds.
     """
-    run_sync(rows.in_transaction(rows.resume, run, to_json(data, "A correction")))
+    run_sync(store.call(store.resume, run, to_json(data, "A correction")))
 
 
 def cancel(run: int) -> None:
@@ -71,6 +78,6 @@ def cancel(run: int) -> None:
     A handler that works on it is not interrupted, but what it writes on the step's connection is undone.
 
     Raises:
-        KitError: the run has ended already.
+        KitError: the run has ended already, or Postgres does not answer within 10 seconds.
     """
-    run_sync(rows.in_transaction(rows.cancel, run))
+    run_sync(store.call(store.cancel, run))

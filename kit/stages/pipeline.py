@@ -14,11 +14,12 @@ from pgqueuer import PgQueuer
 
 from kit import current
 from kit.errors import KitError
-from kit.stages import rows
-from kit.stages.rows import Connection
-from kit.stages.steps import Server, Step
+from kit.sources.databases import CONNECT_TIMEOUT
+from kit.stages import store
+from kit.stages.checks import to_json
+from kit.stages.runner import StageRunner, Step
+from kit.stages.store import Connection
 from kit.stages.tables import runs
-from kit.stages.values import to_json
 
 Handler: TypeAlias = Callable[[Step], Awaitable[Any]]
 H = TypeVar("H", bound=Handler)
@@ -36,6 +37,7 @@ class Stage:
     retries: int
     backoff: float
     deadline: float | None
+    crashes: int
 
 
 class Pipeline:
@@ -62,6 +64,7 @@ class Pipeline:
         retries: int = 0,
         backoff: float = 1.0,
         deadline: float | None = None,
+        crashes: int = 3,
     ) -> Callable[[H], H]:
         """Declare the next stage: a decorator for its handler, an ``async def`` that takes a `Step`.
 
@@ -79,6 +82,8 @@ class Pipeline:
             backoff: seconds before the first of these tries. Each later one waits twice as long, at most an
                 hour.
             deadline: seconds that one try may take.
+            crashes: how many tries may be cut short because their worker died (killed, out of memory), before
+                the run is held. A consumer that is stopped, or loses Postgres, does not count.
 
         Raises:
             KitError: the handler is not async, or the stage's name is taken.
@@ -102,7 +107,9 @@ class Pipeline:
             # The same function again is a notebook cell that was run again: it takes the old one's place.
             if known and _origin(known.handler) != _origin(handler):
                 raise KitError(f"{self.name!r} has a stage {stage!r} already. Give this one another name=.")
-            self.declared[stage] = Stage(stage, handler, following, each, model, retries, backoff, deadline)
+            self.declared[stage] = Stage(
+                stage, handler, following, each, model, retries, backoff, deadline, crashes
+            )
             return handler
 
         return declare
@@ -142,12 +149,14 @@ class Pipeline:
             The run's id.
 
         Raises:
-            KitError: JSON cannot hold the data, or the stages make no sense.
+            KitError: JSON cannot hold the data, the stages make no sense, or Postgres is away. When it does
+                not answer within 10 seconds, the connection is closed.
         """
         first, text = next(iter(self.stages)), to_json(data, "The data of a run")
-        await rows.install(connection)
-        async with connection.transaction():
-            return await rows.new_run(connection, self.name, first, text, deadline)
+        async with store.limited(connection):
+            await store.install(connection)
+            async with connection.transaction():
+                return await store.new_run(connection, self.name, first, text, deadline)
 
     @asynccontextmanager
     async def serve(
@@ -170,19 +179,22 @@ class Pipeline:
                 f"This PgQueuer has an entrypoint {taken[0]!r} already: two pipelines are named "
                 f"{self.name!r}. Give one of them another name."
             )
-        async with asyncpg.create_pool(dsn or current.dsn(), min_size=0, max_size=connections) as pool:
-            async with pool.acquire() as connection:
-                await rows.install(connection)
+        async with asyncpg.create_pool(
+            dsn or current.dsn(), min_size=0, max_size=connections, timeout=CONNECT_TIMEOUT
+        ) as pool:
+            async with pool.acquire() as connection, store.limited(connection):
+                await store.install(connection)
                 async with connection.transaction():
-                    await rows.adopt(connection, self.name, list(self.declared))
+                    await store.adopt(connection, self.name, list(self.declared))
+            runner = StageRunner(self, pgq, pool)
             for entrypoint in entrypoints:
                 # A failing stage puts its job away itself. What is left to hold is a payload without a run.
-                pgq.entrypoint(entrypoint, on_failure="hold")(Server(self, pgq, pool).deliver)
+                pgq.entrypoint(entrypoint, on_failure="hold")(runner.deliver)
             yield pgq
 
     def picture(self) -> Any:
         """Return a picture of this pipeline's runs, each at its stage, and beside it the same in words."""
-        from kit.pictures.flow import draw
+        from kit.stages.picture import draw
 
         return draw(self.name, self.stages, runs(self.name))
 

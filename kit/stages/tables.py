@@ -1,14 +1,14 @@
-"""The tables of staged jobs as DataFrames."""
+"""The tables of staged jobs as DataFrames: empty ones where there are none, for reading makes nothing."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from kit.errors import KitError
-from kit.stages.rows import STATUSES, in_transaction, install
-from kit.sync import run_sync
+from kit.stages import store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,16 +25,11 @@ def runs(pipeline: str | None = None, *, branches: bool = False) -> pd.DataFrame
         ``id`` (Int64), ``pipeline`` and ``stage`` (string), ``status`` (category), ``branches`` (done/all, as
         text), ``data`` (dict), ``attempts`` (Int64, of this stage), ``error`` (string), ``job`` (Int64, the
         one that will move it), ``created`` and ``updated`` (UTC).
+
+    Raises:
+        KitError: no Postgres, or it does not answer.
     """
-    return _table(
-        f"""SELECT id, {"parent, branch, " if branches else ""}pipeline, stage, status,
-            (SELECT nullif(count(*) FILTER (WHERE status = 'done') || '/' || count(*), '0/0')
-             FROM kit_runs b WHERE b.parent = r.id) AS branches,
-            data, attempts, error, job, created, updated
-        FROM kit_runs r WHERE ($1::text IS NULL OR pipeline = $1) AND ($2 OR parent IS NULL)
-        ORDER BY coalesce(parent, id), branch NULLS FIRST""",
-        *(pipeline, branches),
-    )
+    return _frame(store.runs(branches=branches), pipeline)
 
 
 def history(run: int | None = None) -> pd.DataFrame:
@@ -43,27 +38,44 @@ def history(run: int | None = None) -> pd.DataFrame:
     Returns:
         ``created`` (UTC), ``run`` and ``branch`` (Int64), ``stage`` (string), ``status`` (category),
         ``attempt`` and ``job`` (Int64), ``error`` (string).
+
+    Raises:
+        KitError: no Postgres, or it does not answer.
     """
-    return _table(
-        """SELECT created, run, branch, stage, status, attempt, job, error FROM kit_run_history
-        WHERE $1::bigint IS NULL OR run = $1 ORDER BY id""",
-        run,
-    )
+    return _frame(store.history(), run)
 
 
-def _table(query: str, *args: Any) -> pd.DataFrame:
-    """Run a query on the tables, which are made if they are missing."""
+def spans(last: int | None = None, window: timedelta | None = None) -> pd.DataFrame:
+    """Return what runs and their branches did from when to when: the history as stretches of time.
+
+    Args:
+        last: only of the runs that moved last, at most so many.
+        window: only of the runs that moved in so long a time up to now.
+
+    Returns:
+        A row for each stretch, in order of run, branch and time: ``run`` and ``branch`` (Int64), ``pipeline``
+        and ``stage`` (string), ``status`` in it (category), ``outcome`` (string, the run's status now),
+        ``begin`` and ``until`` (UTC; the last stretch of each reaches up to now).
+
+    Raises:
+        KitError: no Postgres, or it does not answer.
+    """
+    return _frame(store.spans(), last, window)
+
+
+def _frame(queries: tuple[str, str], *args: Any) -> pd.DataFrame:
+    """Run the first of two queries, or the second, where the tables are not there."""
     # Here, so that a worker which only serves a pipeline does not import pandas.
     import pandas as pd
 
     from kit.tables import sql
 
+    query, nothing = queries
     try:
         frame = sql(query, *args)
     except KitError as error:
         if not isinstance(error.__cause__, asyncpg.UndefinedTableError):
             raise
-        run_sync(in_transaction(install))
-        frame = sql(query, *args)
-    frame["status"] = pd.Categorical(frame["status"], STATUSES)
+        frame = sql(nothing)
+    frame["status"] = pd.Categorical(frame["status"], store.STATUSES)
     return frame

@@ -23,6 +23,7 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
 
 import kit
 from kit.stages import Pipeline, Step
+from kit.stages.store import install
 
 RUNS, ROUNDS, CONNECTIONS = 300, 7, 10
 STAGES = ["one", "two", "three", "four", "five"]
@@ -121,7 +122,7 @@ async def measure(
 
 async def compare() -> float:
     connection = await asyncpg.connect()
-    kit.stages.runs()  # makes its tables
+    await install(connection)
     await connection.execute(
         """CREATE TABLE effects (run bigint, stage text);
         CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, stage text DEFAULT 'one',

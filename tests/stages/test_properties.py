@@ -233,5 +233,5 @@ async def compare(connection: asyncpg.Connection[Any], story: Story, *, repaired
 def test_every_run_ends_as_its_faults_say_and_each_effect_is_there_once(
     queue_database: Postgres, monkeypatch: pytest.MonkeyPatch, story: Story
 ) -> None:
-    monkeypatch.setattr("kit.stages.steps.PAUSE", 0.01)
+    monkeypatch.setattr("kit.stages.runner.PAUSE", 0.01)
     asyncio.run(play(story))

@@ -14,6 +14,7 @@ import kit
 from kit.errors import KitError
 from kit.sources import Postgres
 from kit.stages import Pipeline, Step
+from kit.stages.store import install
 
 from .conftest import Desk, consuming
 
@@ -74,7 +75,7 @@ async def test_the_payload_of_a_stages_job_is_only_the_reference(desk: Desk) -> 
 async def test_a_start_that_is_rolled_back_leaves_neither_run_nor_job(desk: Desk) -> None:
     orders = Pipeline("orders")
     orders.stage("validate")(effect)
-    kit.stages.runs()  # makes the tables
+    await install(desk.connection)
     transaction = desk.connection.transaction()
     await transaction.start()
     await orders.start(desk.connection)
@@ -294,8 +295,18 @@ async def test_the_tables_are_made_again_after_somebody_dropped_them(desk: Desk)
 
 
 async def test_processes_that_install_at_once_do_not_disturb_each_other(desk: Desk) -> None:
-    await asyncio.gather(*(asyncio.to_thread(kit.stages.history) for _ in range(8)))
-    assert await desk.value("SELECT count(*) FROM kit_runs") == 0
+    orders = Pipeline("orders")
+    orders.stage("validate")(effect)
+
+    async def start() -> None:
+        connection = await asyncpg.connect()
+        try:
+            await orders.start(connection)
+        finally:
+            await connection.close()
+
+    await asyncio.gather(*(start() for _ in range(8)))
+    assert await desk.value("SELECT count(*) FROM kit_runs") == 8
 
 
 async def test_a_cell_that_is_run_again_replaces_the_handler_of_its_stage(desk: Desk) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from kit.pictures.flow import Flow
 from kit.stages import Pipeline, Step
+from kit.stages.picture import Flow
 
 from .conftest import Desk, consuming
 from .test_stages import effect
@@ -74,7 +74,7 @@ async def test_a_picture_without_runs_shows_the_stages_and_how_they_follow_each_
 
 
 def test_more_runs_than_fit_are_a_number() -> None:
-    from kit.pictures.flow import Run
+    from kit.stages.picture import Run
 
     runs = tuple(Run(number, "pack", "pending", "", "") for number in range(1, 1001))
     flow = Flow("orders", {"pack": (None,)}, runs)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,28 +15,18 @@ from pgqueuer import Job, PgQueuer, RetryRequested
 from pgqueuer.domain.errors import retry_request
 
 from kit.errors import KitError
-from kit.stages import rows
-from kit.stages.rows import Connection, Overtaken, Row
-from kit.stages.values import message, no_stage, reference, storable, to_json
+from kit.stages import store
+from kit.stages.checks import message, no_stage, reference, storable, to_json
+from kit.stages.store import AWAY, Connection, Overtaken, Row, Suspect, Taken
 
 if TYPE_CHECKING:
     from kit.stages.pipeline import Pipeline, Stage
 
-PAUSE = 0.5  # seconds between two tries to reach a Postgres that is away
+PAUSE = 0.5  # seconds between two tries to reach a Postgres that is away, or a step that is taken
+LATER = 5.0  # seconds that the second of these grows to
 LONGEST = 3600.0  # seconds that a back-off grows to
 
 logger = logging.getLogger("pgqueuer.stages")  # shown where PGQueuer's own warnings are
-
-# Postgres is away, or broke the connection, or undid the transaction to end a deadlock: the step runs again.
-AWAY = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.exceptions.TransactionRollbackError,
-)
 
 
 @dataclass
@@ -66,58 +56,88 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Server:
+class StageRunner:
     """One pipeline, served by one PgQueuer."""
 
     pipeline: Pipeline
     pgq: PgQueuer
     pool: asyncpg.Pool[Any]
+    suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def deliver(self, job: Job) -> None:
         """Do the step that ``job`` stands for. It returns or raises only once the outcome is in the row.
 
-        PGQueuer puts a job away when its handler has ended, so to end before that would lose the run.
+        PGQueuer puts a job away when its handler has ended, so to end before that would lose the run. Where
+        there is no outcome, PGQueuer queues the job again; a job that is not there any more it leaves be.
         """
         run = reference(job)
         try:
-            while True:
-                try:
-                    failure = await self._attempt(run, job)
-                    break
-                except AWAY as error:
-                    if self.pgq.shutdown.is_set():
-                        raise RetryRequested(reason=str(error)) from error
-                    logger.warning("Run %s tries %s again: %s", run, job.entrypoint, error)
-                    await asyncio.sleep(PAUSE)
+            failure = await self._persist(run, job)
         except asyncio.CancelledError:
             # A consumer that is cut short cancels its handlers, and PGQueuer deletes the job of such a one.
             raise RetryRequested(reason="the consumer was stopped during this step") from None
+        except (Taken, asyncpg.LockNotAvailableError) as error:
+            delay = timedelta(seconds=min(PAUSE * 2 ** min(job.attempts, 10), LATER))
+            raise RetryRequested(delay, reason=str(error)) from None
+        except Overtaken:
+            # The queue may hold another run's job by this id, where ids were started anew.
+            raise RetryRequested(
+                reason=f"run {run} was canceled, or moved by hand, during this step"
+            ) from None
         if failure is not None:
             raise failure
 
-    async def _attempt(self, run: int, job: Job) -> Exception | None:
+    async def _persist(self, run: int, job: Job) -> Exception | None:
+        """Do the step, again if Postgres was away. Return what PGQueuer is to be told if it failed."""
+        again = False
+        while True:
+            try:
+                try:
+                    return await self._attempt(run, job, again=again)
+                except Suspect:
+                    async with self.suspects:
+                        return await self._attempt(run, job, again=again, alone=True)
+            except AWAY as error:
+                if self.pgq.shutdown.is_set():
+                    raise RetryRequested(reason=str(error)) from error
+                logger.warning("Run %s tries %s again: %s", run, job.entrypoint, error)
+                again = True
+                await asyncio.sleep(PAUSE)
+
+    async def _attempt(self, run: int, job: Job, *, again: bool, alone: bool = False) -> Exception | None:
         """Do the step once. Return what PGQueuer is to be told if it failed, once that is recorded."""
         async with self.pool.acquire() as connection:
-            row = await rows.begin(connection, run, job.id)
+            row = await store.begin(connection, run, job.id, again=again, alone=alone)
             if row is None:
                 return None  # the step is done, or the run was canceled
             try:
-                async with connection.transaction():
-                    await self._step(connection, row)
-            except Overtaken:
-                return None
-            except asyncpg.exceptions.TransactionRollbackError:
+                return await self._outcome(connection, row, job)
+            except (asyncio.CancelledError, asyncpg.LockNotAvailableError):
+                with suppress(Exception):
+                    await store.give_back(connection, row)
                 raise
-            except Exception as error:
-                # If it was the connection that broke, this raises too, and the step runs again.
-                return await self._fail(connection, row, job, error)
-            return None
+
+    async def _outcome(self, connection: Connection, row: Row, job: Job) -> Exception | None:
+        try:
+            async with connection.transaction():
+                await self._step(connection, row)
+        except (Overtaken, asyncpg.LockNotAvailableError, asyncpg.exceptions.TransactionRollbackError):
+            raise
+        except Exception as error:
+            # If it was the connection that broke, this raises too, and the step runs again.
+            return await self._fail(connection, row, job, error)
+        return None
 
     async def _step(self, connection: Connection, row: Row) -> None:
         """Run the stage's handler, or split the run into branches, and write the outcome."""
         stage = self.pipeline.declared.get(row["stage"])
         if stage is None:
             raise KitError(no_stage(self.pipeline.name, row["stage"], list(self.pipeline.declared)))
+        if row["crashes"] >= stage.crashes:
+            raise KitError(
+                f"Stage {stage.name!r} was cut short {row['crashes']} times, because its worker died "
+                "(os._exit, a kill, out of memory). Mend the stage, then kit.stages.retry(run)."
+            )
         limits = [limit for limit in (stage.deadline, row["seconds_left"]) if limit is not None]
         if limits and min(limits) <= 0:
             raise KitError(f"The run's deadline passed before stage {stage.name!r} began.")
@@ -131,10 +151,10 @@ class Server:
             if branch is not None:
                 item = _fit(stage, items[branch])
             elif items:
-                return await rows.split(connection, row, len(items))
+                return await store.split(connection, row, len(items))
             else:
                 none = _results(stage, "[]")
-                return await self._advance(connection, run, row["job"], stage, following[0], none)
+                return await store.advance(connection, row, following[0], none)
         step = Step(run, stage.name, data, connection, row["attempts"], item, branch, following[0])
         try:
             async with asyncio.timeout(min(limits, default=None)) as timer:
@@ -148,28 +168,15 @@ class Server:
             allowed = ", ".join(map(repr, following))
             raise KitError(f"Stage {stage.name!r} set step.next to {step.next!r}; then= allows {allowed}.")
         if branch is None:
-            return await self._advance(connection, run, row["job"], stage, step.next, text)
-        await rows.lock(connection, run)
-        await rows.move(connection, row["id"], row["job"], stage.name, "done", data=text)
-        joined = await rows.results(connection, run, stage.name)
+            return await store.advance(connection, row, step.next, text)
+        root = await store.lock(connection, run)
+        if root["job"] is not None:
+            raise Overtaken  # somebody let the whole stage begin again
+        await store.move(connection, row, stage.name, "done", data=text)
+        joined = await store.results(connection, run, stage.name)
         if joined is not None:  # this branch was the last
-            await self._advance(connection, run, None, stage, step.next, _results(stage, joined))
+            await store.advance(connection, root, step.next, _results(stage, joined))
         return None
-
-    async def _advance(
-        self,
-        connection: Connection,
-        run: int,
-        by: int | None,
-        stage: Stage,
-        following: str | None,
-        data: str,
-    ) -> None:
-        """Write what a stage adds and, with it, the job of the one that follows."""
-        if following is None:
-            return await rows.move(connection, run, by, stage.name, "done", data=data)
-        [job] = await rows.enqueue(connection, self.pipeline.name, following, [run])
-        return await rows.move(connection, run, by, following, "pending", data=data, job=job)
 
     async def _fail(self, connection: Connection, row: Row, job: Job, error: Exception) -> Exception | None:
         """Record why the step failed, and when it is tried again. Return what PGQueuer is to be told."""
@@ -180,15 +187,13 @@ class Server:
             # A KitError says that the data or the stages are wrong, and so they will be at the next try.
             delay = timedelta(seconds=min(stage.backoff * 2 ** min(row["failures"], 30), LONGEST))
         failure = storable(error)
-        with suppress(Overtaken):
-            async with connection.transaction():
-                await rows.fail(connection, row, job, failure, delay)
-            if delay is None:
-                return failure
-            retry = RetryRequested(delay, message(failure))  # says so; the job itself is put away
-            retry.__cause__ = failure
-            return retry
-        return None
+        async with connection.transaction():
+            await store.fail(connection, row, job, failure, delay)
+        if delay is None:
+            return failure
+        retry = RetryRequested(delay, message(failure))  # says so; the job itself is put away
+        retry.__cause__ = failure
+        return retry
 
 
 def _list(stage: Stage, data: dict[str, Any], branch: int | None) -> list[Any]:

@@ -1,0 +1,55 @@
+"""All SQL of staged jobs: tables ``kit_runs`` and ``kit_run_history``, and every statement about them.
+
+Each function works in the transaction that is open on the connection it is given. Two rules keep the rows
+right. A row that is to move has one job in the queue, enqueued in the transaction that wrote the row. And
+only that job, whose id stands in the row, may move it, and only the row it was read from: each has a token
+that no other row has, not even one that gets the same id after the tables were emptied.
+"""
+
+from __future__ import annotations
+
+from kit.stages.store.calls import AWAY, call, limited
+from kit.stages.store.people import adopt, cancel, new_run, resume
+from kit.stages.store.reads import history, runs, spans
+from kit.stages.store.schema import STATUSES, Connection, Row, install
+from kit.stages.store.steps import (
+    Overtaken,
+    Suspect,
+    Taken,
+    advance,
+    begin,
+    fail,
+    give_back,
+    lock,
+    move,
+    results,
+    split,
+)
+
+__all__ = [
+    "AWAY",
+    "STATUSES",
+    "Connection",
+    "Overtaken",
+    "Row",
+    "Suspect",
+    "Taken",
+    "adopt",
+    "advance",
+    "begin",
+    "call",
+    "cancel",
+    "fail",
+    "give_back",
+    "history",
+    "install",
+    "limited",
+    "lock",
+    "move",
+    "new_run",
+    "results",
+    "resume",
+    "runs",
+    "spans",
+    "split",
+]

@@ -1,0 +1,81 @@
+"""Calls from a cell or a program: each comes back within a limit, and a lost Postgres is a plain error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+
+from kit import current
+from kit.errors import KitError
+from kit.sources import databases
+from kit.stages.store.schema import Connection, install
+
+T = TypeVar("T")
+
+LIMIT = 10.0  # seconds that a call may take
+PATIENCE = "5s"  # for a lock that somebody else holds
+
+# Postgres is away, or broke the connection, or undid the transaction to end a deadlock.
+AWAY = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.TransactionRollbackError,
+)
+
+
+async def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run ``work`` in a transaction, on a connection of its own to this process's database.
+
+    Raises:
+        KitError: there is no Postgres, it does not answer, or somebody keeps locked what ``work`` needs.
+    """
+    try:
+        async with databases.connection(current.dsn()) as connection, limited(connection):
+            await install(connection)
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+                return await work(connection, *args)
+    except databases.NotThere as error:
+        raise _away(error) from error
+
+
+@asynccontextmanager
+async def limited(connection: Connection) -> AsyncIterator[None]:
+    """Close ``connection`` if the block that works on it takes longer than 10 seconds.
+
+    Nothing is lost by that: what Postgres did not confirm, it undoes.
+
+    Raises:
+        KitError: Postgres is away or does not answer, or somebody keeps locked what is needed.
+    """
+    # Not asyncio.timeout: after it, the block's transaction would wait for Postgres again, to be undone.
+    limit = asyncio.get_running_loop().call_later(LIMIT, connection.terminate)
+    try:
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        raise KitError(
+            "Somebody keeps locked what this needs: an open transaction, or a worker that was frozen in the "
+            "middle of a step. End that one, then try again."
+        ) from error
+    except AWAY as error:
+        if limit.when() <= asyncio.get_running_loop().time():
+            raise KitError(
+                f"Postgres did not answer within {LIMIT:g} s, so the connection was closed. Most likely "
+                "nothing was changed; kit.stages.runs() shows it when Postgres is back."
+            ) from error
+        raise _away(error) from error
+    finally:
+        limit.cancel()
+
+
+def _away(error: Exception) -> KitError:
+    said = str(error) or type(error).__name__
+    return KitError(f"Cannot reach Postgres: {said}. kit.postgres() brings it back.")
