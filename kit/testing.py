@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from kit.database.target import Target
     from kit.sources import Postgres
 
 APART = 60  # seconds by which two looks at when a process started may differ, as the clock is set meanwhile
@@ -37,10 +38,10 @@ def queue_server() -> Iterator[Postgres]:
     What an earlier session of this machine left there because it was killed is removed first.
     """
     from kit.sources import open_database
-    from kit.sync import run_sync
+    from kit.threads import run_sync
 
     database = open_database(database=_name())
-    run_sync(_drop_what_the_dead_left(database.dsn))
+    run_sync(_drop_what_the_dead_left(database.target))
     yield database
     database.drop()
     database.stop()
@@ -92,13 +93,13 @@ AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE pg_stat_activity.datname = pg
 """
 
 
-async def _drop_what_the_dead_left(dsn: str) -> None:
+async def _drop_what_the_dead_left(target: Target) -> None:
     """Drop the databases whose process has ended; what cannot be dropped now is left for the next session."""
+    from kit.database import creation
     from kit.errors import KitError
-    from kit.sources import databases
 
     with contextlib.suppress(KitError):
-        async with databases.connection(dsn) as admin:
+        async with target.connect() as admin:
             for row in await admin.fetch(_UNUSED):
                 if _owner_is_dead(row["datname"]):
-                    await databases.drop(admin, row["datname"])
+                    await creation.drop(admin, row["datname"])

@@ -30,9 +30,10 @@ from pgqueuer import AsyncpgDriver, Queries
 import kit
 from kit.cli import app as cli
 from kit.cli import doctor, jupyter, lab, servers, terminal
+from kit.database import schema
 from kit.errors import KitError
-from kit.sources import databases, files, open_database, registry, sharing
-from kit.sources.processes import command_line
+from kit.sources import files, open_database, registry, sharing
+from kit.threads import run_sync
 from tests.sources.processes import processes
 
 SCRIPTS = sysconfig.get_path("scripts")
@@ -450,7 +451,7 @@ def test_a_postgres_of_somebody_else_is_named_as_their_dsn_names_it(tmp_path):
         said = in_bash('eval "$(kit env)"; pgq queue greet Ada; echo $PGDATABASE', tmp_path)
         patch.delenv("KIT_DSN")
         with open_database("embedded", "pgqueuer_kit_playground") as theirs:
-            assert kit.sync.run_sync(count_in(theirs.dsn)) == 1
+            assert run_sync(count_in(theirs.dsn)) == 1
     assert said.splitlines()[-1] == "pgqueuer_kit_playground"
 
 
@@ -493,7 +494,7 @@ def jobs_in() -> Iterator[Callable[[str], kit.Postgres]]:
         def make(name: str) -> kit.Postgres:
             database = open_database("embedded", name)
             opened.callback(database.stop)
-            kit.sync.run_sync(enqueue_in(database.dsn))
+            run_sync(enqueue_in(database.dsn))
             return database
 
         yield make
@@ -522,22 +523,22 @@ def test_kit_reset_empties_the_database_it_is_given_and_no_other(jobs_in):
     emptied, kept = jobs_in("emptied"), jobs_in("kept_full")
     answer = run("reset", "emptied")
     assert answer.stdout == "Database 'emptied' is empty again.\n"
-    assert kit.sync.run_sync(count_in(emptied.dsn)) == 0
-    assert kit.sync.run_sync(count_in(kept.dsn)) == 1
+    assert run_sync(count_in(emptied.dsn)) == 0
+    assert run_sync(count_in(kept.dsn)) == 1
 
 
 def test_kit_reset_without_a_name_empties_the_database_of_its_terminal(jobs_in):
     database = jobs_in("of_this_terminal")
     assert run("reset", PGDATABASE="of_this_terminal").returncode == 0
-    assert kit.sync.run_sync(count_in(database.dsn)) == 0
+    assert run_sync(count_in(database.dsn)) == 0
 
 
 def test_kit_reset_refuses_a_database_the_kit_did_not_make(jobs_in):
     database = jobs_in("somebodys")
-    kit.sync.run_sync(execute_in(database.dsn, "COMMENT ON DATABASE somebodys IS NULL"))
+    run_sync(execute_in(database.dsn, "COMMENT ON DATABASE somebodys IS NULL"))
     assert "'somebodys'" in refused(run("reset", "somebodys"))
-    assert kit.sync.run_sync(count_in(database.dsn)) == 1
-    kit.sync.run_sync(execute_in(database.dsn, f"COMMENT ON DATABASE somebodys IS '{databases.MARK}'"))
+    assert run_sync(count_in(database.dsn)) == 1
+    run_sync(execute_in(database.dsn, f"COMMENT ON DATABASE somebodys IS '{schema.MARK}'"))
 
 
 # kit stop
@@ -587,7 +588,7 @@ def test_kit_stop_with_force_stops_it_for_good_and_keeps_its_databases(program, 
     assert nothing_runs()
     database.stop()
     with open_database("embedded", "outlives_a_stop") as again:
-        assert kit.sync.run_sync(count_in(again.dsn)) == 1
+        assert run_sync(count_in(again.dsn)) == 1
 
 
 # kit doctor

@@ -21,7 +21,8 @@ from pgqueuer.models import CronExpressionEntrypoint, Job, TracebackRecord
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 import kit
-from kit import current, tables
+from kit import tables
+from kit.session import session
 from kit.sources import Postgres
 
 TIME = "datetime64[us, UTC]"
@@ -286,7 +287,7 @@ async def test_missing_tables_are_told_with_the_mend(queries: Queries) -> None:
 
 
 def test_no_postgres_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(current, "database", None)
+    monkeypatch.setattr(session, "_opened", [])
     monkeypatch.delenv("PGHOST", raising=False)
     with pytest.raises(kit.KitError, match=re.escape("Run kit.postgres() first")):
         kit.jobs()
@@ -308,7 +309,7 @@ async def test_a_terminal_that_has_only_variables_is_enough(
     queries: Queries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await queries.enqueue("fetch", None)
-    monkeypatch.setattr(current, "database", None)  # as in a process after eval "$(kit env)"
+    monkeypatch.setattr(session, "_opened", [])  # as in a process after eval "$(kit env)"
     assert kit.jobs()["entrypoint"].tolist() == ["fetch"]
 
 

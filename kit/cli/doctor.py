@@ -105,11 +105,13 @@ def _settings() -> Finding:
 
 
 def _external(dsn: str) -> Finding:
+    from kit.database import dsn as dsns
+    from kit.database.target import Target
     from kit.sources import external
-    from kit.sync import run_sync
+    from kit.threads import run_sync
 
     async def version() -> str:
-        async with external.reach(dsn, "KIT_DSN") as connection:
+        async with external.reach(Target(dsns.check(dsn, "KIT_DSN")), "KIT_DSN") as connection:
             return str(await connection.fetchval("SHOW server_version"))
 
     try:
@@ -153,12 +155,12 @@ def _binaries() -> Finding:
 
 def _server() -> Finding:
     from kit.cli.servers import users
-    from kit.sources import shared, status
+    from kit.sources import files, status
 
     try:
-        damaged = [folder for folder in shared.home().glob("embedded-*") if _password_is_damaged(folder)]
+        damaged = [folder for folder in files.home().glob("embedded-*") if _password_is_damaged(folder)]
     except PermissionError as error:
-        return _broken(f"{str(shared.home())!r} is closed to you: {error.strerror}", _OTHER_HOME)
+        return _broken(f"{str(files.home())!r} is closed to you: {error.strerror}", _OTHER_HOME)
     if damaged:
         folder = str(damaged[0])
         mend = f"run `kit stop --force`, then delete the folder {folder!r} with the databases in it"

@@ -119,7 +119,8 @@ def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None]
     Raises:
         KitError: Postgres cannot be started, or the kit does not know that shell.
     """
-    from kit.sources import VARIABLES, external, open_database, registry
+    from kit.database.dsn import VARIABLES
+    from kit.sources import open_database, registry
 
     process, language = shell()
     if name is not None:
@@ -133,7 +134,7 @@ def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None]
     finally:
         opened.stop()
     stale = dict.fromkeys(sorted(VARIABLES & os.environ.keys()))
-    return stale | external.variables(opened.dsn), language
+    return stale | opened.target.variables(), language
 
 
 def _hold(folder: Path, pid: int) -> None:

@@ -13,15 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from kit import console, current
-from kit.consumer import capture
+from kit.consumer import capture, console
+from kit.session import session
 
 SECONDS_TO_END = 2.0
 SWITCH_INTERVAL = 0.001
 
-_lock = threading.Lock()
-_guests = 0
-_switch_interval = sys.getswitchinterval()
 _stubborn: list[asyncio.Task[Any]] = []
 
 
@@ -93,36 +90,33 @@ class Loop(asyncio.SelectorEventLoop):
 @contextmanager
 def at_home() -> Iterator[None]:
     """Catch prints, and let threads take turns more often, as long as at least one consumer runs."""
-    global _guests, _switch_interval
-    with _lock:
-        _guests += 1
-        if _guests == 1:
+    with session.lock:
+        session.running += 1
+        if session.running == 1:
             capture.start()
             console.show_notices_after_cells()
             # A cell that computes in pure Python keeps the interpreter for this long (5 ms by default)
             # whenever the consumer's thread asks for a turn, and a job takes several turns.
-            _switch_interval = sys.getswitchinterval()
-            sys.setswitchinterval(min(SWITCH_INTERVAL, _switch_interval))
+            session.switch_interval = sys.getswitchinterval()
+            sys.setswitchinterval(min(SWITCH_INTERVAL, session.switch_interval))
     try:
         yield
     finally:
-        with _lock:
-            _guests -= 1
-            if _guests == 0:
+        with session.lock:
+            session.running -= 1
+            if session.running == 0:
                 capture.stop()
-                sys.setswitchinterval(_switch_interval)
+                sys.setswitchinterval(session.switch_interval)
 
 
 def _stop_all() -> None:
-    for consumer in list(current.consumers.values()):
+    for consumer in list(session.consumers.values()):
         with suppress(Exception):
             consumer.stop(timeout=1.0)
 
 
 def _forget_in_a_fork() -> None:
-    global _lock, _guests
-    _lock, _guests = threading.Lock(), 0
-    current.consumers.clear()
+    session.forget_consumers()
     capture.stop()
 
 

@@ -10,12 +10,12 @@ import io
 import logging
 import sys
 import threading
-import traceback
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 
-from kit.console import LONGEST_LINE, Console, Failure, Kind, last_line
+from kit.consumer.console import LONGEST_LINE, Console, Failure, Kind
+from kit.faults import one_line, own_traceback
 
 _catching = False
 _writing = threading.Lock()
@@ -84,9 +84,9 @@ class Capture:
         """Keep an exception, and the line that tells of it."""
         self.exception = error
         self._console.failures.append(
-            Failure(error, _own_traceback(error), held, self._console.name, self.entrypoint, self.job_id)
+            Failure(error, own_traceback(error), held, self._console.name, self.entrypoint, self.job_id)
         )
-        self.add("error", f"{'held' if held else 'exception'}: {last_line(error)}")
+        self.add("error", f"{'held' if held else 'exception'}: {one_line(error)}")
 
     def log(self, record: logging.LogRecord) -> None:
         """Keep a warning of PGQueuer's; one that repeats (a flush tried again) once every few seconds."""
@@ -94,7 +94,7 @@ class Capture:
         if error is not None and error is self.exception:
             return
         if not self._console.repeats(str(record.msg)):
-            self.add("log", f"PGQueuer: {record.getMessage()}" + (f": {last_line(error)}" if error else ""))
+            self.add("log", f"PGQueuer: {record.getMessage()}" + (f": {one_line(error)}" if error else ""))
 
 
 _capture: ContextVar[Capture | None] = ContextVar("kit_capture", default=None)
@@ -104,14 +104,6 @@ def in_a_handler() -> bool:
     """Return whether the running code is part of a handler."""
     capture = _capture.get()
     return capture is not None and capture.entrypoint is not None
-
-
-def _own_traceback(error: BaseException) -> str:
-    """Return the traceback without the frames above the handler, which are the kit's and PGQueuer's."""
-    start = error.__traceback__
-    while start and start.tb_frame.f_globals.get("__name__", "").split(".")[0] in ("kit", "pgqueuer"):
-        start = start.tb_next
-    return "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
 
 
 class _Stream:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
-import linecache
 import os
 import sys
-import sysconfig
-import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 
@@ -17,8 +14,7 @@ from pgqueuer import PgQueuer, QueueManager, SchedulerManager
 from pgqueuer.core.executors import is_async_callable
 from pgqueuer.ports.driver import Driver
 
-import kit
-from kit import console
+from kit import faults
 from kit.errors import KitError
 
 Manager = PgQueuer | QueueManager | SchedulerManager
@@ -176,7 +172,7 @@ def explain(error: BaseException, what: str = "main()") -> str:
     """Say in plain words why a consumer could not start, or has died, and what to do next."""
     if isinstance(error, KitError):
         return str(error)
-    text, line, at = str(error), console.last_line(error), _place(error)
+    text, line, at = str(error), faults.one_line(error), faults.place(error)
     if "Entrypoint function must be async" in text:
         return (
             f"A handler is not async{at}. Write `async def`, and call what blocks with "
@@ -187,8 +183,8 @@ def explain(error: BaseException, what: str = "main()") -> str:
         return f"{name!r} is registered twice{at}. Inside one consumer an entrypoint belongs to one handler."
     if "generator didn't yield" in text:
         return f"main() came to its end without `yield pgq`. main has to be {SHAPE}."
-    if type(error) is RuntimeError and "is missing" in text and "pgq" in text:
-        return f"The database has no PGQueuer tables: {text.split('.')[0].strip()}. Run kit.postgres() first."
+    if faults.tables_are_missing(error):
+        return f"{faults.NO_TABLES} ({line})"
     if "another operation is in progress" in text:
         return (
             f"{line}{at}. The consumer's connection was used by somebody else at the same time. "
@@ -196,46 +192,6 @@ def explain(error: BaseException, what: str = "main()") -> str:
         )
     if getattr(error, "sqlstate", None) in ("3D000", "28P01", "28000"):
         return f"Postgres answers, but refuses the connection{at}: {line}. Run kit.postgres() first."
-    if is_connection_lost(error):
+    if faults.postgres_is_away(error):
         return f"No Postgres could be reached{at}: {line}. Run kit.postgres() first."
     return f"{what} raised {line}{at}."
-
-
-def _place(error: BaseException) -> str:
-    """Return ``, Cell In[3], line 4: the code``: the last frame of the traceback that a learner wrote."""
-    folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")} | set(kit.__path__)
-    ours = tuple(os.path.join(folder, "") for folder in folders)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((*ours, "<frozen", "<string>")):
-            file, number = frame.filename, frame.lineno or 0
-            break
-    else:
-        if not isinstance(error, SyntaxError) or error.filename is None:
-            return ""
-        file, number = error.filename, error.lineno or 0
-    name = console.cell_name(file) or os.path.basename(file)
-    code = linecache.getline(file, number).strip()
-    return f" ({name}, line {number}: `{code}`)" if code else f" ({name}, line {number})"
-
-
-def is_connection_lost(error: BaseException) -> bool:
-    """Return whether the error means that Postgres is gone, starting or out of reach, whatever the driver.
-
-    SQLSTATE class 08 is "connection exception"; 57P01 to 57P03 are shutdown, crash and starting up; 53300
-    is too many connections (PostgreSQL's manual, appendix A).
-    """
-    state = getattr(error, "sqlstate", None) or ""
-    if state.startswith("08") or state in ("57P01", "57P02", "57P03", "53300"):
-        return True
-    kind = f"{type(error).__module__.split('.')[0]}.{type(error).__name__}"
-    if kind == "asyncpg.InterfaceError":
-        return "closed" in str(error)
-    if kind in ("psycopg.OperationalError", "pgqueuer.FailingListenerError"):
-        return not state
-    if isinstance(error, ConnectionError):
-        return True
-    if isinstance(error, OSError):
-        # A missing file is an OSError too; only one that came out of a driver speaks of the connection.
-        modules = {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)}
-        return any(module.split(".")[0] in ("asyncpg", "psycopg", "psycopg_pool") for module in modules)
-    return False

@@ -10,9 +10,10 @@ from pgqueuer.core.executors import AbstractEntrypointExecutor, AbstractSchedule
 from pgqueuer.domain.errors import RetryRequested, retry_request
 from pgqueuer.models import Context, Job, Schedule, ScheduleContext
 
-from kit.console import Console, last_line
 from kit.consumer.capture import Capture
+from kit.consumer.console import Console
 from kit.consumer.factory import Manager, queue_of, scheduler_of
+from kit.faults import one_line
 
 
 class Handlers:
@@ -66,7 +67,7 @@ class Handlers:
         """Tell what its exception means: a retry, a cancellation, or a failure."""
         capture.flush()
         if (retry := retry_request(error)) is not None:
-            reason = last_line(retry.__cause__) if retry.__cause__ is not None else retry.reason
+            reason = one_line(retry.__cause__) if retry.__cause__ is not None else retry.reason
             capture.add(
                 "retry", f"retry in {retry.delay.total_seconds():g} s" + (f": {reason}" if reason else "")
             )

@@ -11,8 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from kit import console
-from kit.console import Line
+from kit import notebook
+from kit.consumer.console import Line
 
 if TYPE_CHECKING:
     from kit.consumer import Consumer
@@ -30,7 +30,7 @@ COLOURS = {  # JupyterLab's own, which fit its light and its dark theme; and for
 
 def show(consumer: Consumer) -> None:
     """Show a panel in the running cell of a notebook, and keep it up to date until the consumer ends."""
-    if not console.in_notebook():
+    if not notebook.in_notebook():
         return
     from IPython.display import display
 

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pgqueuer.types import QueueExecutionMode
 
-from kit import console, current
-from kit.consumer import factory, panel
+from kit.consumer import console, factory, panel
 from kit.consumer.thread import Consumer
-from kit.durations import Seconds, as_timedelta
 from kit.errors import KitError
+from kit.session import session
+from kit.threads import Duration, as_timedelta
 
 
 def run(
@@ -18,14 +18,14 @@ def run(
     *,
     name: str = "consumer",
     batch_size: int = 10,
-    dequeue_timeout: Seconds = 0.5,
-    heartbeat_timeout: Seconds = 10.0,
+    dequeue_timeout: Duration = 0.5,
+    heartbeat_timeout: Duration = 10.0,
     max_concurrent_tasks: int | None = None,
     mode: QueueExecutionMode | Literal["continuous", "drain"] = "continuous",
     shutdown_on_listener_failure: bool = True,
     restart_on_failure: bool = True,
-    restart_delay: Seconds = 0.5,
-    start_timeout: Seconds = 30.0,
+    restart_delay: Duration = 0.5,
+    start_timeout: Duration = 30.0,
 ) -> Consumer:
     """Run a PGQueuer consumer in the background of this process, as ``pgq run`` does in one of its own.
 
@@ -36,7 +36,7 @@ def run(
     Args:
         main: the factory ``pgq run`` takes, an ``@asynccontextmanager`` that yields a `PgQueuer` (or a
             `QueueManager` or `SchedulerManager`); the older coroutine that returns one; or ``"module:name"``.
-        name: what it is called, here and in ``current.consumers``.
+        name: what it is called, here and in ``session.consumers``.
         batch_size: how many jobs it picks at once. Take 1 where the order is the point.
         dequeue_timeout: how long it waits for a notification before it looks for jobs anyway.
         heartbeat_timeout: how old a picked job's heartbeat may be before another consumer takes the job.
@@ -75,9 +75,9 @@ def run(
     }
     limit = as_timedelta("start_timeout", start_timeout).total_seconds()
     make = factory.resolve(main)
-    if (before := current.consumers.get(name)) is not None:
+    if (before := session.consumers.get(name)) is not None:
         before.stop()
-    consumer = current.consumers[name] = Consumer(name, make, options)
+    consumer = session.consumers[name] = Consumer(name, make, options)
     with console.looking():
         try:
             consumer.start(limit)

@@ -10,33 +10,33 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, Literal
 
 import pgqueuer
 from pgqueuer.types import QueueExecutionMode
 
-from kit import console, current
-from kit.console import Failure, Line, Lines
-from kit.consumer import background, factory
+from kit import faults, notebook
+from kit.consumer import background, console, factory
 from kit.consumer.capture import Capture
 from kit.consumer.changes import Changes
+from kit.consumer.console import Failure, Line, Lines
 from kit.consumer.handlers import Handlers
-from kit.consumer.presence import consumers_connected, listening
-from kit.durations import Seconds, as_timedelta, happens_within
+from kit.consumer.presence import listening
+from kit.database.other_consumers import consumers_connected
 from kit.errors import KitError
+from kit.session import session
+from kit.threads import Duration, as_timedelta, happens_within
 
 State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
 GRACE = 2.0
-
-_backends: set[int] = set()
-_told_of_the_newer_form = False
 
 
 class Consumer:
     """A consumer that `run` started.
 
     Attributes:
-        name: the name it was given; ``current.consumers[name]`` holds it.
+        name: the name it was given; ``session.consumers[name]`` holds it.
         state: ``"starting"``, ``"running"``, ``"reconnecting"`` (Postgres is gone), ``"stopping"``,
             ``"stopped"`` or ``"failed"`` (an error ended it).
         problem: why it failed, in plain words; None while it has not.
@@ -79,7 +79,7 @@ class Consumer:
 
     def _ipython_display_(self) -> None:
         """Add nothing as a cell's result: its panel is in the cell of `run`."""
-        if not console.in_notebook():
+        if not notebook.in_notebook():
             print(repr(self))
 
     @property
@@ -107,6 +107,18 @@ class Consumer:
         """Whether its thread is there."""
         return self._thread.is_alive()
 
+    def running_jobs(self) -> list[int]:
+        """Return the ids of the jobs whose handlers run now; from any thread."""
+        return [run.job_id for run in self.handlers.running_now() if run.job_id is not None]
+
+    def jobs_seen(self) -> list[tuple[int, datetime]]:
+        """Return the jobs of which something was printed or told, and when."""
+        return [(line.job_id, line.time) for line in self.output if line.job_id is not None]
+
+    def unseen(self, notices_only: bool = False) -> list[Line]:
+        """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
+        return self.console.take(notices_only=notices_only)
+
     @property
     def version(self) -> int:
         """A number that differs from before whenever anything of this changed; cheap to compare."""
@@ -119,7 +131,7 @@ class Consumer:
         """
         return self._changes.subscribe(listener)
 
-    def stop(self, timeout: Seconds = 5.0) -> None:
+    def stop(self, timeout: Duration = 5.0) -> None:
         """Stop taking jobs, and wait for the handlers that run; a second call does nothing.
 
         After ``timeout`` seconds (or a timedelta) those that still run are cancelled and named, and their
@@ -129,7 +141,7 @@ class Consumer:
         with console.looking():
             if self.alive:
                 self._stop(limit)
-            if current.consumers.get(self.name) is self:
+            if session.consumers.get(self.name) is self:
                 console.show(self.console.take())
 
     def _stop(self, limit: float) -> None:
@@ -238,13 +250,13 @@ class Consumer:
                 if self._shutdown.is_set() or not self._was_ready or not self._restart:
                     raise
                 # A learner's mistake would come back again and again; a lost connection comes back once.
-                if not factory.is_connection_lost(error):
+                if not faults.postgres_is_away(error):
                     raise
                 if self.state == "running":
                     self._become("reconnecting")
                     self.console.notice(
                         f"Consumer {self.name!r} has lost its connection to Postgres "
-                        f"({console.last_line(error)}), and tries to get it back."
+                        f"({faults.one_line(error)}), and tries to get it back."
                     )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._shutdown.wait(), self._restart_delay)
@@ -275,18 +287,17 @@ class Consumer:
             self._started.set()
 
     async def _look_for_strangers(self, driver: Any) -> None:
-        mine, others = await consumers_connected(driver, list(_backends))
+        mine, others = await consumers_connected(driver, session.backends)
         self.backends = tuple(mine)
-        _backends.update(mine)
+        session.backends.update(mine)
         # A pool's other connections look like strangers, and there is no telling them apart.
         if others and not self._was_ready and not isinstance(driver, pgqueuer.AsyncpgPoolDriver):
             self.console.notice(
-                f"Another consumer is connected to this database (Postgres process {others[0]}), "
+                f"Another consumer is connected to this database ({others[0]}), "
                 "and takes jobs of this queue too."
             )
 
     def _tell_of_the_newer_form(self) -> None:
-        global _told_of_the_newer_form
-        if not _told_of_the_newer_form:
-            _told_of_the_newer_form = True
+        if factory.NEWER_FORM not in session.told:
+            session.told.add(factory.NEWER_FORM)
             self.console.notice(factory.NEWER_FORM)

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
-from kit import console, current
-from kit.consumer import capture
-from kit.consumer.factory import is_connection_lost
-from kit.consumer.presence import consumers_connected
-from kit.durations import Seconds, as_timedelta
+from kit import faults
+from kit.consumer import capture, console
+from kit.database.other_consumers import consumers_connected
+from kit.database.target import LIMIT, Target
 from kit.errors import KitError
+from kit.notebook import Interruptible
+from kit.session import RunningConsumer, session
+from kit.threads import Duration, as_timedelta
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from kit.consumer import Consumer
 
 POLL_SECONDS = 0.05
 STUCK_SECONDS = 1.0
@@ -31,7 +32,7 @@ NAMED = 10
 SHOWN_LINES = 2_000
 
 
-async def wait(timeout: Seconds = 30.0) -> None:
+async def wait(timeout: Duration = 30.0) -> None:
     """Wait until nothing more will happen in the queue by itself, and show meanwhile what handlers do.
 
     That is when no job is due or running, by the tables, whoever runs them. Jobs that are not due yet, and
@@ -50,17 +51,17 @@ async def wait(timeout: Seconds = 30.0) -> None:
     if capture.in_a_handler():
         raise KitError("kit.wait() in a handler would wait for the handler's own job. Call it in a cell.")
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
-    dsn = current.dsn()
+    target = session.target()
     __tracebackhide__ = True
-    with console.Interruptible(), console.looking():
+    with Interruptible(), console.looking():
         screen = _Screen()
         async with _refreshed(screen):
-            last_words = await _until_done(dsn, limit)
+            last_words = await _until_done(target, limit)
         screen.refresh()
         screen.close(last_words)
 
 
-async def _until_done(dsn: str | None, limit: float) -> list[str]:
+async def _until_done(target: Target, limit: float) -> list[str]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
     stuck = _Stuck()
@@ -69,7 +70,7 @@ async def _until_done(dsn: str | None, limit: float) -> list[str]:
         while True:
             try:
                 if queue is None:
-                    queue = await _Queue.connect(dsn, deadline - loop.time())
+                    queue = await _Queue.connect(target, deadline - loop.time())
                 if not await queue.is_busy():
                     return await queue.what_is_not_due()
                 if why := await stuck.look(queue):
@@ -77,14 +78,14 @@ async def _until_done(dsn: str | None, limit: float) -> list[str]:
                 if loop.time() >= deadline:
                     raise KitError(await queue.what_is_not_done(limit))
             except Exception as error:
-                if not is_connection_lost(error):
+                if not faults.postgres_is_away(error):
                     raise
                 if queue is not None:
                     queue.connection.terminate()
                     queue = None
                 # A consumer that lost its connection tells of it meanwhile, and comes back.
                 if loop.time() >= deadline or not any(consumer.alive for consumer in _consumers()):
-                    raise KitError(f"No Postgres could be reached: {console.last_line(error)}.") from error
+                    raise KitError(f"No Postgres could be reached: {faults.one_line(error)}.") from error
             await asyncio.sleep(POLL_SECONDS)
     finally:
         if queue is not None:
@@ -100,12 +101,8 @@ class _Queue:
     table: str
 
     @classmethod
-    async def connect(cls, dsn: str | None, limit: float) -> _Queue:
-        import asyncpg
-
-        connection = await asyncpg.connect(
-            dsn, timeout=max(1.0, limit), server_settings={"application_name": "pgqueuer-kit"}
-        )
+    async def connect(cls, target: Target, limit: float) -> _Queue:
+        connection = await target.open(limit=max(1.0, min(limit, LIMIT)))
         return cls(connection, db_settings().qualified.queue_table)
 
     @property
@@ -186,12 +183,7 @@ class _Stuck:
         consumers = [consumer for consumer in _consumers() if consumer.alive]
         working = [consumer for consumer in consumers if consumer.state != "stopping"]
         known = [name for consumer in working for name in consumer.entrypoints]
-        running = [
-            job.job_id
-            for consumer in consumers
-            for job in consumer.handlers.running_now()
-            if job.job_id is not None
-        ]
+        running = [job for consumer in consumers for job in consumer.running_jobs()]
         own = [pid for consumer in consumers for pid in consumer.backends]
         if (
             any(consumer.state != "running" for consumer in working)
@@ -261,8 +253,8 @@ async def _refreshed(screen: _Screen) -> AsyncIterator[None]:
         task.cancel()
 
 
-def _consumers() -> list[Consumer]:
-    return list(current.consumers.values())
+def _consumers() -> list[RunningConsumer]:
+    return list(session.consumers.values())
 
 
 def _jobs(count: int) -> str:

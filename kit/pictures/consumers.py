@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from kit import current
-from kit.consumer.presence import consumers_connected
+from kit.database.other_consumers import consumers_connected
 from kit.pictures.cards import Card, Worker
+from kit.session import session
 
 if TYPE_CHECKING:
     import asyncpg
@@ -31,10 +31,10 @@ def consumers_here() -> list[Here]:
         Here(
             name,
             consumer.state,
-            frozenset(run.job_id for run in consumer.handlers.running_now() if run.job_id is not None),
+            frozenset(consumer.running_jobs()),
             consumer.backends,
         )
-        for name, consumer in list(current.consumers.items())
+        for name, consumer in list(session.consumers.items())
     ]
 
 
@@ -57,7 +57,7 @@ class Consumers:
         mine = [pid for consumer in self._here() for pid in consumer.backends]
         _, others = await consumers_connected(connection, mine)
         # Seen consuming once, it is a consumer as long as its connection lasts, whatever it asks next.
-        known = [*self._elsewhere, *others]
+        known = [*self._elsewhere, *(other.pid for other in others)]
         there = "SELECT pid FROM pg_stat_activity WHERE pid = ANY($1::int[]) AND NOT pid = ANY($2::int[])"
         self._elsewhere = (
             {row["pid"] for row in await connection.fetch(there, known, mine)} if known else set()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
+from kit.database.target import Target
 from kit.pictures.cards import BoardState
 from kit.pictures.consumers import Consumers
 from kit.pictures.reader import Reader
@@ -39,12 +40,12 @@ class Feed:
     """Keeps ``state`` true to the tables of one database, until it is stopped.
 
     Args:
-        target: keyword arguments for ``asyncpg.connect``.
+        target: what to follow.
         state: what is kept true.
         changed: called after each look, in the feed's own thread.
     """
 
-    def __init__(self, target: dict[str, Any], state: BoardState, changed: Callable[[], None]) -> None:
+    def __init__(self, target: Target, state: BoardState, changed: Callable[[], None]) -> None:
         self._target = target
         self._state = state
         self._changed = changed
@@ -72,13 +73,9 @@ class Feed:
 
     async def run(self) -> None:
         """Follow the tables until :meth:`stop`, through lost connections and restarted servers."""
-        import asyncpg
-
         while not self._stop.is_set():
             try:
-                connection = await asyncpg.connect(
-                    **self._target, timeout=5, server_settings={"application_name": APPLICATION}
-                )
+                connection = await self._target.open(APPLICATION, limit=5)
                 try:
                     await self._follow(connection)
                 finally:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
-import os
 import threading
 import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit import current
+from kit import notebook
+from kit.database.target import Target
 from kit.pictures.cards import BoardState
 from kit.pictures.feed import Feed
 from kit.pictures.still import still
+from kit.session import session
 
 if TYPE_CHECKING:
     import anywidget
@@ -26,8 +27,6 @@ SCRIPTS = ("told", "crowd", "field", "detail", "board")  # in this order
 SETTLED = 2.0  # seconds without a change before the still picture is brought up to date
 FIRST_LOOK = 5.0
 LAST_LOOK = 1.0
-
-_boards: dict[str, Board] = {}
 
 
 def board() -> Board:
@@ -46,25 +45,13 @@ def board() -> Board:
     Raises:
         KitError: no database is known; run ``kit.postgres()`` first.
     """
-    target, name = _target()
-    key = json.dumps(target, sort_keys=True)
-    found = _boards.get(key)
-    if found is None or not found.running:
-        found = _boards[key] = Board(target, name)
+    target = session.target()
+    found = session.boards.get(target)
+    if not isinstance(found, Board) or not found.running:
+        found = session.boards[target] = Board(target)
         found.start()
     found.show()
     return found
-
-
-def _target() -> tuple[dict[str, Any], str]:
-    dsn = current.dsn()
-    if dsn is not None:
-        name = current.database.name if current.database is not None else ""
-        return {"dsn": dsn}, name
-    # Read now: another kit.postgres() may set them to another database while this board lives.
-    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
-    target = {key: os.environ[variable] for key, variable in names.items() if variable in os.environ}
-    return {**target, "database": os.environ["PGDATABASE"]}, os.environ["PGDATABASE"]
 
 
 class Board:
@@ -74,8 +61,8 @@ class Board:
         state: what is shown.
     """
 
-    def __init__(self, target: dict[str, Any], name: str) -> None:
-        self.state = BoardState(name)
+    def __init__(self, target: Target) -> None:
+        self.state = BoardState(target.name)
         self._target = target
         self._feed: Feed | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,9 +99,7 @@ class Board:
     def close(self) -> None:
         """Stop following, and leave nothing but the last picture. A second call does nothing."""
         atexit.unregister(self.close)
-        if (shell := _notebook()) is not None:
-            with suppress(ValueError):  # it was never shown
-                shell.events.unregister("post_run_cell", self._cell_has_run)
+        notebook.no_longer_after_cells(self._cell_has_run)
         feed, loop, thread = self._feed, self._loop, self._thread
         if feed is not None and loop is not None and thread is not None:
             with suppress(RuntimeError):  # its loop has just ended by itself
@@ -144,28 +129,27 @@ class Board:
 
     def show(self) -> None:
         """Display the board here, below the cell that runs. Outside a notebook nothing happens."""
-        shell = _notebook()
-        if shell is None:
+        if not notebook.in_notebook():
             return
-        self._shown_by = shell.execution_count
+        self._shown_by = notebook.cell_number()
         if self._widget is None:
             self._widget = _widget(self.state)
             self._widget.on_msg(lambda *_: self._send("full", self.state.full()))
-            shell.events.register("post_run_cell", self._cell_has_run)
+            notebook.after_each_cell(self._cell_has_run)
         view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
-        shell.display_pub.publish({WIDGET: view, "text/plain": WORDS})
+        notebook.publish({WIDGET: view, "text/plain": WORDS})
         self._stills.append(f"board-{uuid.uuid4().hex}")
         self._drawn = still(self.state)
-        self._publish(shell, self._stills[-1], update=False)
+        self._publish(self._stills[-1], update=False)
 
     def _ipython_display_(self) -> None:
         # kit.board() has shown it already; as the value of that same cell it would stand there twice.
-        if (shell := _notebook()) is not None and shell.execution_count != self._shown_by:
+        if notebook.in_notebook() and notebook.cell_number() != self._shown_by:
             self.show()
 
-    def _publish(self, shell: Any, name: str, *, update: bool) -> None:
+    def _publish(self, name: str, *, update: bool) -> None:
         bundle = {"image/svg+xml": self._drawn, "text/plain": self.state.summary()}
-        shell.display_pub.publish(bundle, transient={"display_id": name}, update=update)
+        notebook.publish(bundle, name, update=update)
 
     def _redraw(self) -> None:
         """Bring the still pictures up to date."""
@@ -174,7 +158,7 @@ class Board:
             if drawn != self._drawn:
                 self._drawn = drawn
                 for name in self._stills:
-                    self._publish(_notebook(), name, update=True)
+                    self._publish(name, update=True)
 
     def _cell_has_run(self, _result: Any) -> None:
         # nbclient takes an update only while a cell runs, so the last state must be told before it ends.
@@ -185,16 +169,6 @@ class Board:
             except TimeoutError:
                 look.cancel()
         self._redraw()
-
-
-def _notebook() -> Any:
-    """Return IPython's shell where there is a Jupyter kernel to show things, else None."""
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return None
-    shell = get_ipython()
-    return shell if shell is not None and getattr(shell, "kernel", None) is not None else None
 
 
 def _widget(state: BoardState) -> anywidget.AnyWidget:

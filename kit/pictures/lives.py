@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pgqueuer.domain.settings import db_settings
 
-from kit import current
+from kit.session import session
 from kit.stages.tables import spans
 from kit.tables import sql
 
@@ -138,13 +138,10 @@ def name_workers(lives: list[Life]) -> None:
     ids: dict[int, str] = {row["job"]: row["worker"] for row in rows if isinstance(row["worker"], str)}
     begun = {life.id: life.spans[0].begin for life in lives}
     here: dict[int, str] = {}
-    for name, consumer in list(current.consumers.items()):
+    for name, consumer in list(session.consumers.items()):
         # Ids begin again after a reset: what was printed before a job was there is another one's.
-        told = [
-            line.job_id for line in consumer.output if line.time >= begun.get(line.job_id or 0, line.time)
-        ]
-        told += [running.job_id for running in consumer.handlers.running_now()]
-        here |= {job: name for job in told if job is not None}
+        told = [job for job, time in consumer.jobs_seen() if time >= begun.get(job, time)]
+        here |= dict.fromkeys([*told, *consumer.running_jobs()], name)
     called = {ids[job]: name for job, name in here.items() if job in ids}
     for life in lives:
         worker = ids.get(life.id)

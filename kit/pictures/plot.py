@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from kit.durations import Seconds, as_timedelta
 from kit.errors import KitError
 from kit.pictures.lives import Life, lives_of_jobs, lives_of_runs, name_workers
 from kit.pictures.still import fill
+from kit.threads import Duration, as_timedelta
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def timeline(
     *,
     color: Color = "outcome",
     last: int | None = 60,
-    window: Seconds | None = None,
+    window: Duration | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Plot the life of each job from the log: a thin line while it waits, a bar while it runs.
@@ -114,7 +114,7 @@ def summary(lives: list[Life]) -> pd.DataFrame:
 def in_numbers(lives: list[Life]) -> str:
     """Say in words and numbers what the plot shows."""
     table = summary(lives).to_string(float_format="{:.3f}".format, na_rep="–")
-    return f"{len(lives)} jobs: {_outcomes(lives)}. Seconds they waited and ran:\n{table}"
+    return f"{len(lives)} jobs: {_outcomes(lives)}. Duration they waited and ran:\n{table}"
 
 
 def _in_runs(lives: list[Life]) -> str:

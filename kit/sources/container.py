@@ -169,14 +169,14 @@ class Container:
 
     def _ready(self, state: State) -> Address:
         """Wait until the server lets the kit in: the port is open before it is ready."""
-        from kit.sources.databases import NotThere
+        from kit.database.target import Unreachable
 
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             try:
                 sharing.log_in(state.address())
                 return state.address()
-            except NotThere as error:
+            except Unreachable as error:
                 if sharing.is_password_refused(error):
                     raise self.password_refused() from None
                 if time.monotonic() > deadline:

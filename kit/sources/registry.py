@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from kit.database.target import Unreachable
 from kit.errors import KitError
 from kit.sources import files, sharing
 from kit.sources.container import Container
@@ -82,15 +83,13 @@ def troubles() -> list[str]:
 
     Takes a login for each server that runs.
     """
-    from kit.sources.databases import NotThere
-
     servers, found = _look()
     for server in servers:
         address = server.running()
         try:
             if address is not None:
                 sharing.log_in(address)
-        except NotThere as error:
+        except Unreachable as error:
             refused = sharing.is_password_refused(error)
             found.append(
                 str(server.password_refused() if refused else f"The {server.source} server: {error}.")

@@ -28,10 +28,11 @@ from pathlib import Path
 import filelock
 import psutil
 
+from kit.database.target import Target
 from kit.errors import KitError
 from kit.sources import files, processes
 from kit.sources.server import Address, Server, Status
-from kit.sync import run_sync
+from kit.threads import run_sync
 
 PATIENCE = 180.0  # seconds to wait for another process that starts or stops the server
 KEEPER_END = 3.0  # seconds for the keeper to end by itself once the server was stopped
@@ -137,12 +138,11 @@ def log_in(address: Address) -> None:
     """Log in to the server and leave again.
 
     Raises:
-        NotThere: no server answers, or it does not let the kit in.
+        Unreachable: no server answers, or it does not let the kit in.
     """
-    from kit.sources import databases
 
     async def enter() -> None:
-        async with databases.connection(address.dsn("postgres")):
+        async with Target(address.dsn("postgres")).connect():
             pass
 
     run_sync(enter())

@@ -51,7 +51,7 @@ from kit.stages.checks import to_json
 from kit.stages.pipeline import Pipeline
 from kit.stages.runner import Step
 from kit.stages.tables import history, runs
-from kit.sync import run_sync
+from kit.threads import run_sync
 
 __all__ = ["Pipeline", "Step", "cancel", "history", "retry", "runs"]
 

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 from pgqueuer import PgQueuer
 
-from kit import current
+from kit.database.target import LIMIT
 from kit.errors import KitError
-from kit.sources.databases import CONNECT_TIMEOUT
+from kit.session import session
 from kit.stages import store
 from kit.stages.checks import to_json
 from kit.stages.runner import StageRunner, Step
@@ -180,7 +180,7 @@ class Pipeline:
                 f"{self.name!r}. Give one of them another name."
             )
         async with asyncpg.create_pool(
-            dsn or current.dsn(), min_size=0, max_size=connections, timeout=CONNECT_TIMEOUT
+            dsn or session.target().dsn, min_size=0, max_size=connections, timeout=LIMIT
         ) as pool:
             async with pool.acquire() as connection, store.limited(connection):
                 await store.install(connection)

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 from pgqueuer.domain.settings import db_settings
 
-from kit import current
+from kit.database.target import Unreachable
 from kit.errors import KitError
-from kit.sources import databases
-from kit.sync import run_sync
+from kit.session import session
 from kit.tables import times
 from kit.tables.columns import text
 from kit.tables.frames import DataFrame, frame
+from kit.threads import run_sync
 
 __all__ = ["jobs", "log", "schedules", "sql", "statistics"]
 
@@ -181,13 +181,13 @@ def sql(query: str, *args: Any) -> pd.DataFrame:
 
 async def _read(query: str, args: tuple[Any, ...]) -> DataFrame:
     try:
-        async with databases.connection(current.dsn()) as connection:
+        async with session.target().connect(patient=True) as connection:
             # SET, because a pooler in between may refuse what it does not know at the start.
             await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'; SET timezone = 'UTC'")
             await times.set_codecs(connection)
             with _in_plain_words(query):
                 return await frame(connection, query, *args)
-    except databases.NotThere as error:
+    except Unreachable as error:
         raise KitError(
             f"Cannot reach Postgres: {error}. If it was stopped, or the database was dropped, kit.postgres()"
             " brings it back."

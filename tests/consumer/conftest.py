@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kit import current
+from kit.session import session
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +15,6 @@ def a_database_and_no_consumers(request: pytest.FixtureRequest) -> Iterator[None
     if inspect.iscoroutinefunction(request.function):
         request.getfixturevalue("queue_database")
     yield
-    for consumer in current.consumers.values():
+    for consumer in session.consumers.values():
         consumer.stop(timeout=0)
-    current.consumers.clear()
+    session.consumers.clear()

@@ -19,8 +19,9 @@ from pgqueuer.executors import EntrypointExecutorParameters
 from pgqueuer.models import Context, Job, JobId
 
 import kit
-from kit.console import KEPT_LINES, LONGEST_LINE, Console, last_line
 from kit.consumer.capture import Capture
+from kit.consumer.console import KEPT_LINES, LONGEST_LINE, Console
+from kit.faults import one_line
 from tests.consumer.queue import enqueue, main_with, nothing, texts, until
 
 # Whose print it is
@@ -288,7 +289,7 @@ async def test_what_pgqueuer_only_logs_is_told() -> None:
     ],
 )
 def test_an_exception_in_one_line(error: Exception, line: str) -> None:
-    assert last_line(error) == line
+    assert one_line(error) == line
 
 
 def test_an_exception_whose_text_cannot_be_made_is_still_told() -> None:
@@ -296,7 +297,7 @@ def test_an_exception_whose_text_cannot_be_made_is_still_told() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert last_line(Broken()) == "Broken: (its own text cannot be made: RuntimeError)"
+    assert one_line(Broken()) == "Broken: (its own text cannot be made: RuntimeError)"
 
 
 # How lines are made

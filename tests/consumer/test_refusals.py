@@ -16,8 +16,8 @@ from pgqueuer import AsyncpgDriver, PgQueuer, Queries
 from pgqueuer.models import Job, Schedule
 
 import kit
-from kit import current
-from kit.durations import happens_within
+from kit.session import session
+from kit.threads import happens_within
 from tests.consumer.queue import main_with, nobody_is_connected, nothing, until
 
 
@@ -126,7 +126,7 @@ async def test_a_wrong_main_is_refused_at_once_in_plain_words(main: Any, said: l
         kit.run(main)
     for words in said:
         assert words in str(caught.value)
-    assert all(not consumer.alive for consumer in current.consumers.values())
+    assert all(not consumer.alive for consumer in session.consumers.values())
 
 
 async def test_a_call_instead_of_the_function_is_refused() -> None:
@@ -205,7 +205,7 @@ async def test_a_main_that_hangs_is_given_up_in_bounded_time() -> None:
 
     with pytest.raises(kit.KitError, match=r"did not come to its `yield` or `return` in 0\.3 s"):
         kit.run(main, start_timeout=0.3)
-    assert not current.consumers["consumer"].alive
+    assert not session.consumers["consumer"].alive
 
 
 async def test_a_failed_start_leaves_no_connection_behind() -> None:

@@ -27,7 +27,7 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job, Schedule
 
 import kit
-from kit import current
+from kit.session import session
 from tests.consumer.queue import (
     connections,
     cut_connections,
@@ -102,7 +102,7 @@ async def test_it_returns_when_the_consumer_listens() -> None:
     consumer = kit.run(main_with(fetch=nothing), dequeue_timeout=60)
     assert consumer.state == "running"
     assert consumer.entrypoints == ("fetch",)
-    assert current.consumers["consumer"] is consumer
+    assert session.consumers["consumer"] is consumer
     await enqueue("fetch")
     await kit.wait(timeout=10)  # long before it would have looked for itself
 

@@ -16,7 +16,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.models import Job
 
 import kit
-from kit import current
+from kit.session import session
 from tests.consumer.queue import (
     connections,
     enqueue,
@@ -110,7 +110,7 @@ async def test_a_handler_that_blocks_the_thread_is_named_and_keeps_nobody_waitin
 
 async def test_a_handler_can_stop_its_own_consumer() -> None:
     async def last(job: Job) -> None:
-        current.consumers["consumer"].stop()
+        session.consumers["consumer"].stop()
 
     consumer = kit.run(main_with(last=last))
     (job,) = await enqueue("last")
@@ -211,7 +211,7 @@ async def test_a_forked_process_has_no_consumer_and_prints_by_itself() -> None:
         if child := os.fork():
             os.waitpid(child, 0)
         else:
-            print("child:", kit.current.consumers, type(sys.stdout).__name__, flush=True)
+            print("child:", kit.session.session.consumers, type(sys.stdout).__name__, flush=True)
             os._exit(0)
     """)
     done = await asyncio.to_thread(

@@ -16,7 +16,7 @@ from pgqueuer import AsyncpgDriver, PgQueuer, Queries
 from pgqueuer.models import Job
 
 import kit
-from kit import current
+from kit.session import session
 from tests.consumer.queue import (
     Gate,
     enqueue,
@@ -319,7 +319,7 @@ async def test_without_tables_it_says_what_to_do() -> None:
 
 
 async def test_without_postgres_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(current, "database", None)
+    monkeypatch.setattr(session, "_opened", [])
     monkeypatch.setenv("PGPORT", "1")
     with pytest.raises(kit.KitError, match="No Postgres could be reached"):
         await kit.wait()
@@ -342,7 +342,7 @@ async def test_it_stays_with_a_consumer_that_waits_for_postgres(
         gate.close()
         await until("it noticed", lambda: consumer.state == "reconnecting")
         await enqueue("speak", b"later")
-        monkeypatch.setattr(current, "database", None)
+        monkeypatch.setattr(session, "_opened", [])
         monkeypatch.setenv("PGHOST", "127.0.0.1")
         monkeypatch.setenv("PGPORT", str(gate.port))
         waiting = asyncio.create_task(kit.wait())

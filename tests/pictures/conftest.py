@@ -17,9 +17,9 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from pgqueuer.queries import Queries
 from pgqueuer.types import QueueEntrypoint, QueueManagerId
 
-from kit import current
 from kit.pictures.cards import BoardState, Card
 from kit.pictures.feed import Feed
+from kit.session import session
 from kit.sources import Postgres
 
 
@@ -86,9 +86,9 @@ class Followed:
 @pytest.fixture(autouse=True)
 def no_consumer_of_before() -> Iterator[None]:
     yield
-    for consumer in current.consumers.values():
+    for consumer in session.consumers.values():
         consumer.stop(0)
-    current.consumers.clear()
+    session.consumers.clear()
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ async def followed(queue_database: Postgres) -> AsyncIterator[Followed]:
         if (change := state.changes()) is not None:
             told.append(change)
 
-    feed = Feed({"dsn": queue_database.dsn}, state, changed)
+    feed = Feed(queue_database.target, state, changed)
     task = asyncio.create_task(feed.run())
     picture = Followed(feed, state, told)
     await picture.until("the first look", lambda: told)

@@ -13,7 +13,7 @@ from pgqueuer.queries import Queries
 from playwright.sync_api import Page
 
 from kit.sources import Postgres
-from kit.sync import run_sync
+from kit.threads import run_sync
 from tests.jupyterlab import JupyterLab, Notebook, browser_page, wait_until, write_notebook
 
 pytestmark = pytest.mark.browser

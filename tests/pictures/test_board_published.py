@@ -20,11 +20,11 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import sync_playwright
 
 import kit
-from kit import current
 from kit.errors import KitError
 from kit.pictures.cards import BoardState, Card
 from kit.pictures.publish import DropWidgets, without_widgets
 from kit.pictures.still import still
+from kit.session import session
 from kit.sources import Postgres
 from tests.conftest import chromium
 from tests.jupyterlab import ARTIFACTS, CHROMIUM_ARGS, write_notebook
@@ -196,7 +196,7 @@ def test_outside_a_notebook_nothing_is_shown(
 
 
 def test_without_a_database_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(current, "database", None)
+    monkeypatch.setattr(session, "_opened", [])
     monkeypatch.delenv("PGHOST", raising=False)
     with pytest.raises(KitError, match=r"Run kit\.postgres\(\) first"):
         kit.board()

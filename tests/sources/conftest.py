@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kit.database import dsn as dsns
 from kit.sources import Postgres, external, open_database
 from tests.sources.processes import ask, processes, wait_until
 
@@ -56,7 +57,7 @@ def sql(server: Postgres) -> Callable[..., Any]:
     """Run a query in one of the server's databases, as its administrator, and return its one value."""
 
     def run(query: str, *arguments: object, database: str = "postgres") -> Any:
-        return ask(external.beside(server.dsn, database), query, *arguments)
+        return ask(dsns.beside(server.dsn, database), query, *arguments)
 
     return run
 

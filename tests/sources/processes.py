@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import psutil
 
-from kit.sync import run_sync
+from kit.threads import run_sync
 
 ROOT = Path(__file__).resolve().parents[2]
 USE = """

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 import kit
-from kit import current
+from kit.session import session
 from kit.sources import container, docker, files, open_database, status
 from tests.sources.processes import CONSUMER, Program, ask, keepers, processes, wait_until
 from tests.sources.registry import serving
@@ -22,8 +22,8 @@ from tests.sources.registry import serving
 @pytest.fixture(autouse=True)
 def no_database_remains(own_home: Path) -> Iterator[None]:
     yield
-    while current.database is not None:
-        current.database.stop()
+    while session.database is not None:
+        session.database.stop()
 
 
 def containers(home: Path) -> list[Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import kit
-from kit import current
+from kit.database import dsn as dsns
+from kit.session import session
 from kit.sources import Postgres, external
 from tests.sources.processes import ask
 
@@ -19,8 +20,8 @@ ONE_JOB = "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (0, 'queue
 @pytest.fixture(autouse=True)
 def no_database_remains() -> Iterator[None]:
     yield
-    while current.database is not None:
-        current.database.stop()
+    while session.database is not None:
+        session.database.stop()
 
 
 @pytest.fixture
@@ -51,13 +52,13 @@ def role(sql: Sql, name: str) -> Iterator[str]:
 
 
 def dsn_of(server: Postgres, role: str, database: str) -> str:
-    return external.beside(server.dsn, database).replace(
+    return dsns.beside(server.dsn, database).replace(
         server.dsn.split("//")[1].split("@")[0], f"{role}:secret"
     )
 
 
 def test_it_makes_a_database_of_its_own_beside_somebodys(server: Postgres, shop: str, name: str) -> None:
-    dsn = external.beside(server.dsn, shop)
+    dsn = dsns.beside(server.dsn, shop)
     for _ in range(2):
         database = kit.postgres(database=name, dsn=dsn)
         assert database.name == f"pgqueuer_kit_{name}"
@@ -85,7 +86,7 @@ def test_a_role_that_may_make_databases_and_nothing_more_is_enough(
 def test_no_template_is_left_on_somebodys_server(server: Postgres, shop: str, sql: Sql, name: str) -> None:
     marked = "SELECT count(*) FROM pg_shdescription WHERE description LIKE 'made by pgqueuer-kit%'"
     before = sql(marked)
-    with kit.postgres(database=name, dsn=external.beside(server.dsn, shop)):
+    with kit.postgres(database=name, dsn=dsns.beside(server.dsn, shop)):
         assert sql(marked) == before + 1
 
 
@@ -148,7 +149,7 @@ def test_somebodys_database_of_the_name_the_kit_would_use_is_left_alone(
     sql(f"CREATE DATABASE {taken}")
     sql("CREATE TABLE precious AS SELECT 42 AS answer", database=taken)
     with pytest.raises(kit.KitError, match="the kit did not make it"):
-        kit.postgres(database=name, dsn=external.beside(server.dsn, shop))
+        kit.postgres(database=name, dsn=dsns.beside(server.dsn, shop))
     assert sql("SELECT answer FROM precious", database=taken) == 42
 
 
@@ -201,7 +202,7 @@ def test_a_wrong_password_is_said(server: Postgres, role: str) -> None:
     ],
 )
 def test_the_variables_say_what_the_dsn_says(dsn: str, variables: dict[str, str]) -> None:
-    assert external.variables(dsn) == variables
+    assert dsns.variables(dsn) == variables
 
 
 @pytest.mark.parametrize(
@@ -213,4 +214,4 @@ def test_the_variables_say_what_the_dsn_says(dsn: str, variables: dict[str, str]
     ],
 )
 def test_another_database_in_a_dsn(dsn: str, expected: str) -> None:
-    assert external.beside(dsn, "y z") == expected
+    assert dsns.beside(dsn, "y z") == expected

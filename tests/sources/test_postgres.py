@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 import kit
-from kit import current
-from kit.sources import Postgres, external, open_database
+from kit.database import dsn as dsns
+from kit.session import session
+from kit.sources import Postgres, open_database
 from tests.sources.processes import CONSUMER, Program, ask
 
 Sql = Callable[..., Any]
@@ -27,20 +28,20 @@ def embedded_server(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterat
     for variable in (*NAMES, "KIT_DSN", "KIT_POSTGRES"):
         monkeypatch.delenv(variable, raising=False)
     yield
-    while current.database is not None:
-        current.database.stop()
+    while session.database is not None:
+        session.database.stop()
 
 
 def test_it_says_in_one_line_what_where_and_why(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     database = kit.postgres("embedded", database=name)
-    where = external.shown(database.dsn)
+    where = dsns.shown(database.dsn)
     said = f"PostgreSQL {database.version}, embedded, database {name!r} on {where}: you asked for it\n"
     assert capsys.readouterr().out == said
 
 
 def test_the_password_is_not_shown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     database = kit.postgres("embedded", database=name)
-    password = external.variables(database.dsn)["PGPASSWORD"]
+    password = dsns.variables(database.dsn)["PGPASSWORD"]
     assert password not in repr(database) + capsys.readouterr().out
 
 
@@ -79,6 +80,8 @@ def test_not_fresh_keeps_the_rows(name: str) -> None:
 
 
 class Stoppable:
+    name = "main"
+    alive = True
     stopped = False
 
     def stop(self) -> None:
@@ -89,7 +92,7 @@ def test_it_stops_the_consumers_of_this_process_unless_it_is_told_to_keep_all(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consumer = Stoppable()
-    monkeypatch.setattr(current, "consumers", {"main": consumer})
+    monkeypatch.setattr(session, "consumers", {"main": consumer})
     kit.postgres("embedded", database=name, fresh=False)
     assert not consumer.stopped
     kit.postgres("embedded", database=name)
@@ -104,7 +107,7 @@ def test_stop_puts_the_variables_back_as_they_were(name: str, monkeypatch: pytes
     assert os.environ["PGHOST"] == "127.0.0.1"
     again.stop()
     assert {variable: os.environ.get(variable) for variable in NAMES} == before
-    assert current.database is None
+    assert session.database is None
 
 
 def test_a_block_inside_another_goes_back_to_the_outer_database(name: str) -> None:
@@ -113,8 +116,8 @@ def test_a_block_inside_another_goes_back_to_the_outer_database(name: str) -> No
             assert os.environ["PGDATABASE"] == inner.name == f"{name}_inner"
             inner.drop()
         assert os.environ["PGDATABASE"] == name
-        assert current.database is outer
-    assert current.database is None
+        assert session.database is outer
+    assert session.database is None
 
 
 def test_another_database_of_the_server_does_not_change_this_process(name: str) -> None:
@@ -145,7 +148,7 @@ def test_kit_postgres_decides_for_a_whole_class(
 def test_a_dsn_comes_before_docker_and_embedded(
     name: str, server: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KIT_DSN", external.beside(server.dsn, "postgres"))
+    monkeypatch.setenv("KIT_DSN", dsns.beside(server.dsn, "postgres"))
     assert kit.postgres(database=name).source == "external"
     assert "KIT_DSN names it" in capsys.readouterr().out
 
@@ -230,7 +233,7 @@ def test_opening_a_database_prints_nothing_and_keeps_its_rows(
         ask(database.dsn, ONE_JOB)
         database.stop()
     assert capsys.readouterr().out == ""
-    assert current.database is None
+    assert session.database is None
 
 
 def test_a_prefix_for_pgqueuers_tables_is_said_instead_of_failing_later(

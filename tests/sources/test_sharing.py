@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 import kit
-from kit import current
 from kit.cli import servers as command
+from kit.session import session
 from kit.sources import account, embedded, files, open_database, registry, sharing, status
 from tests.sources.processes import ROOT, Program, ask, keepers, processes, servers, wait_until
 
@@ -31,8 +31,8 @@ GONE = '{"id": "gone", "host": "127.0.0.1", "port": 1, "password": "x"}'
 @pytest.fixture(autouse=True)
 def no_database_remains(own_home: Path) -> Iterator[None]:
     yield
-    while current.database is not None:
-        current.database.stop()
+    while session.database is not None:
+        session.database.stop()
 
 
 def folder_of(home: Path) -> Path:

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from pgqueuer import AsyncpgDriver, Queries
 
-from kit.sources.databases import MARK
+from kit.database.schema import MARK
 from kit.stages import Pipeline, Step
 from kit.stages.store import install
 

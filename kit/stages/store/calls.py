@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from kit import current
+from kit.database.target import Unreachable
 from kit.errors import KitError
-from kit.sources import databases
+from kit.session import session
 from kit.stages.store.schema import Connection, install
 
 T = TypeVar("T")
@@ -38,12 +38,12 @@ async def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
         KitError: there is no Postgres, it does not answer, or somebody keeps locked what ``work`` needs.
     """
     try:
-        async with databases.connection(current.dsn()) as connection, limited(connection):
+        async with session.target().connect() as connection, limited(connection):
             await install(connection)
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
                 return await work(connection, *args)
-    except databases.NotThere as error:
+    except Unreachable as error:
         raise _away(error) from error
 
 

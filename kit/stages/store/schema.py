@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from kit.sources.databases import MARK
+from kit.database.schema import MARK
 from kit.stages.store.jobs import queue
 
 Connection: TypeAlias = Any  # asyncpg's own connection, or one that a pool lends

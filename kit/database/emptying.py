@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kit import faults
+from kit.database import creation, schema
+from kit.database.other_consumers import consumers_connected
+from kit.database.schema import MARK
+from kit.database.target import Target
 from kit.errors import KitError
-from kit.sources import databases
-from kit.sources.databases import MARK
 
 if TYPE_CHECKING:
     import asyncpg
@@ -61,44 +65,61 @@ class _Damaged(Exception):
     """PGQueuer's schema is not what the kit made."""
 
 
-async def empty(inside: asyncpg.Connection, dsn: str | None, *, template: bool, renumber: bool) -> bool:
-    """Empty the database that ``inside`` is connected to; return whether it had to be made anew.
+@dataclass(frozen=True)
+class Emptied:
+    """What an emptying did: how many rows there were, and whether the database was made anew."""
+
+    jobs: int
+    log_rows: int
+    made_anew: bool
+
+    def __str__(self) -> str:
+        parts = [
+            f"{count} {what}{'' if count == 1 else 's'}"
+            for count, what in ((self.jobs, "job"), (self.log_rows, "row of the log"))
+            if count
+        ]
+        return " and ".join(parts).replace("row of the logs", "rows of the log")
+
+
+async def empty(inside: asyncpg.Connection, target: Target, *, template: bool) -> Emptied:
+    """Empty the database that ``inside`` is connected to.
 
     In a database that the kit made, PGQueuer's tables and every other marked table lose their rows and
-    everything else is dropped. In another one, only marked tables lose their rows. Connections stay open,
-    except where PGQueuer's schema itself was damaged: then the database is made anew, which ends them.
+    everything else is dropped. In another one, where the kit made PGQueuer's tables, only marked tables lose
+    their rows. Connections stay open, except where PGQueuer's schema itself was damaged: then the database is
+    made anew, which ends them. Job ids start at 1 again, unless a consumer is connected that has a job: when
+    it finishes that, it would finish the new job with the same id.
 
     Args:
         inside: a connection of the kit's own.
-        dsn: how it was made.
+        target: what it is to.
         template: whether the server has the kit's template to make a database from.
-        renumber: start ids at 1 again although jobs are being run; otherwise they do only when none is. A
-            consumer that finishes its job after this would finish the new job with the same id.
 
     Raises:
         KitError: the kit made nothing there, or somebody's open transaction is in the way.
     """
     name = str(await inside.fetchval("SELECT current_database()"))
-    all_ours = bool(await databases.is_ours(inside, name))
-    marked = [row[0] for row in await inside.fetch(databases.MARKED)]
-    if not all_ours and not marked:
+    all_ours = bool(await creation.is_ours(inside, name))
+    if not all_ours and not await schema.queue_is_ours(inside):
         raise KitError(
-            f"The kit did not make the database {name!r}, nor a table in it, so it empties nothing there. "
-            "kit.postgres() makes a database of its own."
+            f"The kit did not make the database {name!r}, nor PGQueuer's tables in it, so it empties "
+            "nothing there. kit.postgres() makes a database of its own."
         )
     try:
-        await _patiently(inside, name, all_ours, renumber)
+        jobs, log_rows = await _patiently(inside, name, all_ours)
+        return Emptied(jobs, log_rows, made_anew=False)
     except _Damaged:
         if not all_ours:
-            await _reinstall(inside, name, marked)
-            return True
-        async with databases.connection(dsn, await databases.another(inside)) as admin:
-            await databases.recreate(admin, dsn, name, template=template)
-        return True
-    return False
+            await _reinstall(inside, name)
+        else:
+            beside = target.beside(await creation.maintenance_database(inside))
+            async with beside.connect(patient=True) as admin:
+                await creation.recreate(admin, beside, name, template=template)
+        return Emptied(0, 0, made_anew=True)
 
 
-async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool, renumber: bool) -> None:
+async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool) -> tuple[int, int]:
     import asyncpg
 
     deadline = time.monotonic() + PATIENCE
@@ -108,32 +129,38 @@ async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool, renu
                 await inside.execute(
                     f"SET LOCAL lock_timeout = '{ATTEMPT}'; SET LOCAL client_min_messages = 'error'"
                 )
-                await _clear(inside, all_ours, renumber)
-            return
+                return await _clear(inside, all_ours)
         except asyncpg.InsufficientPrivilegeError:
             raise _Damaged from None  # another role made things in there; the owner may still drop the whole
         except asyncpg.FeatureNotSupportedError as error:
-            raise KitError(f"The database {name!r} could not be emptied: {databases.words(error)}.") from None
+            said = faults.server_message(error)
+            raise KitError(f"The database {name!r} could not be emptied: {said}.") from None
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             if time.monotonic() > deadline:
                 raise KitError(await _who_is_in_the_way(inside, name)) from None
             await asyncio.sleep(0.05)
 
 
-async def _clear(inside: asyncpg.Connection, all_ours: bool, renumber: bool) -> None:
-    """Drop what is not marked where the kit may, then empty what is marked."""
+async def _clear(inside: asyncpg.Connection, all_ours: bool) -> tuple[int, int]:
+    """Drop what is not marked where the kit may, then empty what is marked; return how much there was."""
     if all_ours:
         drops = [row[0] for row in await inside.fetch(_DROPS)]
         if drops:
             await inside.execute(";".join(drops))
     said = await inside.fetchval("SELECT obj_description(to_regclass('pgqueuer'), 'pg_class')")
-    if said != await databases.whole(inside):
+    if said != await schema.intact_mark(inside):
         raise _Damaged
-    marked = [row[0] for row in await inside.fetch(databases.MARKED)]
+    marked = [row[0] for row in await inside.fetch(schema.MARKED)]
     await inside.execute(f"LOCK TABLE {', '.join(marked)}")
-    busy = await inside.fetchval("SELECT EXISTS (SELECT FROM pgqueuer WHERE status = 'picked')")
-    numbers = "RESTART IDENTITY" if renumber or not busy else "CONTINUE IDENTITY"
-    await inside.execute(f"TRUNCATE {', '.join(marked)} {numbers}")
+    row = await inside.fetchrow(
+        "SELECT (SELECT count(*) FROM pgqueuer), EXISTS (SELECT FROM pgqueuer WHERE status = 'picked'), "
+        "(SELECT count(*) FROM pgqueuer_log)"
+    )
+    assert row is not None
+    jobs, picked, log_rows = row
+    busy = picked and (await consumers_connected(inside, []))[1]
+    await inside.execute(f"TRUNCATE {', '.join(marked)} {'CONTINUE' if busy else 'RESTART'} IDENTITY")
+    return int(jobs), int(log_rows)
 
 
 async def _who_is_in_the_way(inside: asyncpg.Connection, name: str) -> str:
@@ -148,20 +175,20 @@ async def _who_is_in_the_way(inside: asyncpg.Connection, name: str) -> str:
     )
 
 
-async def _reinstall(inside: asyncpg.Connection, name: str, marked: list[str]) -> None:
+async def _reinstall(inside: asyncpg.Connection, name: str) -> None:
     """Replace PGQueuer's damaged schema in a database that is not the kit's."""
     import asyncpg
 
     try:
         async with inside.transaction():
-            if marked:
+            if marked := [row[0] for row in await inside.fetch(schema.MARKED)]:
                 await inside.execute(f"DROP TABLE {', '.join(marked)}")
             await inside.execute(
                 "DROP FUNCTION IF EXISTS fn_pgqueuer_changed; DROP TYPE IF EXISTS pgqueuer_status"
             )
-            await databases.install(inside)
+            await schema.install(inside)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise KitError(
             f"PGQueuer's tables in the database {name!r} are not as the kit made them, and they could not be "
-            f"replaced: {databases.words(error)}."
+            f"replaced: {faults.server_message(error)}."
         ) from None

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from kit.sources import Postgres
-from kit.sync import run_sync
+from kit.threads import run_sync
 
 WAITS = """
 import sys, time, kit

@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 from pgqueuer import AsyncpgDriver, Queries
 
-from kit.hints import hint
+from kit.faults import hint
 from kit.sources import Postgres
 from tests.lessons.notebook import text_of
 

@@ -14,8 +14,12 @@ from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 import kit
-from kit import current
-from kit.sources import Postgres, _Found, databases, emptying, external
+from kit.database import dsn as dsns
+from kit.database import emptying, schema
+from kit.database.target import Target
+from kit.session import session
+from kit.sources import Postgres
+from kit.sources.opened import Found
 from tests.sources.processes import ask
 
 Sql = Callable[..., Any]
@@ -84,7 +88,7 @@ async def test_all_that_the_learner_made_beside_the_queue_goes(connection: async
 
 async def test_a_table_with_the_kits_mark_is_emptied_and_stays(connection: asyncpg.Connection) -> None:
     await connection.execute("CREATE TYPE stage AS ENUM ('a'); CREATE TABLE runs (id serial, stage stage)")
-    await connection.execute(f"COMMENT ON TABLE runs IS '{databases.MARK}'")
+    await connection.execute(f"COMMENT ON TABLE runs IS '{schema.MARK}'")
     await connection.execute("INSERT INTO runs (stage) VALUES ('a')")
     kit.reset()
     assert await connection.fetchval("SELECT count(*) FROM runs") == 0
@@ -167,8 +171,8 @@ async def test_a_damaged_schema_is_made_anew_and_said(
     kit.reset()
     assert "made anew" in capsys.readouterr().out
     assert ask(database.dsn, whole) == before
-    async with databases.connection(database.dsn) as inside:
-        assert await databases.whole(inside) == before
+    async with database.target.connect() as inside:
+        assert await schema.intact_mark(inside) == before
 
 
 async def test_a_second_reset_finds_nothing_to_repair(
@@ -194,8 +198,11 @@ async def test_an_open_transaction_is_named_instead_of_waiting_for_ever(
     kit.reset()
 
 
-def somebodys(dsn: str, name: str) -> Postgres:
-    return Postgres(dsn=dsn, source="external", found=_Found(name, "", ()), why="", origin=dsn, lease=None)
+def somebodys(dsn: str) -> Postgres:
+    found = Found("", (), None)
+    return Postgres(
+        Target(dsn), source="external", found=found, why="", lease=None, open_beside=lambda _: somebodys(dsn)
+    )
 
 
 def test_a_database_that_the_kit_did_not_make_is_refused_and_keeps_every_row(
@@ -203,7 +210,7 @@ def test_a_database_that_the_kit_did_not_make_is_refused_and_keeps_every_row(
 ) -> None:
     sql(f"CREATE DATABASE {name}")
     sql("CREATE TABLE pgqueuer AS SELECT 42 AS answer", database=name)
-    monkeypatch.setattr(current, "database", somebodys(external.beside(server.dsn, name), name))
+    monkeypatch.setattr(session, "_opened", [somebodys(dsns.beside(server.dsn, name))])
     with pytest.raises(kit.KitError, match=f"did not make the database {name!r}"):
         kit.reset()
     assert sql("SELECT answer FROM pgqueuer", database=name) == 42
@@ -218,12 +225,12 @@ def test_a_terminal_that_names_the_database_by_variables_can_reset_it(
     database: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(database.dsn, ONE_JOB)
-    monkeypatch.setattr(current, "database", None)
+    monkeypatch.setattr(session, "_opened", [])
     kit.reset()
     assert ask(database.dsn, "SELECT count(*) FROM pgqueuer") == 0
 
 
 def test_a_reset_of_a_server_that_is_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(current, "database", somebodys("postgresql://a:b@127.0.0.1:1/x", "x"))
+    monkeypatch.setattr(session, "_opened", [somebodys("postgresql://a:b@127.0.0.1:1/x")])
     with pytest.raises(kit.KitError, match=r"does not answer any more.*kit\.postgres\(\) again"):
         kit.reset()

@@ -1,14 +1,21 @@
-"""Plain calls over asyncpg: a coroutine run to its end from any cell, also one whose loop is running."""
+"""Plain calls over asyncio, and durations: what a call that blocks a cell needs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any, TypeVar
 
+from kit.errors import KitError
+
 T = TypeVar("T")
+
+Duration = float | timedelta  # seconds, or a timedelta
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -38,3 +45,27 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
             if running and not future.done():
                 loop.call_soon_threadsafe(running[0].cancel)
             raise
+
+
+def as_timedelta(name: str, value: Duration, *, zero: bool = False) -> timedelta:
+    """Return the argument ``name`` as a timedelta: seconds as a number, or a timedelta already.
+
+    Raises:
+        KitError: it is neither, negative, or 0 where ``zero`` is not allowed.
+    """
+    span: object = value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+        span = timedelta(seconds=value)
+    if not isinstance(span, timedelta) or span < timedelta() or not (span or zero):
+        least = "0 or more" if zero else "more than 0"
+        raise KitError(f"{name}={value!r}: give seconds as a number, {least}, or a timedelta.")
+    return span
+
+
+def happens_within(seconds: float, event: threading.Event) -> bool:
+    """Wait for an event in slices, because on Windows one long wait cannot be interrupted."""
+    deadline = time.monotonic() + seconds
+    while not event.wait(min(0.1, max(0.0, deadline - time.monotonic()))):
+        if time.monotonic() >= deadline:
+            return False
+    return True

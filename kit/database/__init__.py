@@ -1,0 +1,1 @@
+"""One database: what to connect to, PGQueuer's schema, making and emptying it, and who consumes."""

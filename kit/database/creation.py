@@ -1,0 +1,144 @@
+"""A server's databases: making one with PGQueuer's schema, dropping it, and knowing which the kit made."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from kit.database import schema
+from kit.database.target import Target
+from kit.errors import KitError
+
+if TYPE_CHECKING:
+    import asyncpg
+
+TEMPLATE = "pgqueuer_kit_template_"
+RESERVED = ("postgres", "template0", "template1")
+
+
+def check_name(name: object) -> str:
+    """Return a database's name, unless PostgreSQL would refuse it, cut it short, or needs it itself.
+
+    Raises:
+        KitError: the name cannot be used; the message says why.
+    """
+    if not isinstance(name, str):
+        raise KitError(f'database={name!r}: a name is a text, such as database="priorities".')
+    if not name or not name.isprintable() or len(name.encode()) > 63:
+        raise KitError(
+            f"{name!r} cannot name a database: a name has 1 to 63 bytes and no control characters. "
+            'Use one such as "priorities".'
+        )
+    if name in RESERVED or name.startswith(TEMPLATE):
+        raise KitError(f"{name!r} is a database that the server itself needs. Use another name.")
+    return name
+
+
+def quoted(name: str) -> str:
+    """Return ``name`` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+async def is_ours(admin: asyncpg.Connection, name: str) -> bool | None:
+    """Return whether the kit made the database ``name``; None when there is none of that name."""
+    row = await admin.fetchrow(
+        "SELECT shobj_description(oid, 'pg_database') AS comment FROM pg_database WHERE datname = $1", name
+    )
+    return None if row is None else str(row["comment"]).startswith(schema.MARK)
+
+
+async def is_anothers(admin: asyncpg.Connection, name: str) -> bool:
+    """Return whether there is a database ``name`` that belongs to a role this one has no part in."""
+    query = "SELECT NOT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = $1"
+    return bool(await admin.fetchval(query, name))
+
+
+async def ensure(admin: asyncpg.Connection, target: Target, name: str, *, template: bool) -> bool:
+    """Make database ``name`` with PGQueuer's schema where there is none; return whether it was made now.
+
+    Args:
+        admin: a connection to any database of the server.
+        target: what that connection is to.
+        name: the database to make.
+        template: copy it from a template database, which is made the first time.
+
+    Raises:
+        KitError: a database of that name is somebody else's.
+        asyncpg.InsufficientPrivilegeError: this role may not make databases.
+    """
+    async with _one_at_a_time(admin):
+        ours = await is_ours(admin, name)
+        if ours is False:
+            raise KitError(
+                f"There is a database {name!r} already, and the kit did not make it, so it leaves it alone. "
+                f'Use another name: kit.postgres(database="my_{name}").'
+            )
+        if ours is None:
+            await create(admin, target, name, template=template)
+        return ours is None
+
+
+async def recreate(admin: asyncpg.Connection, target: Target, name: str, *, template: bool) -> None:
+    """Drop database ``name``, which the kit made, and make it again; whoever is connected is cut off."""
+    async with _one_at_a_time(admin):
+        await drop(admin, name)
+        await create(admin, target, name, template=template)
+
+
+async def drop(admin: asyncpg.Connection, name: str) -> None:
+    """Drop database ``name`` and cut off whoever is connected to it; do nothing unless the kit made it."""
+    if await is_ours(admin, name):
+        await admin.execute(f"DROP DATABASE {quoted(name)} WITH (FORCE)")
+
+
+async def create(admin: asyncpg.Connection, target: Target, name: str, *, template: bool) -> None:
+    """Make database ``name`` with PGQueuer's schema. It has its name only when it is whole and marked."""
+    source = await _template(admin, target) if template else "template0"
+    making = f"pgqueuer_kit_making_{secrets.token_hex(6)}"
+    await admin.execute(f"CREATE DATABASE {making} TEMPLATE {source}")
+    try:
+        await admin.execute(f"COMMENT ON DATABASE {making} IS '{schema.mark()}'")
+        if not template:
+            async with target.beside(making).connect() as inside:
+                await schema.install(inside)
+        await admin.execute(f"ALTER DATABASE {making} RENAME TO {quoted(name)}")
+    except BaseException:
+        await admin.execute(f"DROP DATABASE IF EXISTS {making} WITH (FORCE)")
+        raise
+
+
+async def _template(admin: asyncpg.Connection, target: Target) -> str:
+    """Return the template with this PGQueuer's schema and this kit's marks; make it where there is none."""
+    form = "".join(c if c.isalnum() else "_" for c in schema.pgqueuer_version()) + "_" + schema.shape_number()
+    name = TEMPLATE + form
+    if await is_ours(admin, name) is None:
+        for row in await admin.fetch(
+            "SELECT datname FROM pg_database WHERE starts_with(datname, $1)", TEMPLATE
+        ):
+            await drop(admin, row[0])  # of another release
+        await create(admin, target, name, template=False)
+        await admin.execute(
+            f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false"
+        )  # an open one cannot be copied
+    return name
+
+
+@asynccontextmanager
+async def _one_at_a_time(admin: asyncpg.Connection) -> AsyncIterator[None]:
+    key = f"hashtext('{schema.MARK}')"
+    await admin.execute(f"SELECT pg_advisory_lock({key})")
+    try:
+        yield
+    finally:
+        await admin.execute(f"SELECT pg_advisory_unlock({key})")
+
+
+async def maintenance_database(inside: asyncpg.Connection) -> str:
+    """Return a database of the server to be connected to while this one is dropped."""
+    rows = await inside.fetch(
+        "SELECT datname FROM pg_database WHERE datallowconn AND datname <> current_database() "
+        "AND has_database_privilege(oid, 'CONNECT') ORDER BY datname <> 'postgres', datname LIMIT 1"
+    )
+    return str(rows[0][0])

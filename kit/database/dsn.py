@@ -1,0 +1,108 @@
+"""DSNs and ``PG*`` variables: two ways to say which database, and what each says in the other's words."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from kit.errors import KitError
+
+EXAMPLE = "postgresql://user:password@host:5432/database"
+
+# What a DSN may name, and the variable that tells asyncpg and libpq the same.
+_PARAMETERS = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+    "database": "PGDATABASE",
+    "passfile": "PGPASSFILE",
+    "service": "PGSERVICE",
+    "sslmode": "PGSSLMODE",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcrl": "PGSSLCRL",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
+VARIABLES = frozenset(_PARAMETERS.values())
+
+
+def check(dsn: object, said_by: str) -> str:
+    """Return ``dsn``, which ``said_by`` gave, if it can be one.
+
+    Raises:
+        KitError: it cannot; the message shows no part of it that may be a password.
+    """
+    like = f'Write it like "{EXAMPLE}".'
+    if not isinstance(dsn, str):
+        raise KitError(f"{said_by} is {type(dsn).__name__}, and a DSN is a text. {like}")
+    scheme, separator, _ = dsn.partition("://")
+    if not separator or scheme not in ("postgresql", "postgres"):
+        begins = (
+            f"it begins with {scheme + '://'!r}" if separator else "it does not begin with 'postgresql://'"
+        )
+        raise KitError(f"{said_by} is not the DSN of a PostgreSQL: {begins}. {like}")
+    try:
+        found = variables(dsn)
+        for each in found.get("PGHOST", "").split(","):
+            if ":" in each and not each.startswith("/"):
+                ipaddress.ip_address(each.partition("%")[0])
+    except ValueError as error:
+        said = re.sub(r"//.*@", "//…@", str(error))
+        raise KitError(f"{said_by} names an address that cannot be one: {said}. {like}") from None
+    for port in filter(None, found.get("PGPORT", "").split(",")):
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise KitError(f"{said_by} names the port {port!r}; a port is a number from 1 to 65535. {like}")
+    return dsn
+
+
+def variables(dsn: str) -> dict[str, str]:
+    """Return the ``PG*`` variables that say what ``dsn`` says, so that ``asyncpg.connect()`` needs none."""
+    parts = urlsplit(dsn)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    names, ports = [], []
+    for each in filter(None, hosts.split(",")):
+        name, colon, port = each.rpartition(":")
+        bare = each.endswith("]") or not colon  # an IPv6 address without a port ends with a bracket
+        names.append(unquote(each if bare else name).strip("[]"))
+        ports.append("5432" if bare else port)
+    found = {
+        "PGHOST": ",".join(names),
+        "PGPORT": ",".join(ports),
+        "PGUSER": unquote(user),
+        "PGPASSWORD": unquote(password),
+        "PGDATABASE": unquote(parts.path.removeprefix("/")),
+    }
+    asked = {_PARAMETERS[key]: value for key, value in parse_qsl(parts.query) if key in _PARAMETERS}
+    return {name: value for name, value in (asked | {k: v for k, v in found.items() if v}).items() if value}
+
+
+def from_variables(environment: Mapping[str, str]) -> str:
+    """Return the DSN that says what the ``PG*`` variables of ``environment`` say."""
+    names = {variable: key for key, variable in reversed(_PARAMETERS.items()) if variable != "PGDATABASE"}
+    said = [(key, environment[variable]) for variable, key in names.items() if environment.get(variable)]
+    database = quote(environment.get("PGDATABASE", ""), safe="")
+    return f"postgresql:///{database}?{urlencode(said, quote_via=quote)}"
+
+
+def beside(dsn: str, database: str) -> str:
+    """Return ``dsn`` with another database in it."""
+    parts = urlsplit(dsn)
+    query = urlencode(
+        [(key, value) for key, value in parse_qsl(parts.query) if key not in ("dbname", "database")],
+        quote_via=quote,
+    )
+    # urlunsplit would drop the slashes before an empty host
+    return f"{parts.scheme}://{parts.netloc}/{quote(database, safe='')}" + (f"?{query}" if query else "")
+
+
+def shown(dsn: str) -> str:
+    """Return where ``dsn`` leads, for a message: without the password."""
+    named = variables(dsn)
+    host, port = named.get("PGHOST", "the default host"), named.get("PGPORT")
+    return f"{host}:{port}" if port else host

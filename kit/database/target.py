@@ -1,0 +1,147 @@
+"""What to connect to, and the kit's own connections to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kit import faults
+from kit.database import dsn as dsns
+from kit.errors import KitError
+
+if TYPE_CHECKING:
+    import asyncpg
+
+APPLICATION = "pgqueuer-kit"  # what the kit's connections are called in pg_stat_activity
+LIMIT = 10.0  # seconds that a call of the kit's takes at most when Postgres does not answer
+_CLOSING = 1.0  # seconds for the server to say goodbye
+_PROBE = 5.0  # seconds between two looks at whether a server that is busy still answers
+
+
+class Unreachable(KitError):
+    """No server answers, it does not let this role in, or it went away."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A database to connect to.
+
+    Attributes:
+        dsn: says everything, the password too. Nothing of it comes from the environment any more.
+    """
+
+    dsn: str
+
+    @classmethod
+    def of_variables(cls, environment: Mapping[str, str]) -> Target:
+        """Return what the ``PG*`` variables name now."""
+        return cls(dsns.from_variables(environment))
+
+    def __repr__(self) -> str:
+        return f"<{self.name!r} on {self.where}>"
+
+    @property
+    def name(self) -> str:
+        """The database's name; nothing where the server chooses it by the role."""
+        return self.variables().get("PGDATABASE", "")
+
+    @property
+    def where(self) -> str:
+        """Where it is, for a message: without the password."""
+        return dsns.shown(self.dsn)
+
+    def beside(self, database: str) -> Target:
+        """Return another database of the same server."""
+        return Target(dsns.beside(self.dsn, database))
+
+    def variables(self) -> dict[str, str]:
+        """Return the ``PG*`` variables that name it to asyncpg, libpq and ``pgq``."""
+        return dsns.variables(self.dsn)
+
+    async def open(self, application: str = APPLICATION, limit: float = LIMIT) -> asyncpg.Connection:
+        """Open a connection, to be closed by whoever called; ``limit`` is in seconds.
+
+        Raises:
+            Unreachable: it cannot be opened.
+        """
+        import asyncpg
+
+        try:
+            return await asyncpg.connect(
+                self.dsn, timeout=limit, server_settings={"application_name": application}
+            )
+        except TimeoutError as error:
+            raise Unreachable(f"it did not answer within {limit:g} s") from error
+        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise Unreachable(faults.server_message(error) or type(error).__name__) from error
+
+    @asynccontextmanager
+    async def connect(
+        self, *, limit: float = LIMIT, patient: bool = False
+    ) -> AsyncIterator[asyncpg.Connection]:
+        """Open one of the kit's own connections, and close it after the block.
+
+        Args:
+            limit: seconds after which the block is given up, because Postgres does not answer.
+            patient: let the block take longer, as long as the server still answers others.
+
+        Raises:
+            Unreachable: it cannot be opened, it broke while it was used, or the time was up.
+            KitError: the server refused what was asked of it.
+        """
+        opened = await self.open(limit=limit)
+        watch = asyncio.ensure_future(self._give_up(opened, limit, patient))
+        try:
+            with _in_plain_words(opened, watch, limit):
+                yield opened
+        finally:
+            watch.cancel()
+            # Closing waits for the server's side, too, and what follows may need the connection gone.
+            with suppress(Exception):
+                await opened.close(timeout=_CLOSING)
+
+    async def _give_up(self, opened: asyncpg.Connection, limit: float, patient: bool) -> None:
+        """Break the connection when the time is up. Not by a cancel: that would wait for Postgres again."""
+        await asyncio.sleep(_PROBE if patient else limit)
+        while patient and await self._answers(limit - _PROBE):
+            await asyncio.sleep(_PROBE)
+        opened.terminate()
+
+    async def _answers(self, limit: float) -> bool:
+        try:
+            probe = await self.open(limit=limit)
+        except Unreachable as error:
+            # One more connection may be refused, and that is an answer, too.
+            return not isinstance(error.__cause__, OSError)
+        probe.terminate()
+        return True
+
+
+class _in_plain_words:
+    def __init__(self, opened: asyncpg.Connection, watch: asyncio.Future[None], limit: float) -> None:
+        self._opened, self._watch, self._limit = opened, watch, limit
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        import asyncpg
+
+        if error is None or not isinstance(error, Exception) or isinstance(error, KitError):
+            return
+        if self._watch.done() and not self._watch.cancelled():
+            raise Unreachable(f"it did not answer within {self._limit:g} s") from error
+        if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError):
+            raise Unreachable(str(error)) from error
+        if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+            if self._opened.is_closed():  # asyncpg's words for a connection that broke while it was used
+                raise Unreachable("the connection broke") from error
+        elif isinstance(error, asyncpg.DiskFullError):
+            said = faults.server_message(error)
+            raise KitError(f"The server's disk is full: {said}. Free some space and try again.") from error
+        elif isinstance(error, asyncpg.PostgresError):
+            said = faults.server_message(error)
+            raise KitError(f"PostgreSQL refused what the kit asked for: {said}.") from error

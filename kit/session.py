@@ -1,0 +1,157 @@
+"""This process: its databases, the ``PG*`` it came with, its consumers: the kit's only global state."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from kit.database.dsn import VARIABLES
+from kit.database.target import Target
+from kit.errors import KitError
+
+NO_POSTGRES = "There is no Postgres in this process yet. Run kit.postgres() first."
+
+
+class OpenedDatabase(Protocol):
+    """A database that this process uses, such as `kit.postgres` returns."""
+
+    @property
+    def target(self) -> Target: ...  # noqa: D102
+
+    @property
+    def source(self) -> str: ...  # noqa: D102
+
+    def stop(self) -> None: ...  # noqa: D102
+
+
+class RunningConsumer(Protocol):
+    """A consumer in the background of this process, as far as others than its makers need to know it.
+
+    Attributes:
+        name, state, problem: as `kit.Consumer` has them.
+        entrypoints: the names it has handlers for.
+        backends: the Postgres processes (pids) its driver is known to use.
+    """
+
+    name: str
+    problem: str | None
+    entrypoints: tuple[str, ...]
+    backends: tuple[int, ...]
+
+    @property
+    def state(self) -> str: ...  # noqa: D102
+
+    @property
+    def alive(self) -> bool: ...  # noqa: D102
+
+    def running_jobs(self) -> list[int]: ...  # noqa: D102
+
+    def jobs_seen(self) -> list[tuple[int, datetime]]: ...  # noqa: D102
+
+    def unseen(self, notices_only: bool) -> list[Any]: ...  # noqa: D102
+
+    def stop(self, timeout: float = ...) -> None: ...  # noqa: D102
+
+
+class Closable(Protocol):
+    """What follows a database until it is closed."""
+
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Session:
+    """What this process has running.
+
+    Attributes:
+        consumers: the consumer that has each name, running or not.
+        boards: the board that follows each database.
+        backends: the Postgres processes that this process's consumers are known to have used.
+        told: what is said once a process, and has been.
+        watching: how many calls are about to show what consumers have to say.
+        lock: to be held while how many consumers run is changed.
+        running: how many consumers run.
+        switch_interval: Python's, in seconds, from before the first consumer.
+    """
+
+    __slots__ = (
+        "_opened",
+        "_outside",
+        "backends",
+        "boards",
+        "consumers",
+        "lock",
+        "running",
+        "switch_interval",
+        "told",
+        "watching",
+    )
+
+    def __init__(self) -> None:
+        self._opened: list[OpenedDatabase] = []
+        self._outside: dict[str, str] = {}
+        self.forget_consumers()
+
+    def forget_consumers(self) -> None:
+        """Start without consumers and boards, as after a fork, which takes no threads along."""
+        self.consumers: dict[str, RunningConsumer] = {}
+        self.boards: dict[Target, Closable] = {}
+        self.backends: set[int] = set()
+        self.told: set[str] = set()
+        self.watching = 0
+        self.lock = threading.Lock()
+        self.running = 0
+        self.switch_interval = 0.0
+
+    @property
+    def database(self) -> OpenedDatabase | None:
+        """The database that the kit's calls use and ``PG*`` name; None when the kit opened none."""
+        return self._opened[-1] if self._opened else None
+
+    def target(self) -> Target:
+        """Return what to connect to: the database opened last, else what ``PG*`` name now.
+
+        The second is a terminal after ``eval "$(kit env)"``, which ``asyncpg.connect()`` understands, too.
+
+        Raises:
+            KitError: nothing in this process says which database to use.
+        """
+        if self.database is not None:
+            return self.database.target
+        if os.environ.get("PGHOST") and os.environ.get("PGDATABASE"):
+            return Target.of_variables(os.environ)
+        raise KitError(NO_POSTGRES)
+
+    def enter(self, opened: OpenedDatabase) -> None:
+        """Make ``opened`` the database of this process; the same one, opened before, is let go."""
+        before = self.database
+        if before is opened:
+            return
+        if before is None:
+            self._outside = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        self._opened.append(opened)
+        self._point()
+        if before is not None and before.target == opened.target:  # the same cell again: one use is enough
+            before.stop()
+
+    def leave(self, opened: OpenedDatabase) -> None:
+        """Go back to the database before ``opened``, or to the ``PG*`` that this process came with."""
+        was = self.database
+        self._opened = [each for each in self._opened if each is not opened]
+        if was is opened:
+            self._point()
+
+    def _point(self) -> None:
+        named = self.database.target.variables() if self.database is not None else {}
+        _set_environment(self._outside | named)
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    for name in VARIABLES - variables.keys():
+        os.environ.pop(name, None)
+    os.environ.update(variables)
+
+
+session = Session()
