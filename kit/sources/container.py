@@ -125,12 +125,8 @@ class Container:
     def _make(self, before: State | None) -> State:
         """Make and start a container; a second one gets the first one's port, where clients look for it."""
         self._remove()
-        state = State(
-            None,
-            "",
-            before.port if before else _free_port(),
-            before.password if before else secrets.token_urlsafe(24),
-        )
+        state = before or State(None, "", _free_port(), secrets.token_urlsafe(24))
+        state = replace(state, id=None)
         self._keep(state)  # before there is one, so that a start that is killed is cleaned up after
         with _testcontainers() as PostgresContainer:
             options = [part for setting in SETTINGS for part in ("-c", setting)]
