@@ -33,8 +33,9 @@ class Suspect(Exception):
 async def begin(connection: Connection, run: int, job: int, *, again: bool, alone: bool) -> Row | None:
     """Mark a run as running and return its row; None if ``job`` may not move it, or not any more.
 
-    The row's advisory lock is this connection's from here on. The pool gives it back with the connection,
-    and Postgres does when the connection breaks.
+    The step's advisory lock is this connection's from here on. The pool gives it back with the connection,
+    and Postgres does when the connection breaks. It is the step's, not the run's, because the next step may
+    begin before the pool has done that.
 
     Args:
         connection: one that no transaction is open on.
@@ -53,16 +54,17 @@ async def begin(connection: Connection, run: int, job: int, *, again: bool, alon
     row: Row | None = await connection.fetchrow(
         f"""WITH found AS MATERIALIZED (
             SELECT id, crashes > 0 OR status = 'running' AND NOT $3 AS suspect,
-                   pg_try_advisory_lock(token) AS free,
+                   pg_try_advisory_lock(token # job) AS free,
                    set_config('lock_timeout', '{PATIENCE}', false),
                    set_config('synchronous_commit', 'off', true)
             FROM kit_runs WHERE id = $1 AND job = $2 AND status IN ('pending', 'running', 'waiting')
         ), begun AS (
             UPDATE kit_runs r SET status = 'running', attempts = attempts + 1, updated = clock_timestamp(),
                 crashes = crashes + (status = 'running' AND NOT $3)::int
-            FROM found WHERE r.id = found.id AND free AND ($4 OR NOT suspect)
-                AND job = $2 AND status IN ('pending', 'running', 'waiting')
-            RETURNING r.*, (SELECT data FROM kit_runs root WHERE root.id = r.parent) AS root_data,
+            FROM found WHERE free AND ($4 OR NOT suspect)
+                AND r.id = $1 AND job = $2 AND status IN ('pending', 'running', 'waiting')
+            RETURNING r.id, token, parent, branch, pipeline, stage, data, attempts, failures, crashes, job,
+                deadline, (SELECT data FROM kit_runs root WHERE root.id = r.parent) AS root_data,
                 extract(epoch FROM deadline - clock_timestamp())::float8 AS seconds_left)
         SELECT found.free, found.suspect, begun.* FROM found LEFT JOIN begun ON true""",
         *(run, job, again, alone),
