@@ -76,9 +76,8 @@ def tables_are_missing(error: BaseException | None) -> bool:
 
 def place(error: BaseException) -> str:
     """Return ``, Cell In[3], line 4: the code``: the last frame of the traceback that a learner wrote."""
-    import kit
-
-    folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")} | set(kit.__path__)
+    folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")}
+    folders.add(os.path.dirname(__file__))
     ours = tuple(os.path.join(folder, "") for folder in folders)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not frame.filename.startswith((*ours, "<frozen", "<string>")):
