@@ -82,7 +82,9 @@ class Container:
                     return self._ready(state)
             return self._ready(self._make(state))
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            raise NotUsable(f"the container with {self.runs!r} did not start: {why(error)}") from None
+            made = self._state()
+            reason = why(error).replace(made.password, "…") if made else why(error)
+            raise NotUsable(f"the container with {self.runs!r} did not start: {reason}") from None
 
     def stop(self) -> None:
         """Remove the container and its volume."""
@@ -200,12 +202,12 @@ def _testcontainers() -> Iterator[Any]:
         warnings.simplefilter("ignore", DeprecationWarning)  # its newer home is missing in older releases
         from testcontainers.postgres import PostgresContainer
 
-    before = config.ryuk_disabled, config.sleep_time
-    config.ryuk_disabled, config.sleep_time = True, 0.1
+    before = config.ryuk_disabled, config.sleep_time, config.max_tries
+    config.ryuk_disabled, config.sleep_time, config.max_tries = True, 0.1, int(START_TIMEOUT / 0.1)
     try:
         yield PostgresContainer
     finally:
-        config.ryuk_disabled, config.sleep_time = before
+        config.ryuk_disabled, config.sleep_time, config.max_tries = before
 
 
 def _free_port() -> int:
