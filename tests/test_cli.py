@@ -28,7 +28,6 @@ import pytest
 from pgqueuer import AsyncpgDriver, Queries
 
 import kit
-from kit.cli import app as cli
 from kit.cli import doctor, jupyter, lab, servers, terminal
 from kit.database import PLAYGROUND, schema
 from kit.errors import KitError
