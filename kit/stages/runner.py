@@ -38,7 +38,8 @@ class Step:
         stage: the stage's name.
         data: what the run knows so far, as a dict; an instance of the stage's ``model``, if it has one.
         connection: the connection whose transaction commits with this step. What you write through it is
-            there exactly once. Do not end the transaction yourself.
+            there exactly once. Do not end the transaction yourself. Where a statement waits 5 seconds for a
+            lock that somebody else holds, the step is undone and comes again a little later.
         attempt: 1 at the first try, and one more each time this stage is tried again.
         item: the item of this branch (an instance of the stage's ``model``, if it has one); else None.
         branch: the item's place in the list, from 0; None outside of a branch.
@@ -153,7 +154,7 @@ class StageRunner:
             elif items:
                 return await store.split(connection, row, len(items))
             else:
-                none = _results(stage, "[]")
+                none = f'{{"{stage.name}": []}}'
                 return await store.advance(connection, row, following[0], none)
         step = Step(run, stage.name, data, connection, row["attempts"], item, branch, following[0])
         try:
@@ -169,14 +170,7 @@ class StageRunner:
             raise KitError(f"Stage {stage.name!r} set step.next to {step.next!r}; then= allows {allowed}.")
         if branch is None:
             return await store.advance(connection, row, step.next, text)
-        root = await store.lock(connection, run)
-        if root["job"] is not None:
-            raise Overtaken  # somebody let the whole stage begin again
-        await store.move(connection, row, stage.name, "done", data=text)
-        joined = await store.results(connection, run, stage.name)
-        if joined is not None:  # this branch was the last
-            await store.advance(connection, root, step.next, _results(stage, joined))
-        return None
+        return await store.join(connection, row, step.next, text)
 
     async def _fail(self, connection: Connection, row: Row, job: Job, error: Exception) -> Exception | None:
         """Record why the step failed, and when it is tried again. Return what PGQueuer is to be told."""
@@ -204,10 +198,6 @@ def _list(stage: Stage, data: dict[str, Any], branch: int | None) -> list[Any]:
             f"{items!r:.200}. Correct it with kit.stages.retry(run, {{{stage.each!r}: […]}})."
         )
     return items
-
-
-def _results(stage: Stage, results: str) -> str:
-    return f'{{"{stage.name}": {results}}}'
 
 
 def _fit(stage: Stage, value: Any) -> Any:
