@@ -521,7 +521,7 @@ async def execute_in(dsn: str, statement: str) -> None:
 def test_kit_reset_empties_the_database_it_is_given_and_no_other(jobs_in):
     emptied, kept = jobs_in("emptied"), jobs_in("kept_full")
     answer = run("reset", "emptied")
-    assert answer.stdout == "Database 'emptied' is empty again.\n"
+    assert answer.stdout == f"Database 'emptied' on {emptied.target.where} is empty again.\n"
     assert run_sync(count_in(emptied.dsn)) == 0
     assert run_sync(count_in(kept.dsn)) == 1
 

@@ -1,8 +1,8 @@
 """Run every benchmark and print its figures: ``python -m tests.benchmarks [--release] [name …]``.
 
-Each one runs the kit and the bare alternative alternately and prints the median ratio, beside what it was at
-the last release. ``--release`` makes today's figures those. Nothing here is asserted by a test: a busy machine
-makes every timing wrong.
+Each one runs the kit and the bare alternative alternately and prints the median ratio, beside what it
+was at the last release. ``--release`` makes today's figures those. Nothing here is asserted by a test: a
+busy machine makes every timing wrong.
 """
 
 from __future__ import annotations
