@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,3 +69,21 @@ def test_importing_the_kit_imports_neither_pandas_nor_ipython() -> None:
     code = f"import sys, kit; print([name for name in {slow!r} if name in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_the_map_for_contributors_names_files_that_are_there() -> None:
+    root = KIT.parent
+    text = (root / "README.md").read_text("utf-8").split("## For those who change the kit")[1]
+    named = set(re.findall(r"`((?:kit|notebooks|tests)/[\w/]+\.\w+)`", text))
+    assert len(named) > 20
+    missing = sorted(name for name in named if not (root / name).is_file())
+    assert not missing, f"the README sends contributors to {missing}, which are not there"
+
+
+def test_the_page_on_the_kits_inside_names_what_is_there() -> None:
+    text = (KIT / "README.md").read_text("utf-8")
+    named = re.findall(r"`(\w+(?:/\w+)*\.py)`(?: `(\w+))?", text)
+    assert len(named) > 10
+    for file, name in named:
+        source = (KIT / file).read_text("utf-8")
+        assert not name or re.search(rf"\b(def|class) {name}\b", source), f"{file} has no {name!r}"
