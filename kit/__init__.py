@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kit import stages as stages
-    from kit.consumer import Consumer as Consumer
-    from kit.consumer import run as run
-    from kit.consumer import wait as wait
+    from kit.consumer.consumer import Consumer as Consumer
+    from kit.consumer.run import run as run
+    from kit.consumer.wait import wait as wait
     from kit.errors import KitError as KitError
     from kit.pictures import board as board
     from kit.pictures import timeline as timeline

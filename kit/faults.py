@@ -10,6 +10,7 @@ import os
 import re
 import sysconfig
 import traceback
+from contextlib import suppress
 from typing import Any
 
 from kit import notebook
@@ -42,6 +43,32 @@ def headline(name: str, message: str) -> str:
 def server_message(error: BaseException) -> str:
     """Return what a server said, its detail and hint too, as sentences on one line without the last stop."""
     return re.sub(r"\.?\s*\n(DETAIL|HINT):\s+", ". ", str(error)).strip().rstrip(".")
+
+
+def storable_text(text: str) -> str:
+    """Return the text as Postgres and a notebook take it: a NUL or half a character as an escape."""
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
+
+
+def storable(error: BaseException) -> Exception:
+    """Return ``error``, or one of the same name that says the same if PGQueuer could not log it.
+
+    PGQueuer writes its log in batches, and tries a batch again until it works: a text that Postgres refuses
+    would stop it. An exception that is no `Exception` would end the consumer, and cancel the jobs beside it.
+    """
+    if isinstance(error, Exception):
+        with suppress(Exception):  # an error whose str() raises
+            whole = "".join(traceback.format_exception(error)) + str(error)
+            if whole == storable_text(whole):
+                return error
+    kind, said = type(error), one_line(error).removeprefix(type(error).__name__).removeprefix(": ")
+    with suppress(Exception):
+        said = str(error)
+    stand_in = type(kind.__name__, (Exception,), {"__module__": kind.__module__})
+    result: Exception = stand_in(storable_text(said))
+    placed = result.with_traceback(error.__traceback__)
+    whole = "".join(traceback.format_exception(placed))
+    return placed if whole == storable_text(whole) else result.with_traceback(None)
 
 
 def postgres_is_away(error: BaseException) -> bool:

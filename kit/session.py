@@ -39,7 +39,9 @@ class RunningConsumer(Protocol):
     name: str
     problem: str | None
     entrypoints: tuple[str, ...]
-    backends: tuple[int, ...]
+
+    @property
+    def backends(self) -> tuple[int, ...]: ...  # noqa: D102
 
     @property
     def state(self) -> str: ...  # noqa: D102
@@ -51,7 +53,7 @@ class RunningConsumer(Protocol):
 
     def jobs_seen(self) -> list[tuple[int, datetime]]: ...  # noqa: D102
 
-    def unseen(self, notices_only: bool) -> list[Any]: ...  # noqa: D102
+    def unseen(self, notices_only: bool) -> Any: ...  # noqa: D102
 
     def stop(self, timeout: float = ...) -> None: ...  # noqa: D102
 
@@ -74,6 +76,7 @@ class Session:
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
         switch_interval: Python's, in seconds, from before the first consumer.
+        unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
     """
 
     __slots__ = (
@@ -86,6 +89,7 @@ class Session:
         "running",
         "switch_interval",
         "told",
+        "unending",
         "watching",
     )
 
@@ -104,6 +108,7 @@ class Session:
         self.lock = threading.Lock()
         self.running = 0
         self.switch_interval = 0.0
+        self.unending: list[object] = []
 
     @property
     def database(self) -> OpenedDatabase | None:

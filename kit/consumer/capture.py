@@ -16,8 +16,8 @@ from typing import Any
 
 from kit.consumer.console import LONGEST_LINE, Console, Failure, Kind
 from kit.faults import one_line, own_traceback
+from kit.session import session
 
-_catching = False
 _writing = threading.Lock()
 
 
@@ -44,7 +44,7 @@ class Capture:
 
     def begin(self) -> None:
         """Let everything the running context prints from here on belong to this job."""
-        if _catching and (type(sys.stdout) is not _Stream or type(sys.stderr) is not _Stream):
+        if session.running and (type(sys.stdout) is not _Stream or type(sys.stderr) is not _Stream):
             _wrap_streams()
         _capture.set(self)
 
@@ -119,7 +119,7 @@ class _Stream:
 
     def write(self, text: str) -> Any:
         capture = _capture.get()
-        if capture is None or not _catching:
+        if capture is None or not session.running:
             return self.real.write(text)
         return capture.write(self._name, text)
 
@@ -128,7 +128,7 @@ class _Stream:
             self.write(line)
 
     def flush(self) -> None:
-        if _capture.get() is None or not _catching:
+        if _capture.get() is None or not session.running:
             self.real.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -172,15 +172,11 @@ _log = _Log(logging.WARNING)
 
 def start() -> None:
     """Start to catch what is printed and logged for jobs."""
-    global _catching
-    _catching = True
     _wrap_streams()
     logging.getLogger("pgqueuer").addHandler(_log)
 
 
 def stop() -> None:
     """Leave the streams and the logger as they were."""
-    global _catching
-    _catching = False
     sys.stdout, sys.stderr = _unwrapped(sys.stdout), _unwrapped(sys.stderr)
     logging.getLogger("pgqueuer").removeHandler(_log)

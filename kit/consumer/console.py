@@ -1,19 +1,20 @@
-"""What a consumer has to say: lines with their job's id, kept, and shown in the cell that waits."""
+"""What a consumer has to say: lines with their job's id, kept, also for those who have not seen them yet."""
 
 from __future__ import annotations
 
 import itertools
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
 from kit import notebook
-from kit.faults import one_line
+from kit.faults import one_line, storable_text
 from kit.session import session
 
 Kind = Literal["print", "error", "retry", "canceled", "log", "notice"]
@@ -89,11 +90,19 @@ class Failure:
         return f"{_label(self.consumer, self.entrypoint, self.job_id)} {one_line(self.exception)}"
 
 
+@dataclass(frozen=True)
+class Unseen:
+    """Lines that nobody has seen, and how many more there were before them: too many to be kept."""
+
+    lines: list[Line]
+    missed: int = 0
+
+
 class Lines(list[T], Generic[T]):
     """A list that reads as lines of text where a notebook or ``print`` shows it."""
 
     def __repr__(self) -> str:
-        return "\n".join(map(str, self))
+        return storable_text("\n".join(map(str, self)))
 
 
 class Console:
@@ -108,6 +117,8 @@ class Console:
         self.failures: deque[Failure] = deque(maxlen=KEPT_ERRORS)
         self._unseen: deque[Line] = deque(maxlen=KEPT_LINES)
         self._unseen_notices: deque[Line] = deque(maxlen=KEPT_LINES)
+        self._queueing = threading.Lock()
+        self._missed = 0
         self._said: dict[str, float] = {}
         self._changed = changed
 
@@ -115,14 +126,17 @@ class Console:
         """Keep a line, to be shown by whoever looks next."""
         if len(text) > LONGEST_LINE:
             text = f"{text[:LONGEST_LINE]} … ({len(text) - LONGEST_LINE} more characters)"
-        line = Line(text, kind, self.name, entrypoint, job_id)
+        line = Line(storable_text(text), kind, self.name, entrypoint, job_id)
         self.lines.append(line)
-        self._unseen.append(line)
+        with self._queueing:
+            if len(self._unseen) == KEPT_LINES:
+                self._missed += 1
+            self._unseen.append(line)
         self._changed()
 
     def notice(self, text: str) -> None:
         """Keep what became of the consumer. It is shown after the next cell, too, if nobody looks before."""
-        line = Line(text, "notice", self.name)
+        line = Line(storable_text(text), "notice", self.name)
         self.lines.append(line)
         if notebook.has_cells() or session.watching:
             self._unseen_notices.append(line)
@@ -144,43 +158,16 @@ class Console:
         self._said[message] = now
         return False
 
-    def take(self, *, notices_only: bool = False) -> list[Line]:
-        """Return the lines nobody has seen, in order; they count as seen from now on."""
-        taken: list[Line] = []
-        for queue in (self._unseen_notices,) if notices_only else (self._unseen_notices, self._unseen):
-            with suppress(IndexError):
-                while True:
-                    taken.append(queue.popleft())
-        return sorted(taken, key=lambda line: line.order)
-
-
-def unseen(*, notices_only: bool = False) -> list[Line]:
-    """Return, in order, what this process's consumers have to say and nobody has seen."""
-    consumers = list(session.consumers.values())
-    lines = [line for consumer in consumers for line in consumer.unseen(notices_only)]
-    return sorted(lines, key=lambda line: line.order)
-
-
-def show(lines: list[Line]) -> None:
-    """Print lines into the running cell."""
-    if lines:
-        print("\n".join(map(str, lines)))
-
-
-@contextmanager
-def looking() -> Iterator[None]:
-    """Mark that somebody is about to show what is unseen, so that a notice need not be said elsewhere."""
-    session.watching += 1
-    try:
-        yield
-    finally:
-        session.watching -= 1
-
-
-def show_notices_after_cells() -> None:
-    """Let every cell of a notebook end with the notices nobody has seen; a second call changes nothing."""
-    notebook.after_each_cell(_after_a_cell)
-
-
-def _after_a_cell(_result: object) -> None:
-    show(unseen(notices_only=True))
+    def take(self, *, notices_only: bool = False) -> Unseen:
+        """Return what nobody has seen, in order; it counts as seen from now on."""
+        lines: list[Line] = []
+        with suppress(IndexError):
+            while True:
+                lines.append(self._unseen_notices.popleft())
+        if notices_only:
+            return Unseen(lines)
+        with self._queueing:
+            lines += self._unseen
+            self._unseen.clear()
+            missed, self._missed = self._missed, 0
+        return Unseen(sorted(lines, key=lambda line: line.order), missed)

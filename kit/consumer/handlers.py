@@ -13,7 +13,7 @@ from pgqueuer.models import Context, Job, Schedule, ScheduleContext
 from kit.consumer.capture import Capture
 from kit.consumer.console import Console
 from kit.consumer.factory import Manager, queue_of, scheduler_of
-from kit.faults import one_line
+from kit.faults import one_line, storable, storable_text
 
 
 class Handlers:
@@ -77,6 +77,25 @@ class Handlers:
             self.failed += 1
             capture.fail(error, held=held)
 
+    def stand_in(self, capture: Capture, error: BaseException) -> BaseException:
+        """Return what PGQueuer is to be told instead of an exception that it could not log; or that one."""
+        if isinstance(error, asyncio.CancelledError | SystemExit | KeyboardInterrupt):
+            return error  # a canceled job, or the end of the consumer
+        told = storable(error)
+        if (retry := retry_request(error)) is not None:
+            reason = None if retry.reason is None else storable_text(str(retry.reason))
+            if told is error and reason == retry.reason:
+                return error
+            told = RetryRequested(retry.delay, reason)
+        if told is not error:
+            capture.exception = told  # so that PGQueuer's own warning of it is not shown as something new
+            if not self.console.repeats("cannot be stored"):
+                self.console.notice(
+                    f"The exception of {capture} is not one that PGQueuer can log as it is "
+                    f"({_why_not(error)}). The log has one that says the same; .errors has its own."
+                )
+        return told
+
     def cut_off_running(self) -> None:
         """Cancel what runs; on the consumer's own loop."""
         for capture, task in self.running.items():
@@ -118,6 +137,8 @@ class _WatchedJobs(AbstractEntrypointExecutor):
             if self.handlers.was_cut_off(capture, error):
                 raise RetryRequested(reason="the consumer was stopped while this ran") from None
             self.handlers.raised(capture, error, held=self.parameters.on_failure == "hold")
+            if (stand_in := self.handlers.stand_in(capture, error)) is not error:
+                raise stand_in from None
             raise
         else:
             if context.cancellation.cancel_called:
@@ -148,6 +169,18 @@ class _WatchedSchedule(AbstractScheduleExecutor):
             await self.inner.execute(schedule, context)
         except BaseException as error:
             self.handlers.raised(capture, error)
+            if (stand_in := self.handlers.stand_in(capture, error)) is not error:
+                raise stand_in from None
             raise
         finally:
             self.handlers.end(capture)
+
+
+def _why_not(error: BaseException) -> str:
+    if not isinstance(error, Exception):
+        return f"{type(error).__name__} is no Exception"
+    try:
+        str(error)
+    except Exception as broken:
+        return f"its str() raises {type(broken).__name__}"
+    return "Postgres keeps no NUL character and no half of a surrogate pair"

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import html
 import threading
-import time
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import Protocol
 
 from kit import notebook
-from kit.consumer.console import Line
-
-if TYPE_CHECKING:
-    from kit.consumer import Consumer
+from kit.consumer.console import Console, Line
+from kit.faults import one_line
 
 LINES = 8  # shown at most, the newest
 WIDTH = 200  # characters of a line
 PAUSE = 0.2  # seconds between two repaints at least
+TO_END = 2.0  # seconds for a repaint that is under way
 SIGNS = {"starting": "○", "running": "●", "reconnecting": "◌", "stopping": "◑", "stopped": "■", "failed": "✗"}
 COLOURS = {  # JupyterLab's own, which fit its light and its dark theme; and for pages without them
     "error": "var(--jp-error-color1, #b3261e)",
@@ -28,37 +27,95 @@ COLOURS = {  # JupyterLab's own, which fit its light and its dark theme; and for
 }
 
 
-def show(consumer: Consumer) -> None:
-    """Show a panel in the running cell of a notebook, and keep it up to date until the consumer ends."""
-    if not notebook.in_notebook():
-        return
-    from IPython.display import display
+class Shown(Protocol):
+    """What a panel needs to know of its consumer; ``changed`` is set whenever any of it has changed."""
 
-    handle: Any = display(picture(consumer), raw=True, display_id=True)  # type: ignore[no-untyped-call]
-    changed = threading.Event()
-    forget = consumer.subscribe(lambda: None if changed.is_set() else changed.set())  # twice a job: be cheap
+    name: str
+    problem: str | None
+    entrypoints: tuple[str, ...]
+    schedules: tuple[str, ...]
+    changed: threading.Event
+    console: Console
 
-    def repaint() -> None:
-        shown = picture(consumer)
-        alive = True
-        while alive:
-            changed.wait()
-            changed.clear()
-            alive = consumer.state not in ("stopped", "failed")
-            now = picture(consumer)
-            if now != shown:
-                shown = now
-                handle.update(shown, raw=True)
-            if alive:
-                # Many changes in a short time are one repaint.
-                time.sleep(PAUSE)
-        forget()
+    @property
+    def state(self) -> str: ...  # noqa: D102
 
-    threading.Thread(target=repaint, name=f"kit-panel-{consumer.name}", daemon=True).start()
-    changed.set()
+    @property
+    def done(self) -> int: ...  # noqa: D102
+
+    @property
+    def failed(self) -> int: ...  # noqa: D102
 
 
-def picture(consumer: Consumer) -> dict[str, str]:
+class Panel:
+    """Shows a consumer in the cell that starts it, and keeps up with it until it has ended.
+
+    A thread repaints it while cells run and between them. Every cell repaints it once more when it ends:
+    what comes later would not be in the file of a notebook that is executed and saved.
+    """
+
+    def __init__(self, consumer: Shown) -> None:
+        self._consumer = consumer
+        self._display_id = uuid.uuid4().hex
+        self._painted: dict[str, str] = {}
+        self._painting = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Show it in the running cell of a notebook; a second call changes nothing."""
+        if self._thread is not None or not notebook.in_notebook():
+            return
+        self._painted = picture(self._consumer)
+        notebook.publish(self._painted, self._display_id)
+        notebook.after_each_cell(self._after_a_cell)
+        name = f"kit-panel-{self._consumer.name}"
+        self._thread = threading.Thread(target=self._follow, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Show the last state, and end the thread; a second call does nothing."""
+        if self._thread is None or self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._consumer.changed.set()
+        self._thread.join(TO_END)
+        self._repaint()
+
+    def _follow(self) -> None:
+        over = False
+        while not over:
+            self._consumer.changed.wait()
+            self._consumer.changed.clear()
+            over = self._stopping.is_set() or self._has_ended()  # before it is painted, so that this is seen
+            self._repaint()
+            # Many changes in a short time are one repaint.
+            over = over or self._stopping.wait(PAUSE)
+
+    def _has_ended(self) -> bool:
+        return self._consumer.state in ("stopped", "failed")
+
+    def _after_a_cell(self, _result: object) -> None:
+        ended = self._has_ended()
+        self._repaint()
+        if ended:
+            notebook.no_longer_after_cells(self._after_a_cell)
+
+    def _repaint(self) -> None:
+        with self._painting:
+            now = picture(self._consumer)
+            if now == self._painted:
+                return
+            try:
+                notebook.publish(now, self._display_id, update=True)
+            except Exception as error:  # the next change tries again
+                if not self._consumer.console.repeats("the panel"):
+                    self._consumer.console.add("log", f"its panel could not be repainted: {one_line(error)}")
+            else:
+                self._painted = now
+
+
+def picture(consumer: Shown) -> dict[str, str]:
     """Return what the panel shows now: the same as ``text/html`` and as ``text/plain``."""
     lines = consumer.console.latest(LINES)
     names = ", ".join(consumer.entrypoints + consumer.schedules) or "none"

@@ -11,6 +11,7 @@ from typing import Any
 from pgqueuer import Job
 
 from kit.errors import KitError
+from kit.faults import storable_text
 
 
 def no_stage(pipeline: str, stage: str, stages: list[str]) -> str:
@@ -61,20 +62,4 @@ def to_json(value: Any, what: str) -> str:
 def message(error: Exception) -> str:
     """Return what an error says, as text that Postgres takes."""
     said = [str(error)] if isinstance(error, KitError) else traceback.format_exception_only(error)
-    return _clean("".join(said).strip())
-
-
-def storable(error: Exception) -> Exception:
-    """Return ``error``, or one that says the same if Postgres would not take its text.
-
-    PGQueuer writes its log in batches, and tries a batch again until it works: one such text would stop it.
-    """
-    with suppress(Exception):  # an error whose str() raises
-        whole = "".join(traceback.format_exception(error)) + str(error)
-        if whole == _clean(whole):
-            return error
-    return KitError(message(error))
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
+    return storable_text("".join(said).strip())

@@ -16,8 +16,9 @@ from pgqueuer import Job, PgQueuer, RetryRequested
 from pgqueuer.domain.errors import retry_request
 
 from kit.errors import KitError
+from kit.faults import storable
 from kit.stages import store
-from kit.stages.checks import message, no_stage, reference, storable, to_json
+from kit.stages.checks import message, no_stage, reference, to_json
 from kit.stages.stage import Stage, Step
 from kit.stages.store import AWAY, Connection, Overtaken, Row, Suspect, Taken
 

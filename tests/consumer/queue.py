@@ -16,6 +16,7 @@ from pgqueuer import AsyncpgDriver, PgQueuer, Queries
 from pgqueuer.models import Job
 
 from kit.consumer import Consumer
+from kit.consumer.runner import Runner
 
 Handler = Callable[[Job], Awaitable[None]]
 
@@ -106,6 +107,11 @@ async def until(what: str, happens: Callable[[], Any], seconds: float = 15) -> A
             return found
         assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
         await asyncio.sleep(0.02)
+
+
+def runner(consumer: Consumer) -> Runner:
+    """Return what runs a consumer."""
+    return consumer._runner
 
 
 def texts(consumer: Consumer) -> list[str]:

@@ -21,6 +21,7 @@ from tests.consumer.queue import (
     main_with,
     nobody_is_connected,
     nothing,
+    runner,
     texts,
     until,
 )
@@ -89,7 +90,7 @@ async def test_a_mistake_is_the_end_and_is_told_once(capsys: pytest.CaptureFixtu
     consumer = kit.run(main)
     await enqueue("greedy")
     await until("it has died", lambda: consumer.state == "failed")
-    await asyncio.to_thread(consumer._thread.join)
+    await asyncio.to_thread(runner(consumer)._thread.join)
     said = capsys.readouterr().err
     assert said.count("has died") == 1
     assert "connection (or a pool) of its own" in said
@@ -104,5 +105,5 @@ async def test_a_handler_that_calls_exit_ends_the_consumer_and_not_the_process()
 
     consumer = kit.run(main_with(leave=leave))
     await enqueue("leave")
-    await until("it has died", lambda: consumer.state == "failed" and not consumer.alive)
+    await until("it has died", lambda: consumer.state == "failed" and not runner(consumer).alive)
     assert "SystemExit: bye" in texts(consumer)[-1]

@@ -330,7 +330,7 @@ def test_a_chatterbox_does_not_fill_the_memory() -> None:
     console = Console("consumer", lambda: None)
     for number in range(KEPT_LINES + 5):
         console.add("print", str(number))
-    assert [len(console.lines), len(console.take())] == [KEPT_LINES, KEPT_LINES]
+    assert [len(console.lines), len(console.take().lines)] == [KEPT_LINES, KEPT_LINES]
     assert console.lines[0].text == "5"
 
 

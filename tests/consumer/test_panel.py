@@ -99,6 +99,6 @@ def test_outside_a_notebook_the_panel_is_silent(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     consumer = kit.run("quiet_consumer:main")
-    assert "running" in picture(consumer)["text/plain"]
+    assert "running" in picture(consumer._runner)["text/plain"]
     consumer.stop()
     assert capsys.readouterr().out == ""

@@ -154,7 +154,7 @@ async def test_missing_tables_are_told() -> None:
     connection = await asyncpg.connect()
     await Queries(AsyncpgDriver(connection)).uninstall()
     await connection.close()
-    with pytest.raises(kit.KitError, match=r"no PGQueuer tables.*kit\.postgres\(\)"):
+    with pytest.raises(kit.KitError, match=r"tables are not in this database.*kit\.postgres\("):
         kit.run(main_with(fetch=nothing))
 
 

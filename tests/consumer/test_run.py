@@ -36,6 +36,7 @@ from tests.consumer.queue import (
     main_with,
     nobody_is_connected,
     nothing,
+    runner,
     texts,
     until,
     worker,
@@ -102,7 +103,7 @@ async def test_it_returns_when_the_consumer_listens() -> None:
     consumer = kit.run(main_with(fetch=nothing), dequeue_timeout=60)
     assert consumer.state == "running"
     assert consumer.entrypoints == ("fetch",)
-    assert session.consumers["consumer"] is consumer
+    assert session.consumers["consumer"] is runner(consumer)
     await enqueue("fetch")
     await kit.wait(timeout=10)  # long before it would have looked for itself
 
@@ -116,7 +117,7 @@ async def test_psycopg_runs_too_and_what_it_connected_is_closed() -> None:
         return pgq
 
     consumer = kit.run(main)
-    assert len(consumer.backends) == 1
+    assert len(runner(consumer).backends) == 1
     (job,) = await enqueue("fetch")
     await kit.wait()
     assert await logged(job) == ["queued", "picked", "successful"]
@@ -256,29 +257,3 @@ async def test_it_counts_what_is_done_and_what_failed_but_not_what_is_tried_agai
     assert (consumer.done, consumer.failed) == (2, 1)
     assert repr(consumer) == "<Consumer 'consumer': running; entrypoints: sort; 2 done, 1 failed>"
     assert "[sort #3] retry in 0 s: not yet" in texts(consumer)
-
-
-async def test_whoever_subscribes_hears_of_every_change() -> None:
-    consumer = kit.run(main_with(fetch=nothing))
-    seen: list[tuple[int, int]] = []
-    unsubscribe = consumer.subscribe(lambda: seen.append((consumer.version, consumer.done)))
-    await enqueue("fetch")
-    await kit.wait()
-    assert seen[-1][1] == 1
-    assert len({version for version, _ in seen}) == len(seen)
-    unsubscribe()
-    heard = len(seen)
-    consumer.stop()
-    assert len(seen) == heard
-
-
-async def test_a_listener_that_raises_is_dropped_and_harms_no_job() -> None:
-    def broken() -> None:
-        raise ValueError("the listener's")
-
-    consumer = kit.run(main_with(fetch=nothing))
-    consumer.subscribe(broken)
-    (job,) = await enqueue("fetch")
-    await kit.wait()
-    assert await logged(job) == ["queued", "picked", "successful"]
-    assert any("ValueError: the listener's" in line for line in texts(consumer))

@@ -25,6 +25,7 @@ from tests.consumer.queue import (
     main_with,
     nobody_is_connected,
     nothing,
+    runner,
     texts,
     until,
 )
@@ -47,7 +48,7 @@ async def test_stop_waits_for_the_handlers_that_run() -> None:
     go_on.set()
     stopping.join()
     assert await logged(job) == ["queued", "picked", "successful"]
-    assert (consumer.state, consumer.alive) == ("stopped", False)
+    assert (consumer.state, runner(consumer).alive) == ("stopped", False)
     consumer.stop()
     assert consumer.state == "stopped"
 
@@ -58,9 +59,9 @@ async def test_stop_names_what_it_cut_off_and_puts_it_back(capsys: pytest.Captur
 
     consumer = kit.run(main_with(slow=slow))
     first, second = await enqueue("slow", b"", b"")
-    await until("both run", lambda: len(consumer.handlers.running_now()) == 2)
+    await until("both run", lambda: len(runner(consumer).running_jobs()) == 2)
     consumer.stop(timeout=0.1)
-    assert not consumer.alive
+    assert not runner(consumer).alive
     assert await connections() == []
     assert capsys.readouterr().out.splitlines() == [
         f"[slow #{first}] cut off, and back in the queue",
@@ -83,7 +84,7 @@ async def test_a_handler_that_ends_well_when_it_is_cancelled_is_done() -> None:
 
     consumer = kit.run(main_with(tidy=tidy))
     (job,) = await enqueue("tidy")
-    await until("it runs", lambda: consumer.handlers.running_now())
+    await until("it runs", lambda: runner(consumer).running_jobs())
     consumer.stop(timeout=0)
     assert texts(consumer) == [f"[tidy #{job}] tidied up"]
     assert await logged(job) == ["queued", "picked", "successful"]
@@ -99,12 +100,12 @@ async def test_a_handler_that_blocks_the_thread_is_named_and_keeps_nobody_waitin
 
     consumer = kit.run(main_with(blocks=blocks))
     await enqueue("blocks")
-    await until("it runs", lambda: consumer.handlers.running_now())
+    await until("it runs", lambda: runner(consumer).running_jobs())
     consumer.stop(timeout=0)
     assert "does not end: blocks #1 blocks its thread" in capsys.readouterr().out
-    assert consumer.alive
+    assert runner(consumer).alive
     go_on.set()
-    await until("it ends when the handler does", lambda: not consumer.alive)
+    await until("it ends when the handler does", lambda: not runner(consumer).alive)
     assert consumer.state == "stopped"
 
 
@@ -114,7 +115,7 @@ async def test_a_handler_can_stop_its_own_consumer() -> None:
 
     consumer = kit.run(main_with(last=last))
     (job,) = await enqueue("last")
-    await until("it has ended", lambda: consumer.state == "stopped" and not consumer.alive)
+    await until("it has ended", lambda: consumer.state == "stopped" and not runner(consumer).alive)
     assert await logged(job) == ["queued", "picked", "successful"]
 
 
@@ -135,10 +136,10 @@ async def test_a_main_that_does_not_come_to_its_end_is_cut_off_and_told(
             yield pgq
             await asyncio.sleep(3600)
 
-    monkeypatch.setattr("kit.consumer.thread.GRACE", 0.5)
+    monkeypatch.setattr("kit.consumer.runner.GRACE", 0.5)
     consumer = kit.run(hangs)
     consumer.stop(timeout=0)
-    assert not consumer.alive
+    assert not runner(consumer).alive
     assert "main() did not come to its end, and was cut off." in capsys.readouterr().out
 
 
@@ -182,7 +183,7 @@ SCRIPT = """
 
     consumer = kit.run(main, batch_size=1, max_concurrent_tasks=2)
     asyncio.run(produce())
-    while not consumer.handlers.running_now():
+    while not kit.session.session.consumers['consumer'].running_jobs():
         time.sleep(0.01)
 """
 

@@ -213,6 +213,44 @@ async def test_a_chatterbox_does_not_fill_the_cell(capsys: pytest.CaptureFixture
     assert lines[-1] == "… and 3000 more lines: see the consumer's .output"
 
 
+@pytest.mark.parametrize("lines", [12_345, 30_000])
+async def test_how_many_lines_are_left_out_is_right_also_where_they_are_too_many_to_be_kept(
+    lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def chatter(job: Job) -> None:
+        for number in range(lines):
+            print(number)
+
+    consumer = kit.run(main_with(chatter=chatter))
+    await enqueue("chatter")
+    await until("it has spoken", lambda: consumer.done)  # nobody looks meanwhile
+    await kit.wait()
+    *shown, last = capsys.readouterr().out.splitlines()
+    assert last == f"… and {lines - len(shown)} more lines: see the consumer's .output"
+    assert len(shown) == 2_000
+
+
+@pytest.mark.parametrize("how", ["wait", "stop"])
+async def test_long_lines_do_not_fill_the_cell_either(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def chatter(job: Job) -> None:
+        for _ in range(1_000):
+            print("€" * 100_000)
+
+    consumer = kit.run(main_with(chatter=chatter))
+    await enqueue("chatter")
+    await until("it has spoken", lambda: consumer.done)
+    if how == "wait":
+        await kit.wait()
+    else:
+        consumer.stop()
+    said = capsys.readouterr().out
+    assert len(said.encode()) < 210_000
+    *shown, last = said.splitlines()
+    assert len(shown) > 1
+    assert last == f"… and {1_000 - len(shown)} more lines: see the consumer's .output"
+    assert len(consumer.output) == 1_000
+
+
 async def test_what_nobody_waited_for_is_shown_when_the_consumer_is_replaced(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,4 +1,4 @@
-"""`Consumer`: a PGQueuer consumer on a thread of this process, with a loop of its own.
+"""A PGQueuer consumer on a thread of this process, with a loop of its own.
 
 A thread, not a task on the notebook's loop: there any blocking cell would stop the queue for as long as
 it takes, and past the heartbeat timeout another consumer would run the job again.
@@ -16,96 +16,80 @@ from typing import Any, Literal
 import pgqueuer
 from pgqueuer.types import QueueExecutionMode
 
-from kit import faults, notebook
-from kit.consumer import background, console, factory
+from kit import faults
+from kit.consumer import factory, screen
 from kit.consumer.capture import Capture
-from kit.consumer.changes import Changes
-from kit.consumer.console import Failure, Line, Lines
+from kit.consumer.console import Console, Unseen
 from kit.consumer.handlers import Handlers
-from kit.consumer.presence import listening
+from kit.consumer.listening import listening
+from kit.consumer.loop import Loop
+from kit.consumer.options import Options
+from kit.consumer.panel import Panel
+from kit.consumer.process import while_running
 from kit.database.other_consumers import consumers_connected
+from kit.database.target import Unreachable
 from kit.errors import KitError
 from kit.session import session
-from kit.threads import Duration, as_timedelta, happens_within
+from kit.threads import happens_within, run_sync
 
 State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
-GRACE = 2.0
+GRACE = 2.0  # seconds that each of the harder ways to end a consumer is given
+PROBE = 2.0  # seconds for Postgres to answer when a consumer did not start in time
 
 
-class Consumer:
-    """A consumer that `run` started.
+class Runner:
+    """Runs a consumer and knows what became of it.
 
     Attributes:
-        name: the name it was given; ``session.consumers[name]`` holds it.
-        state: ``"starting"``, ``"running"``, ``"reconnecting"`` (Postgres is gone), ``"stopping"``,
-            ``"stopped"`` or ``"failed"`` (an error ended it).
-        problem: why it failed, in plain words; None while it has not.
-        entrypoints: the names it has handlers for, in the order they were registered.
-        schedules: the names of its schedules.
-        backends: the Postgres processes (pids) its driver is known to use.
+        name, state, problem, entrypoints, schedules: as `kit.Consumer` has them.
+        console: what it has to say.
+        handlers: what its handlers do.
+        changed: set whenever anything of this has changed; cleared by the panel, which shows it.
     """
 
-    def __init__(self, name: str, make: factory.Factory, options: dict[str, Any]) -> None:
+    def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
         self.name = name
         self.state: State = "starting"
         self.problem: str | None = None
         self.entrypoints: tuple[str, ...] = ()
         self.schedules: tuple[str, ...] = ()
-        self.backends: tuple[int, ...] = ()
-        self._changes = Changes()
-        self.console = console.Console(name, self._changes.tell)
-        self.handlers = Handlers(self.console, self._changes.tell)
+        self.changed = threading.Event()
+        self.console = Console(name, self._tell)
+        self.handlers = Handlers(self.console, self._tell)
+        self.panel = Panel(self)
         self._make = make
-        self._restart = options.pop("restart_on_failure")
-        self._restart_delay = options.pop("restart_delay").total_seconds()
         self._options = options
+        self._driver_backends: set[int] = set()
+        self._entered = False
         self._was_ready = False
         self._asked_to_stop = False
         self._error: BaseException | None = None
         self._started = threading.Event()
         self._ended = threading.Event()
         self._shutdown = asyncio.Event()
-        self._loop = background.Loop(self.console)
+        self._loop = Loop(self.console)
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name=f"kit-consumer-{name}", daemon=True)
 
-    def __repr__(self) -> str:
-        names = ", ".join(self.entrypoints + self.schedules) or "none"
-        why = f" ({self.problem})" if self.problem else ""
-        return (
-            f"<Consumer {self.name!r}: {self.state}{why}; entrypoints: {names}; "
-            f"{self.done} done, {self.failed} failed>"
-        )
-
-    def _ipython_display_(self) -> None:
-        """Add nothing as a cell's result: its panel is in the cell of `run`."""
-        if not notebook.in_notebook():
-            print(repr(self))
-
     @property
     def done(self) -> int:
-        """The number of jobs whose handler came to its end."""
+        """How many jobs' handlers came to their end."""
         return self.handlers.done
 
     @property
     def failed(self) -> int:
-        """The number of jobs whose handler raised, without those that asked for a retry."""
+        """How many jobs' handlers raised."""
         return self.handlers.failed
-
-    @property
-    def output(self) -> Lines[Line]:
-        """What handlers printed and what became of them, oldest first: the last 10 000 lines."""
-        return Lines(self.console.lines.copy())
-
-    @property
-    def errors(self) -> Lines[Failure]:
-        """The exceptions handlers ended with, oldest first: the last 200."""
-        return Lines(self.console.failures.copy())
 
     @property
     def alive(self) -> bool:
         """Whether its thread is there."""
         return self._thread.is_alive()
+
+    @property
+    def backends(self) -> tuple[int, ...]:
+        """The Postgres processes (pids) it is known to use, by its driver and its handlers' connections."""
+        return tuple(self._driver_backends | self._loop.backends())
 
     def running_jobs(self) -> list[int]:
         """Return the ids of the jobs whose handlers run now; from any thread."""
@@ -113,36 +97,56 @@ class Consumer:
 
     def jobs_seen(self) -> list[tuple[int, datetime]]:
         """Return the jobs of which something was printed or told, and when."""
-        return [(line.job_id, line.time) for line in self.output if line.job_id is not None]
+        lines = self.console.lines.copy()
+        return [(line.job_id, line.time) for line in lines if line.job_id is not None]
 
-    def unseen(self, notices_only: bool = False) -> list[Line]:
+    def unseen(self, notices_only: bool = False) -> Unseen:
         """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
         return self.console.take(notices_only=notices_only)
 
-    @property
-    def version(self) -> int:
-        """A number that differs from before whenever anything of this changed; cheap to compare."""
-        return self._changes.version
+    # From the thread of a cell
 
-    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener`` after every change, on whichever thread it happened; return what ends that.
+    def start(self) -> None:
+        """Start the thread, and return when the consumer is ready.
 
-        It must be quick and thread-safe: set an event, and look at `version` and the rest elsewhere.
+        Raises:
+            KitError: it cannot run, and why.
         """
-        return self._changes.subscribe(listener)
+        limit = self._options.start_timeout.total_seconds()
+        self._thread.start()
+        try:
+            in_time = happens_within(limit, self._started)
+        except BaseException:
+            self._stop(0)
+            raise
+        if self._error is not None:
+            self._thread.join()
+            raise KitError(self.problem) from self._error
+        if not in_time:
+            self._stop(0)
+            raise KitError(self._why_not_in_time(limit))
 
-    def stop(self, timeout: Duration = 5.0) -> None:
-        """Stop taking jobs, and wait for the handlers that run; a second call does nothing.
+    def _why_not_in_time(self, limit: float) -> str:
+        if not run_sync(_answers()):
+            return f"Postgres does not answer. Consumer {self.name!r} was not ready in {limit:g} s."
+        if self._entered:
+            return (
+                f"Consumer {self.name!r} was stopped: no notification of Postgres reached it in {limit:g} s."
+            )
+        return (
+            f"main() did not come to its `yield` or `return` in {limit:g} s, so it was stopped. "
+            "Does it wait for something? start_timeout= gives it longer."
+        )
 
-        After ``timeout`` seconds (or a timedelta) those that still run are cancelled and named, and their
-        jobs are put back into the queue.
-        """
-        limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
-        with console.looking():
+    def stop(self, timeout: float = 5.0) -> None:
+        """Stop as `kit.Consumer.stop` says; ``timeout`` is in seconds."""
+        with screen.looking():
             if self.alive:
-                self._stop(limit)
+                self._stop(timeout)
             if session.consumers.get(self.name) is self:
-                console.show(self.console.take())
+                screen.show(self.console.take())
+        if self._ended.is_set():
+            self.panel.stop()
 
     def _stop(self, limit: float) -> None:
         self._asked_to_stop = True
@@ -152,11 +156,7 @@ class Consumer:
         if threading.current_thread() is self._thread or self._ends_within(limit):
             return
         self._call(self.handlers.cut_off_running)
-        ended = self._ends_within(GRACE)
-        if not ended and self._task is not None:
-            # Not even PGQueuer comes to its end, or main() to its own: give up on them too.
-            self._call(self._task.cancel)
-            ended = self._ends_within(GRACE)
+        ended = self._ends_within(GRACE) or self._breaks_off()
         if names := ", ".join(map(str, self.handlers.cut_off)):
             self.console.notice(
                 f"Consumer {self.name!r} was stopped after {limit:g} s. "
@@ -169,6 +169,14 @@ class Consumer:
                 "jobs, and ends when that does. To be rid of it now, restart the kernel."
             )
 
+    def _breaks_off(self) -> bool:
+        """End it when not even PGQueuer comes to its end, or main() to its own, or Postgres hangs."""
+        if self._task is not None:
+            self._call(self._task.cancel)
+        # What is cancelled may wait for Postgres, which need not answer; a broken connection ends that, too.
+        self._call(self._loop.break_connections)
+        return self._ends_within(GRACE)
+
     def _ends_within(self, seconds: float) -> bool:
         if ended := happens_within(seconds, self._ended):
             self._thread.join()
@@ -178,32 +186,20 @@ class Consumer:
         with suppress(RuntimeError):  # the loop is closed: it ended by itself just now
             self._loop.call_soon_threadsafe(function)
 
+    # On its own thread
+
+    def _tell(self) -> None:
+        if not self.changed.is_set():  # twice a job: setting it again takes a lock
+            self.changed.set()
+
     def _become(self, state: State) -> None:
         self.state = state
-        self._changes.tell()
-
-    def start(self, limit: float) -> None:
-        """Start the thread, and return when the consumer is ready; raise what keeps it from that."""
-        self._thread.start()
-        try:
-            in_time = happens_within(limit, self._started)
-        except BaseException:
-            self._stop(0)
-            raise
-        if self._error is not None:
-            self._thread.join()
-            raise KitError(self.problem) from self._error
-        if not in_time:
-            self._stop(0)
-            raise KitError(
-                f"main() did not come to its `yield` or `return` in {limit:g} s, so it was stopped. "
-                "Does it wait for something? start_timeout= gives it longer."
-            )
+        self._tell()
 
     def _run(self) -> None:
         """Live on the thread."""
         try:
-            with background.at_home():
+            with while_running():
                 Capture(self.console).begin()
                 try:
                     self._task = self._loop.create_task(self._supervise())
@@ -219,11 +215,11 @@ class Consumer:
             self._started.set()
 
     def _finished(self) -> None:
-        self._become("stopped")
         if not self._asked_to_stop:
-            drained = self._options["mode"] is QueueExecutionMode.drain
+            drained = self._options.mode is QueueExecutionMode.drain
             why = "the queue is empty, and its mode is drain" if drained else "its shutdown event was set"
             self.console.notice(f"Consumer {self.name!r} has ended: {why}.")
+        self._become("stopped")
 
     def _failed(self, error: BaseException) -> None:
         if self._asked_to_stop:
@@ -242,30 +238,44 @@ class Consumer:
         self._become("failed")
 
     async def _supervise(self) -> None:
+        options = self._options
         while True:
             try:
-                await pgqueuer.run(self._enter, shutdown=self._shutdown, **self._options)
+                await pgqueuer.run(
+                    self._enter,
+                    shutdown=self._shutdown,
+                    batch_size=options.batch_size,
+                    dequeue_timeout=options.dequeue_timeout,
+                    heartbeat_timeout=options.heartbeat_timeout,
+                    max_concurrent_tasks=options.max_concurrent_tasks,
+                    mode=options.mode,
+                    shutdown_on_listener_failure=options.shutdown_on_listener_failure,
+                )
                 return
             except Exception as error:
-                if self._shutdown.is_set() or not self._was_ready or not self._restart:
+                if self._shutdown.is_set() or not self._was_ready or not options.restart_on_failure:
                     raise
                 # A learner's mistake would come back again and again; a lost connection comes back once.
                 if not faults.postgres_is_away(error):
                     raise
-                if self.state == "running":
-                    self._become("reconnecting")
-                    self.console.notice(
-                        f"Consumer {self.name!r} has lost its connection to Postgres "
-                        f"({faults.one_line(error)}), and tries to get it back."
-                    )
+                self._lost(error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._shutdown.wait(), self._restart_delay)
+                await asyncio.wait_for(self._shutdown.wait(), options.restart_delay.total_seconds())
             if self._shutdown.is_set():
                 return
+
+    def _lost(self, error: Exception) -> None:
+        if self.state == "running":
+            self._become("reconnecting")
+            self.console.notice(
+                f"Consumer {self.name!r} has lost its connection to Postgres "
+                f"({faults.one_line(error)}), and tries to get it back."
+            )
 
     @asynccontextmanager
     async def _enter(self) -> AsyncIterator[factory.Manager]:
         async with factory.enter(self._make, self._tell_of_the_newer_form) as manager:
+            self._entered = True
             self.entrypoints, self.schedules = self.handlers.watch(manager)
             ready = asyncio.create_task(self._say_when_ready(manager))
             try:
@@ -278,7 +288,7 @@ class Consumer:
         with suppress(Exception):
             await listening(manager)
             with suppress(Exception):
-                await self._look_for_strangers(factory.driver_of(manager))
+                await self._look_for_others(factory.driver_of(manager))
             if self.state == "reconnecting":
                 self.console.notice(f"Consumer {self.name!r} is connected to Postgres again.")
             self._was_ready = True
@@ -286,12 +296,11 @@ class Consumer:
                 self._become("running")
             self._started.set()
 
-    async def _look_for_strangers(self, driver: Any) -> None:
-        mine, others = await consumers_connected(driver, session.backends)
-        self.backends = tuple(mine)
-        session.backends.update(mine)
-        # A pool's other connections look like strangers, and there is no telling them apart.
-        if others and not self._was_ready and not isinstance(driver, pgqueuer.AsyncpgPoolDriver):
+    async def _look_for_others(self, driver: Any) -> None:
+        mine, others = await consumers_connected(driver, session.backends | self._loop.backends())
+        self._driver_backends = set(mine)
+        session.backends.update(self.backends)
+        if others and not self._was_ready:
             self.console.notice(
                 f"Another consumer is connected to this database ({others[0]}), "
                 "and takes jobs of this queue too."
@@ -301,3 +310,15 @@ class Consumer:
         if factory.NEWER_FORM not in session.told:
             session.told.add(factory.NEWER_FORM)
             self.console.notice(factory.NEWER_FORM)
+
+
+async def _answers() -> bool:
+    """Return whether the session's Postgres answers; also when there is none that it could."""
+    try:
+        connection = await session.target().open(limit=PROBE)
+    except Unreachable as error:
+        return not isinstance(error.__cause__, TimeoutError)
+    except KitError:
+        return True
+    connection.terminate()
+    return True

@@ -1,4 +1,4 @@
-"""Whether a consumer of this process listens."""
+"""When a consumer that has just started is ready."""
 
 from __future__ import annotations
 

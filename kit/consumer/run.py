@@ -6,8 +6,10 @@ from typing import Literal
 
 from pgqueuer.types import QueueExecutionMode
 
-from kit.consumer import console, factory, panel
-from kit.consumer.thread import Consumer
+from kit.consumer import factory, screen
+from kit.consumer.consumer import Consumer
+from kit.consumer.options import Options, as_mode
+from kit.consumer.runner import Runner
 from kit.errors import KitError
 from kit.session import session
 from kit.threads import Duration, as_timedelta
@@ -36,7 +38,7 @@ def run(
     Args:
         main: the factory ``pgq run`` takes, an ``@asynccontextmanager`` that yields a `PgQueuer` (or a
             `QueueManager` or `SchedulerManager`); the older coroutine that returns one; or ``"module:name"``.
-        name: what it is called, here and in ``session.consumers``.
+        name: what it is called in messages. Running another one by the same name replaces it.
         batch_size: how many jobs it picks at once. Take 1 where the order is the point.
         dequeue_timeout: how long it waits for a notification before it looks for jobs anyway.
         heartbeat_timeout: how old a picked job's heartbeat may be before another consumer takes the job.
@@ -52,36 +54,25 @@ def run(
     """
     if not isinstance(name, str) or not name:
         raise KitError(f"name={name!r}: a consumer's name is a text, for example name='second'.")
-    if type(batch_size) is not int or batch_size < 1:
-        raise KitError(f"batch_size={batch_size!r}: it is how many jobs are picked at once, 1 or more.")
-    if max_concurrent_tasks and max_concurrent_tasks < 2 * batch_size:
-        raise KitError(
-            f"max_concurrent_tasks={max_concurrent_tasks!r} is too small: PGQueuer wants at least twice "
-            f"the batch_size, here {2 * batch_size}."
-        )
-    try:
-        mode = QueueExecutionMode(mode)
-    except ValueError:
-        raise KitError(f"mode={mode!r}: it is 'continuous' or 'drain'.") from None
-    options = {
-        "batch_size": batch_size,
-        "dequeue_timeout": as_timedelta("dequeue_timeout", dequeue_timeout),
-        "heartbeat_timeout": as_timedelta("heartbeat_timeout", heartbeat_timeout),
-        "max_concurrent_tasks": max_concurrent_tasks,
-        "mode": mode,
-        "shutdown_on_listener_failure": shutdown_on_listener_failure,
-        "restart_on_failure": restart_on_failure,
-        "restart_delay": as_timedelta("restart_delay", restart_delay),
-    }
-    limit = as_timedelta("start_timeout", start_timeout).total_seconds()
+    options = Options(
+        batch_size=batch_size,
+        dequeue_timeout=as_timedelta("dequeue_timeout", dequeue_timeout),
+        heartbeat_timeout=as_timedelta("heartbeat_timeout", heartbeat_timeout),
+        max_concurrent_tasks=max_concurrent_tasks,
+        mode=as_mode(mode),
+        shutdown_on_listener_failure=shutdown_on_listener_failure,
+        restart_on_failure=restart_on_failure,
+        restart_delay=as_timedelta("restart_delay", restart_delay),
+        start_timeout=as_timedelta("start_timeout", start_timeout),
+    )
     make = factory.resolve(main)
     if (before := session.consumers.get(name)) is not None:
         before.stop()
-    consumer = session.consumers[name] = Consumer(name, make, options)
-    with console.looking():
+    runner = session.consumers[name] = Runner(name, make, options)
+    with screen.looking():
         try:
-            consumer.start(limit)
+            runner.start()
         finally:
-            console.show(consumer.console.take())
-    panel.show(consumer)
-    return consumer
+            screen.show(runner.console.take())
+    runner.panel.start()
+    return Consumer(runner)

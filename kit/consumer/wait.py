@@ -1,0 +1,158 @@
+"""``await wait()``: until nothing more will happen in the queue, showing meanwhile what the handlers do."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kit import faults
+from kit.consumer import capture, screen
+from kit.consumer.queue import NAMED, Queue, jobs_are, listed
+from kit.database.target import Target, Unreachable
+from kit.errors import KitError
+from kit.notebook import Interruptible
+from kit.session import RunningConsumer, session
+from kit.threads import Duration, as_timedelta
+
+POLL_SECONDS = 0.05
+STUCK_SECONDS = 1.0
+
+
+async def wait(timeout: Duration = 30.0) -> None:
+    """Wait until nothing more will happen in the queue by itself, and show meanwhile what handlers do.
+
+    That is when no job is due or running, by the tables, whoever runs them. Jobs that are not due yet, and
+    held ones, do not count. What handlers printed since it was last shown appears in the cell that waits,
+    each line with its job (``[fetch #1] Processed: …``), and so does the last line of every exception.
+
+    It also returns, and says why, when jobs are due that nobody will run: no consumer is there, or none has
+    their entrypoint. That is no error, because a consumer for them may come tomorrow.
+
+    Args:
+        timeout: how long to wait at most, in seconds or as a timedelta.
+
+    Raises:
+        KitError: jobs were still due or running after ``timeout``, by name; or Postgres cannot be reached.
+    """
+    if capture.in_a_handler():
+        raise KitError("kit.wait() in a handler would wait for the handler's own job. Call it in a cell.")
+    limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
+    target = session.target()
+    __tracebackhide__ = True
+    with Interruptible(), screen.looking():
+        cell = screen.Screen()
+        last_words: list[str] = []
+        try:
+            async with _refreshed(cell):
+                last_words = await _until_done(target, limit)
+        finally:
+            cell.show(screen.unseen())
+            cell.close(last_words)
+
+
+async def _until_done(target: Target, limit: float) -> list[str]:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit
+    stuck = _Stuck()
+    queue: Queue | None = None
+    try:
+        while True:
+            try:
+                if queue is None:
+                    queue = await Queue.connect(target, deadline)
+                if not await queue.is_busy():
+                    return await queue.what_is_not_due()
+                if why := await stuck.look(queue):
+                    return why
+                if loop.time() >= deadline:
+                    raise KitError(await queue.what_is_not_done(limit))
+            except Exception as error:
+                if not isinstance(error, Unreachable) and not faults.postgres_is_away(error):
+                    raise
+                if queue is not None:
+                    queue.close()
+                    queue = None
+                # A consumer that lost its connection tells of it meanwhile, and comes back.
+                if loop.time() >= deadline or not any(consumer.alive for consumer in _consumers()):
+                    raise KitError(_why_away(error)) from error
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        if queue is not None:
+            queue.close()
+
+
+def _why_away(error: Exception) -> str:
+    if isinstance(error.__cause__, TimeoutError):
+        return f"Postgres does not answer: {error}. Jobs and consumers are as they were; wait again later."
+    said = str(error) if isinstance(error, Unreachable) else faults.one_line(error)
+    return f"No Postgres could be reached: {said}."
+
+
+class _Stuck:
+    """Finds out that nobody will run what is due, by seeing so for a while."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._next_look = 0.0
+
+    async def look(self, queue: Queue) -> list[str]:
+        """Return why nothing goes on, in lines; empty as long as something may."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_look:
+            return []
+        self._next_look = now + STUCK_SECONDS / 5
+        consumers = [consumer for consumer in _consumers() if consumer.alive]
+        working = [consumer for consumer in consumers if consumer.state != "stopping"]
+        known = [name for consumer in working for name in consumer.entrypoints]
+        running = [job for consumer in consumers for job in consumer.running_jobs()]
+        own = [pid for consumer in consumers for pid in consumer.backends]
+        if (
+            any(consumer.state != "running" for consumer in working)
+            or await queue.has_work_for(known, running)
+            or await queue.has_other_consumers(own)
+        ):
+            self._since = None
+            return []
+        self._since = now if self._since is None else self._since
+        return await _why(queue, known, bool(working)) if now - self._since >= STUCK_SECONDS else []
+
+
+async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
+    """Return, in lines, why the jobs that are due stay so."""
+    count, rows = await queue.jobs()
+    if not count:
+        return []
+    names = [f"{row['entrypoint']} #{row['id']}" for row in rows]
+    lines = [f"{jobs_are(count)} due: {listed(names, count)}."]
+    if not working:
+        dead = [consumer for consumer in _consumers() if consumer.state == "failed"]
+        lines += [f"Consumer {consumer.name!r} has failed. {consumer.problem}" for consumer in dead]
+        return [*lines, "No consumer is running. Start one with kit.run(main)."]
+    for name in (await queue.entrypoints())[:NAMED]:
+        close = difflib.get_close_matches(name, known, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        lines.append(f"No running consumer has the entrypoint {name!r}.{meant}")
+    has = listed([repr(name) for name in sorted(set(known))], len(set(known))) or "none"
+    return [*lines, f"Those that run have: {has}. A job waits until a consumer has its entrypoint."]
+
+
+@asynccontextmanager
+async def _refreshed(cell: screen.Screen) -> AsyncIterator[None]:
+    """Show all the time what is new. It also wakes the loop: only then is a kernel's interrupt heard."""
+
+    async def refresh() -> None:
+        while True:
+            cell.show(screen.unseen())
+            await asyncio.sleep(POLL_SECONDS)
+
+    task = asyncio.create_task(refresh())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _consumers() -> list[RunningConsumer]:
+    return list(session.consumers.values())
