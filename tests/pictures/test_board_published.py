@@ -21,9 +21,9 @@ from playwright.sync_api import sync_playwright
 
 import kit
 from kit.errors import KitError
-from kit.pictures.cards import BoardState, Card
+from kit.pictures.board.state import BoardState, Card
+from kit.pictures.board.still import still
 from kit.pictures.publish import DropWidgets, without_widgets
-from kit.pictures.still import still
 from kit.session import session
 from kit.sources import Postgres
 from tests.conftest import chromium

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from kit import palette
 from kit.errors import KitError
-from kit.pictures.lives import Life, lives_of_jobs, lives_of_runs, name_workers
-from kit.pictures.still import fill
+from kit.pictures.timeline.histories import History, histories_of_jobs, histories_of_runs, name_consumers
 from kit.threads import Duration, as_timedelta
 
 if TYPE_CHECKING:
@@ -18,19 +18,19 @@ By = Literal["entrypoint", "worker", "run"]
 Color = Literal["outcome", "priority"]
 
 LABELLED = 40  # with more rows than this, rows are too narrow for a label each
-OUTCOMES = {  # colour, and the sign at the row's end
-    "successful": ("#2a8553", "o"),
-    "done": ("#2a8553", "o"),
-    "exception": ("#d23c3c", "X"),
-    "failed": ("#d23c3c", "X"),
-    "held": ("#a86400", "s"),
-    "canceled": ("#757575", "D"),
-    "deleted": ("#757575", "d"),
-    "running": ("#1976d2", ">"),
-    "waiting": ("#9aa3ab", ">"),
+# How the end of a row looks, by its outcome, in the order in which they are named.
+OUTCOMES = {
+    "successful": palette.JOBS["successful"],
+    "done": palette.RUNS["done"],
+    "exception": palette.JOBS["exception"],
+    "failed": palette.RUNS["failed"],
+    "held": palette.JOBS["failed"],
+    "canceled": palette.JOBS["canceled"],
+    "deleted": palette.JOBS["deleted"],
+    "running": palette.RUNS["running"],
+    "waiting": palette.WAITING,
+    "pending": palette.WAITING,
 }
-STAGES = ("#3d6fb0", "#b4530c", "#2a8553", "#8a4fc0", "#b5377f", "#6b7280", "#0f7b8a", "#a86400")
-WAITING = "#c3c9cf"
 INK = "#212121"
 
 
@@ -42,7 +42,7 @@ def timeline(
     window: Duration | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot the life of each job from the log: a thin line while it waits, a bar while it runs.
+    """Plot the history of each job from the log: a thin line while it waits, a bar while it runs.
 
     A row is a job, in the order in which they began to run. Its end has a sign for its outcome, and where it
     was put back into the queue is a tick.
@@ -69,13 +69,13 @@ def timeline(
     if last is not None and (type(last) is not int or last < 1):
         raise KitError(f"last={last!r}: it is a number of jobs, 1 or more; None for all.")
     span = None if window is None else as_timedelta("window", window)
-    lives = lives_of_runs(last, span) if by == "run" else lives_of_jobs(last, span)
+    histories = histories_of_runs(last, span) if by == "run" else histories_of_jobs(last, span)
     if by == "worker":
-        name_workers(lives)
-    ax = ax or _new_axes(len(lives))
-    if lives:
-        print(_in_runs(lives) if by == "run" else in_numbers(lives))
-        _draw(ax, lives, by, color)
+        name_consumers(histories)
+    ax = ax or _new_axes(len(histories))
+    if histories:
+        print(_in_runs(histories) if by == "run" else in_numbers(histories))
+        _draw(ax, histories, by, color)
     else:
         what = "No staged run" if by == "run" else "No job"
         words = f"{what} in the last {span.total_seconds():g} s." if span else f"{what} yet."
@@ -85,7 +85,7 @@ def timeline(
     return ax
 
 
-def summary(lives: list[Life]) -> pd.DataFrame:
+def summary(histories: list[History]) -> pd.DataFrame:
     """Return, for each priority, how long its jobs waited and ran.
 
     A wait is from the enqueue to the first pick; a run is all attempts together.
@@ -98,9 +98,9 @@ def summary(lives: list[Life]) -> pd.DataFrame:
 
     facts = pd.DataFrame(
         {
-            "priority": [life.priority for life in lives],
-            "wait": pd.array([life.waited() for life in lives], "Float64"),
-            "run": pd.array([life.seconds("running") for life in lives], "Float64"),
+            "priority": [row.priority for row in histories],
+            "wait": pd.array([row.waited() for row in histories], "Float64"),
+            "run": pd.array([row.seconds("running") for row in histories], "Float64"),
         }
     )
     groups = facts.groupby("priority")
@@ -111,18 +111,18 @@ def summary(lives: list[Life]) -> pd.DataFrame:
     return pd.DataFrame(columns).sort_index(ascending=False)
 
 
-def in_numbers(lives: list[Life]) -> str:
+def in_numbers(histories: list[History]) -> str:
     """Say in words and numbers what the plot shows."""
-    table = summary(lives).to_string(float_format="{:.3f}".format, na_rep="–")
-    return f"{len(lives)} jobs: {_outcomes(lives)}. Duration they waited and ran:\n{table}"
+    table = summary(histories).to_string(float_format="{:.3f}".format, na_rep="–")
+    return f"{len(histories)} jobs: {_outcomes(histories)}. Duration they waited and ran:\n{table}"
 
 
-def _in_runs(lives: list[Life]) -> str:
-    return f"{len(lives)} runs: {_outcomes(lives)}."
+def _in_runs(histories: list[History]) -> str:
+    return f"{len(histories)} runs: {_outcomes(histories)}."
 
 
-def _outcomes(lives: list[Life]) -> str:
-    counts = {outcome: sum(life.outcome == outcome for life in lives) for outcome in OUTCOMES}
+def _outcomes(histories: list[History]) -> str:
+    counts = {outcome: sum(row.outcome == outcome for row in histories) for outcome in OUTCOMES}
     return ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
 
 
@@ -134,67 +134,67 @@ def _new_axes(rows: int) -> Axes:
     return ax
 
 
-def _draw(ax: Axes, lives: list[Life], by: By, color: Color) -> None:
-    zero = min(life.spans[0].begin for life in lives)
-    rows = sorted(lives, key=lambda life: (life.group, life.picked() or life.spans[-1].end, life.id))
-    groups = list(dict.fromkeys(life.group for life in rows))
-    # A row a life, from the top down, and a gap between two groups.
-    heights = {id(life): index + 1.2 * groups.index(life.group) for index, life in enumerate(rows)}
-    stages = list(dict.fromkeys(span.stage for life in rows for span in life.spans)) if by == "run" else []
-    whole = _since(zero, max(span.end for life in rows for span in life.spans))
-    for life in rows:
-        _draw_life(ax, life, heights[id(life)], zero, _bar_colors(life, color, stages))
-        _name_stages(ax, life, heights[id(life)], zero, whole)
+def _draw(ax: Axes, histories: list[History], by: By, color: Color) -> None:
+    zero = min(row.spans[0].begin for row in histories)
+    rows = sorted(histories, key=lambda row: (row.group, row.picked() or row.spans[-1].end, row.id))
+    groups = list(dict.fromkeys(row.group for row in rows))
+    # A row each, from the top down, and a gap between two groups.
+    heights = {id(row): index + 1.2 * groups.index(row.group) for index, row in enumerate(rows)}
+    stages = list(dict.fromkeys(span.stage for row in rows for span in row.spans)) if by == "run" else []
+    whole = _since(zero, max(span.end for row in rows for span in row.spans))
+    for row in rows:
+        _draw_history(ax, row, heights[id(row)], zero, _bar_colors(row, color, stages))
+        _name_stages(ax, row, heights[id(row)], zero, whole)
     _draw_ends(ax, rows, heights, zero)
     _label(ax, rows, groups, heights, by, zero)
     _add_legend(ax, rows, by, color, stages)
 
 
-def _bar_colors(life: Life, color: Color, stages: list[str]) -> dict[str, str]:
+def _bar_colors(row: History, color: Color, stages: list[str]) -> dict[str, str]:
     if stages:
-        return {stage: STAGES[index % len(STAGES)] for index, stage in enumerate(stages)}
-    return {"": fill(life.priority) if color == "priority" else OUTCOMES[life.outcome][0]}
+        return {stage: palette.STAGES[index % len(palette.STAGES)] for index, stage in enumerate(stages)}
+    return {"": palette.fill(row.priority) if color == "priority" else OUTCOMES[row.outcome].light}
 
 
 def _since(zero: datetime, at: datetime) -> float:
     return (at - zero).total_seconds()
 
 
-def _draw_life(ax: Axes, life: Life, y: float, zero: datetime, colors: dict[str, str]) -> None:
+def _draw_history(ax: Axes, row: History, y: float, zero: datetime, colors: dict[str, str]) -> None:
     for doing, thickness in (("waiting", 0.16), ("running", 0.66)):
-        spans = [span for span in life.spans if span.doing == doing]
+        spans = [span for span in row.spans if span.doing == doing]
         if spans:
             ax.broken_barh(
                 [(_since(zero, span.begin), _since(span.begin, span.end)) for span in spans],
                 (y - thickness / 2, thickness),
-                facecolors=[WAITING if doing == "waiting" else colors[span.stage] for span in spans],
+                facecolors=[palette.WAITS if doing == "waiting" else colors[span.stage] for span in spans],
                 edgecolor="none",
-                alpha=0.85 if life.spans[0].stage else None,  # a run's branches overlap
+                alpha=0.85 if row.spans[0].stage else None,  # a run's branches overlap
             )
-    for at in life.retries:
+    for at in row.retries:
         ax.plot([_since(zero, at)] * 2, [y - 0.4, y + 0.4], color=INK, linewidth=1.2)
 
 
-def _name_stages(ax: Axes, life: Life, y: float, zero: datetime, whole: float) -> None:
+def _name_stages(ax: Axes, row: History, y: float, zero: datetime, whole: float) -> None:
     """Write a stage's name on its longest bar, where there is room: colour is not to be the only sign."""
-    for stage in {span.stage for span in life.spans if span.stage}:
-        bars = [span for span in life.spans if span.stage == stage and span.doing == "running"]
+    for stage in {span.stage for span in row.spans if span.stage}:
+        bars = [span for span in row.spans if span.stage == stage and span.doing == "running"]
         longest = max(bars, key=lambda span: span.end - span.begin, default=None)
         if longest and _since(longest.begin, longest.end) > 0.011 * len(stage) * whole:
             middle = longest.begin + (longest.end - longest.begin) / 2
             ax.text(_since(zero, middle), y, stage, ha="center", va="center", fontsize=7, color="white")
 
 
-def _draw_ends(ax: Axes, rows: list[Life], heights: dict[int, float], zero: datetime) -> None:
-    for outcome, (color, sign) in OUTCOMES.items():
-        ended = [life for life in rows if life.outcome == outcome]
-        ends = [_since(zero, life.ended or max(span.end for span in life.spans)) for life in ended]
+def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime) -> None:
+    for outcome, look in OUTCOMES.items():
+        ended = [row for row in rows if row.outcome == outcome]
+        ends = [_since(zero, row.ended or max(span.end for span in row.spans)) for row in ended]
         ax.scatter(
             ends,
-            [heights[id(life)] for life in ended],
-            marker=sign,
+            [heights[id(row)] for row in ended],
+            marker=look.marker,
             s=30,
-            color=color,
+            color=look.light,
             edgecolor="white",
             linewidth=0.6,
             zorder=3,
@@ -202,10 +202,10 @@ def _draw_ends(ax: Axes, rows: list[Life], heights: dict[int, float], zero: date
 
 
 def _label(
-    ax: Axes, rows: list[Life], groups: list[str], heights: dict[int, float], by: By, zero: datetime
+    ax: Axes, rows: list[History], groups: list[str], heights: dict[int, float], by: By, zero: datetime
 ) -> None:
     for group in groups:
-        top = min(heights[id(life)] for life in rows if life.group == group)
+        top = min(heights[id(row)] for row in rows if row.group == group)
         ax.text(
             *(0, top - 0.62, group),
             transform=ax.get_yaxis_transform(),
@@ -217,8 +217,8 @@ def _label(
     ax.set_ylim(max(heights.values()) + 0.8, -1.9)
     ax.margins(x=0.02)
     if len(rows) <= LABELLED:
-        names = [f"#{life.id}" if by == "run" else f"#{life.id}  p{life.priority}" for life in rows]
-        ax.set_yticks([heights[id(life)] for life in rows], names, fontsize=8)
+        names = [f"#{row.id}" if by == "run" else f"#{row.id}  p{row.priority}" for row in rows]
+        ax.set_yticks([heights[id(row)] for row in rows], names, fontsize=8)
     else:
         ax.set_yticks([])
     ax.tick_params(axis="y", length=0)
@@ -230,28 +230,34 @@ def _label(
     ax.set_title(f"{len(rows)} {what}: {_outcomes(rows)}", loc="left", fontsize=10)
 
 
-def _add_legend(ax: Axes, rows: list[Life], by: By, color: Color, stages: list[str]) -> None:
+def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: list[str]) -> None:
     from matplotlib.artist import Artist
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    keys: list[Artist] = [Line2D([], [], color=WAITING, linewidth=2, label="waits")]
+    keys: list[Artist] = [Line2D([], [], color=palette.WAITS, linewidth=2, label="waits")]
     if by == "run":
-        keys += [Patch(color=STAGES[index % len(STAGES)], label=stage) for index, stage in enumerate(stages)]
+        keys += [
+            Patch(color=palette.STAGES[index % len(palette.STAGES)], label=stage)
+            for index, stage in enumerate(stages)
+        ]
     elif color == "priority":
-        for priority in sorted({life.priority for life in rows}, reverse=True)[:8]:
-            keys.append(Patch(color=fill(priority), label=f"runs, priority {priority}"))
+        for priority in sorted({row.priority for row in rows}, reverse=True)[:8]:
+            keys.append(Patch(color=palette.fill(priority), label=f"runs, priority {priority}"))
     else:
-        for outcome in dict.fromkeys(life.outcome for life in rows if life.outcome != "waiting"):
+        for outcome in dict.fromkeys(
+            row.outcome for row in rows if row.outcome not in ("waiting", "pending")
+        ):
             keys.append(
                 Patch(
-                    color=OUTCOMES[outcome][0], label="runs" if outcome == "running" else f"runs, {outcome}"
+                    color=OUTCOMES[outcome].light,
+                    label="runs" if outcome == "running" else f"runs, {outcome}",
                 )
             )
-    if any(life.retries for life in rows):
+    if any(row.retries for row in rows):
         keys.append(Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="retried"))
-    for outcome in dict.fromkeys(life.outcome for life in rows):
-        tone, sign = OUTCOMES[outcome]
-        label = f"still {outcome}" if outcome in ("running", "waiting") else outcome
-        keys.append(Line2D([], [], color=tone, marker=sign, linestyle="", label=label))
+    for outcome in dict.fromkeys(row.outcome for row in rows):
+        look = OUTCOMES[outcome]
+        label = f"still {outcome}" if outcome in ("running", "waiting", "pending") else outcome
+        keys.append(Line2D([], [], color=look.light, marker=look.marker, linestyle="", label=label))
     ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)

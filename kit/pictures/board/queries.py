@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pgqueuer.domain.settings import db_settings
 
-from kit.pictures.cards import (
+from kit import payloads
+from kit.pictures.board.state import (
     DRAWN,
     ENDED_KEPT,
     ENDINGS,
@@ -14,7 +15,6 @@ from kit.pictures.cards import (
     RATE_SECONDS,
     TRACE_LENGTH,
     Card,
-    readable,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _seconds(column: str, name: str) -> str:
 _NOW = _seconds("clock_timestamp()", "now")
 _JOB = f"""
     q.id AS q_id, q.entrypoint AS q_entrypoint, q.status::text AS q_status, q.priority AS q_priority,
-    q.attempts, q.queue_manager_id::text AS worker, {_seconds("q.created", "q_created")},
+    q.attempts, q.queue_manager_id::text AS consumer, {_seconds("q.created", "q_created")},
     {_seconds("q.updated", "q_updated")}, {_seconds("q.execute_after", "due")},
     {_seconds("q.heartbeat", "heartbeat")}"""
 _PAYLOAD = f"substring(q.payload FOR {PAYLOAD_BYTES}) AS payload, octet_length(q.payload) AS size"
@@ -81,7 +81,7 @@ def take_log(cards: dict[int, Card], row: asyncpg.Record) -> Card:
     elif status == "picked":
         card.picked = at
     else:
-        card.ended, card.worker, card.heartbeat, card.due = at, None, None, None
+        card.ended, card.consumer, card.heartbeat, card.due = at, None, None, None
     if not late:
         card.status = status
     if row["error_type"] is not None:
@@ -105,10 +105,10 @@ def take_job(cards: dict[int, Card], row: asyncpg.Record) -> bool:
         "created": row["q_created"],
         "due": row["due"] if status == "queued" else None,
         "heartbeat": row["heartbeat"] if status == "picked" else None,
-        "worker": row["worker"],
+        "consumer": row["consumer"],
     }
     if "payload" in row.keys():  # noqa: SIM118 - a record iterates over its values
-        seen |= {"payload": readable(row["payload"], row["size"]), "size": row["size"]}
+        seen |= {"payload": payloads.beginning(row["payload"], row["size"]), "size": row["size"]}
     changed = False
     for name, value in seen.items():
         if getattr(card, name) != value:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from pgqueuer.domain.settings import db_settings
 
 from kit.database.target import Target
-from kit.pictures.cards import BoardState
-from kit.pictures.consumers import Consumers
-from kit.pictures.reader import Reader
+from kit.pictures.board.consumers import Consumers
+from kit.pictures.board.reader import Reader
+from kit.pictures.board.state import BoardState
 
 if TYPE_CHECKING:
     import asyncpg
@@ -145,6 +145,6 @@ class Feed:
     def _tell(self) -> None:
         with self._state.lock:
             self._state.trouble = None
-            self._state.workers = self._consumers.tell(self._state.cards.values())
+            self._state.consumers = self._consumers.tell(self._state.cards.values())
             self._state.settle()
         self._changed()

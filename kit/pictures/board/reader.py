@@ -1,4 +1,4 @@
-"""Read PGQueuer's tables into a :class:`~kit.pictures.cards.BoardState`.
+"""Read PGQueuer's tables into a :class:`~kit.pictures.board.state.BoardState`.
 
 The log has a row for each transition, so its tail shows also jobs that come and go between two looks. Its ids
 do not commit in order, and a learner may change the queue by hand, so the queue itself is read now and then.
@@ -10,8 +10,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from kit.pictures.cards import ACTIVE, DRAWN, ENDINGS, BoardState, Card
-from kit.pictures.rows import (
+from kit.pictures.board.queries import (
     COUNT_SQL,
     ENDED_SQL,
     GAPS_SQL,
@@ -27,6 +26,7 @@ from kit.pictures.rows import (
     take_job,
     take_log,
 )
+from kit.pictures.board.state import ACTIVE, DRAWN, ENDINGS, BoardState, Card
 
 if TYPE_CHECKING:
     import asyncpg

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pgqueuer.domain.settings import db_settings
 
+from kit import palette
 from kit.session import session
 from kit.stages.tables import spans
 from kit.tables import sql
@@ -18,18 +19,12 @@ Doing = Literal["waiting", "running"]
 UNKNOWN = "worker not known"
 NOBODY = "nobody yet"
 
-_ENDS = {
-    "successful": "successful",
-    "exception": "exception",
-    "canceled": "canceled",
-    "deleted": "deleted",
-    "failed": "held",
-}
+_GOES_ON = ("queued", "picked")  # any other status ends a job, or holds it
 
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """A stretch of a life, and in which stage of a run it was."""
+    """A stretch of time, what was done in it, and in which stage of a run it was."""
 
     doing: Doing
     begin: datetime
@@ -38,7 +33,7 @@ class Span:
 
 
 @dataclasses.dataclass
-class Life:
+class History:
     """One job, or one staged run.
 
     Attributes:
@@ -75,7 +70,7 @@ class Life:
         return None if picked is None else (picked - self.spans[0].begin).total_seconds()
 
 
-def lives_of_jobs(last: int | None, window: timedelta | None) -> list[Life]:
+def histories_of_jobs(last: int | None, window: timedelta | None) -> list[History]:
     """Return the jobs that the log last spoke of, oldest first."""
     table = db_settings().qualified.queue_table_log
     rows = _rows(
@@ -90,38 +85,39 @@ def lives_of_jobs(last: int | None, window: timedelta | None) -> list[Life]:
         last,
         window,
     )
-    lives: dict[int, Life] = {}
+    histories: dict[int, History] = {}
     for row in rows:
-        life = lives.setdefault(row["job_id"], Life(row["job_id"], row["entrypoint"], row["priority"]))
-        _go_on(life, row["status"], row["created"])
-    for life in lives.values():
-        _close(life, rows[0]["now"])
-    return sorted(lives.values(), key=lambda life: (life.spans[0].begin, life.id))
+        new = History(row["job_id"], row["entrypoint"], row["priority"])
+        history = histories.setdefault(row["job_id"], new)
+        _go_on(history, row["status"], row["created"])
+    for history in histories.values():
+        _close(history, rows[0]["now"])
+    return sorted(histories.values(), key=lambda history: (history.spans[0].begin, history.id))
 
 
-def _go_on(life: Life, status: str, at: datetime) -> None:
+def _go_on(history: History, status: str, at: datetime) -> None:
     """Take in the next transition of a job."""
-    if life.spans:
-        life.spans[-1] = dataclasses.replace(life.spans[-1], end=at)
-    if status in _ENDS:
-        life.outcome, life.ended = _ENDS[status], at
-        if not life.spans:  # the log was cleared before
-            life.spans.append(Span("waiting", at, at))
+    if history.spans:
+        history.spans[-1] = dataclasses.replace(history.spans[-1], end=at)
+    if status not in _GOES_ON:
+        history.outcome, history.ended = palette.JOBS[status].word, at
+        if not history.spans:  # the log was cleared before
+            history.spans.append(Span("waiting", at, at))
         return
     doing: Doing = "running" if status == "picked" else "waiting"
-    if doing == "waiting" and life.spans:
-        life.retries.append(at)
-    life.outcome, life.ended = doing, None
-    life.spans.append(Span(doing, at, at))
+    if doing == "waiting" and history.spans:
+        history.retries.append(at)
+    history.outcome, history.ended = doing, None
+    history.spans.append(Span(doing, at, at))
 
 
-def _close(life: Life, now: datetime) -> None:
+def _close(history: History, now: datetime) -> None:
     """Let what has not ended reach up to now."""
-    if life.ended is None:
-        life.spans[-1] = dataclasses.replace(life.spans[-1], end=max(now, life.spans[-1].begin))
+    if history.ended is None:
+        history.spans[-1] = dataclasses.replace(history.spans[-1], end=max(now, history.spans[-1].begin))
 
 
-def name_workers(lives: list[Life]) -> None:
+def name_consumers(histories: list[History]) -> None:
     """Group jobs by who ran them.
 
     PGQueuer keeps a job's consumer in its row while the job runs, and in the log with an exception; of other
@@ -136,39 +132,39 @@ def name_workers(lives: list[Life]) -> None:
         FROM {names.queue_table_log} WHERE traceback IS NOT NULL"""
     )
     ids: dict[int, str] = {row["job"]: row["worker"] for row in rows if isinstance(row["worker"], str)}
-    begun = {life.id: life.spans[0].begin for life in lives}
+    begun = {history.id: history.spans[0].begin for history in histories}
     here: dict[int, str] = {}
     for name, consumer in list(session.consumers.items()):
         # Ids begin again after a reset: what was printed before a job was there is another one's.
         told = [job for job, time in consumer.jobs_seen() if time >= begun.get(job, time)]
         here |= dict.fromkeys([*told, *consumer.running_jobs()], name)
     called = {ids[job]: name for job, name in here.items() if job in ids}
-    for life in lives:
-        worker = ids.get(life.id)
-        if life.id in here:
-            life.group = here[life.id]
+    for history in histories:
+        worker = ids.get(history.id)
+        if history.id in here:
+            history.group = here[history.id]
         elif worker is not None:
-            life.group = called.get(worker, f"worker {worker[:8]}")
+            history.group = called.get(worker, f"worker {worker[:8]}")
         else:
-            life.group = NOBODY if life.waited() is None else UNKNOWN
+            history.group = NOBODY if history.waited() is None else UNKNOWN
 
 
-def lives_of_runs(last: int | None, window: timedelta | None) -> list[Life]:
+def histories_of_runs(last: int | None, window: timedelta | None) -> list[History]:
     """Return the staged runs that moved last, oldest first; none where there are no staged jobs."""
-    lives: dict[int, Life] = {}
+    histories: dict[int, History] = {}
     for step in spans(last, window).to_dict("records"):
-        new = Life(step["run"], step["pipeline"], outcome=step["outcome"])
-        _take_step(lives.setdefault(step["run"], new), step)
-    return sorted(lives.values(), key=lambda life: (life.spans[0].begin, life.id))
+        new = History(step["run"], step["pipeline"], outcome=step["outcome"])
+        _take_step(histories.setdefault(step["run"], new), step)
+    return sorted(histories.values(), key=lambda history: (history.spans[0].begin, history.id))
 
 
-def _take_step(life: Life, step: dict[Hashable, Any]) -> None:
+def _take_step(history: History, step: dict[Hashable, Any]) -> None:
     """Take in one row of a run's history."""
     if step["status"] in ("pending", "running", "waiting"):
         doing: Doing = "running" if step["status"] == "running" else "waiting"
-        life.spans.append(Span(doing, step["begin"], step["until"], step["stage"]))
-    elif step["status"] == life.outcome:
-        life.ended = max(step["begin"], life.ended or step["begin"])
+        history.spans.append(Span(doing, step["begin"], step["until"], step["stage"]))
+    elif step["status"] == history.outcome:
+        history.ended = max(step["begin"], history.ended or step["begin"])
 
 
 def _rows(query: str, *args: Any) -> list[dict[Hashable, Any]]:
