@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -186,6 +187,57 @@ async def test_a_staged_run_is_one_row_with_its_stages(hands: Hands) -> None:
     legend = ax.get_legend()
     assert legend is not None
     assert {"validate", "pack", "done"} <= {text.get_text() for text in legend.get_texts()}
+
+
+async def test_a_run_that_nobody_has_begun_is_drawn(hands: Hands) -> None:
+    orders = Pipeline("orders")
+
+    @orders.stage()
+    async def validate(step: Step) -> None: ...
+
+    run = await orders.start(hands.connection)
+    legend = kit.timeline("run").get_legend()
+    assert legend is not None
+    assert "still pending" in [text.get_text() for text in legend.get_texts()]
+    assert [(history.id, history.outcome) for history in histories_of_runs(None, None)] == [(run, "pending")]
+
+
+async def test_a_job_that_is_held_does_not_run_meanwhile(hands: Hands) -> None:
+    await lived(
+        hands,
+        1,
+        (0, "queued"),
+        (1, "picked"),
+        (2, "failed"),
+        (60, "queued"),
+        (61, "picked"),
+        (62, "successful"),
+    )
+    [history] = histories_of_jobs(None, None)
+    assert history.seconds("running") == 2
+
+
+async def test_a_hundred_thousand_jobs_are_told_in_seconds_and_what_is_not_drawn_is_said(
+    hands: Hands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await hands.connection.execute(
+        "INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)"
+        " SELECT job, status, 'work', 0,"
+        " '2030-01-01 12:00Z'::timestamptz + (job / 100.0 + second) * interval '1 second'"
+        " FROM generate_series(1, 100001) AS job,"
+        " (VALUES ('queued'::pgqueuer_status, 0), ('picked', 1), ('successful', 3)) AS moved (status, second)"
+        " ORDER BY job, second"
+    )
+    used = time.process_time()
+    ax = kit.timeline(last=100_001)
+    ax.figure.canvas.draw()
+    # Of this process's own time: a machine that does other things meanwhile is not what is asked.
+    assert time.process_time() - used < 10
+    said = capsys.readouterr().out
+    assert "There are more than 100,000" in said
+    assert "100000 jobs: 100000 successful." in said
+    assert "Drawn are the 2,000 that began last; the numbers are of 100,000." in said
+    assert ax.get_title(loc="left").startswith("2000 jobs")
 
 
 async def test_it_draws_on_the_axes_it_is_given(hands: Hands) -> None:

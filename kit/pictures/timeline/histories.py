@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable
+import itertools
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pgqueuer.domain.settings import db_settings
 
@@ -13,6 +14,9 @@ from kit import palette
 from kit.session import session
 from kit.stages.tables import spans
 from kit.tables import sql
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Doing = Literal["waiting", "running"]
 
@@ -22,8 +26,7 @@ NOBODY = "nobody yet"
 _GOES_ON = ("queued", "picked")  # any other status ends a job, or holds it
 
 
-@dataclasses.dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """A stretch of time, what was done in it, and in which stage of a run it was."""
 
     doing: Doing
@@ -73,48 +76,41 @@ class History:
 def histories_of_jobs(last: int | None, window: timedelta | None) -> list[History]:
     """Return the jobs that the log last spoke of, oldest first."""
     table = db_settings().qualified.queue_table_log
-    rows = _rows(
+    rows = sql(
         f"""
         WITH chosen AS (
             SELECT job_id, max(id) AS newest FROM {table}
             WHERE $2::interval IS NULL OR created > clock_timestamp() - $2::interval
             GROUP BY job_id ORDER BY newest DESC LIMIT $1)
-        SELECT l.job_id, l.status::text AS status, l.entrypoint, l.priority, l.created,
-               clock_timestamp() AS now
+        SELECT l.job_id, l.entrypoint, l.priority, l.status, l.created, (SELECT clock_timestamp()) AS now
         FROM {table} l JOIN chosen USING (job_id) ORDER BY l.job_id, l.id""",
         last,
         window,
     )
-    histories: dict[int, History] = {}
-    for row in rows:
-        new = History(row["job_id"], row["entrypoint"], row["priority"])
-        history = histories.setdefault(row["job_id"], new)
-        _go_on(history, row["status"], row["created"])
-    for history in histories.values():
-        _close(history, rows[0]["now"])
-    return sorted(histories.values(), key=lambda history: (history.spans[0].begin, history.id))
+    histories = []
+    for job, steps in itertools.groupby(_rows(rows), key=lambda row: row[0]):
+        transitions = list(steps)
+        _, entrypoint, priority, *_, now = transitions[0]
+        history = History(job, entrypoint, priority)
+        _go_through(history, [(status, at) for _, _, _, status, at, _ in transitions], now)
+        histories.append(history)
+    return sorted(histories, key=lambda history: (history.spans[0].begin, history.id))
 
 
-def _go_on(history: History, status: str, at: datetime) -> None:
-    """Take in the next transition of a job."""
-    if history.spans:
-        history.spans[-1] = dataclasses.replace(history.spans[-1], end=at)
-    if status not in _GOES_ON:
-        history.outcome, history.ended = palette.JOBS[status].word, at
-        if not history.spans:  # the log was cleared before
-            history.spans.append(Span("waiting", at, at))
-        return
-    doing: Doing = "running" if status == "picked" else "waiting"
-    if doing == "waiting" and history.spans:
-        history.retries.append(at)
-    history.outcome, history.ended = doing, None
-    history.spans.append(Span(doing, at, at))
-
-
-def _close(history: History, now: datetime) -> None:
-    """Let what has not ended reach up to now."""
-    if history.ended is None:
-        history.spans[-1] = dataclasses.replace(history.spans[-1], end=max(now, history.spans[-1].begin))
+def _go_through(history: History, transitions: list[tuple[str, datetime]], now: datetime) -> None:
+    """Take in what a job became and when, from first to last."""
+    ends = [at for _, at in transitions[1:]]
+    for (status, at), end in zip(transitions, [*ends, None], strict=True):
+        if status not in _GOES_ON:
+            history.outcome, history.ended = palette.JOBS[status].word, at
+            if not history.spans:  # the log was cleared before
+                history.spans.append(Span("waiting", at, at))
+            continue
+        doing: Doing = "running" if status == "picked" else "waiting"
+        if doing == "waiting" and history.spans:
+            history.retries.append(at)
+        history.outcome, history.ended = doing, None
+        history.spans.append(Span(doing, at, end or max(now, at)))
 
 
 def name_consumers(histories: list[History]) -> None:
@@ -124,14 +120,14 @@ def name_consumers(histories: list[History]) -> None:
     jobs it keeps none. This process's consumers know the jobs they run and those whose handlers printed.
     """
     names = db_settings().qualified
-    rows = _rows(
+    rows = sql(
         f"""
         SELECT id AS job, queue_manager_id::text AS worker
         FROM {names.queue_table} WHERE queue_manager_id IS NOT NULL
         UNION ALL SELECT job_id, traceback #>> '{{additional_context,queue_manager_id}}'
         FROM {names.queue_table_log} WHERE traceback IS NOT NULL"""
     )
-    ids: dict[int, str] = {row["job"]: row["worker"] for row in rows if isinstance(row["worker"], str)}
+    ids: dict[int, str] = {job: worker for job, worker in _rows(rows) if isinstance(worker, str)}
     begun = {history.id: history.spans[0].begin for history in histories}
     here: dict[int, str] = {}
     for name, consumer in list(session.consumers.items()):
@@ -152,20 +148,20 @@ def name_consumers(histories: list[History]) -> None:
 def histories_of_runs(last: int | None, window: timedelta | None) -> list[History]:
     """Return the staged runs that moved last, oldest first; none where there are no staged jobs."""
     histories: dict[int, History] = {}
-    for step in spans(last, window).to_dict("records"):
-        new = History(step["run"], step["pipeline"], outcome=step["outcome"])
-        _take_step(histories.setdefault(step["run"], new), step)
+    for run, _, pipeline, stage, status, outcome, begin, until in _rows(spans(last, window)):
+        history = histories.setdefault(run, History(run, pipeline, outcome=outcome))
+        if status in ("pending", "running", "waiting"):
+            doing: Doing = "running" if status == "running" else "waiting"
+            history.spans.append(Span(doing, begin, until, stage))
+        elif status == outcome:
+            history.ended = max(begin, history.ended or begin)
     return sorted(histories.values(), key=lambda history: (history.spans[0].begin, history.id))
 
 
-def _take_step(history: History, step: dict[Hashable, Any]) -> None:
-    """Take in one row of a run's history."""
-    if step["status"] in ("pending", "running", "waiting"):
-        doing: Doing = "running" if step["status"] == "running" else "waiting"
-        history.spans.append(Span(doing, step["begin"], step["until"], step["stage"]))
-    elif step["status"] == history.outcome:
-        history.ended = max(step["begin"], history.ended or step["begin"])
-
-
-def _rows(query: str, *args: Any) -> list[dict[Hashable, Any]]:
-    return sql(query, *args).to_dict("records")
+def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """Return a frame's rows as plain Python values, with times that are quick to reckon with."""
+    columns = [
+        column.dt.to_pydatetime() if column.dtype.kind == "M" else column.tolist()
+        for _, column in frame.items()
+    ]
+    return zip(*columns, strict=True)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import Counter
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from kit import palette
 from kit.errors import KitError
-from kit.pictures.timeline.histories import History, histories_of_jobs, histories_of_runs, name_consumers
+from kit.pictures.timeline.histories import (
+    History,
+    Span,
+    histories_of_jobs,
+    histories_of_runs,
+    name_consumers,
+)
 from kit.threads import Duration, as_timedelta
 
 if TYPE_CHECKING:
@@ -17,6 +24,9 @@ if TYPE_CHECKING:
 By = Literal["entrypoint", "worker", "run"]
 Color = Literal["outcome", "priority"]
 
+TAKEN = 100_000  # jobs or runs, at most: what is read and told within 10 seconds
+DRAWN = 2000  # more rows than this are thinner than a pixel
+NAMED = 200  # with more runs than this, bars are too thin for the name of their stage
 LABELLED = 40  # with more rows than this, rows are too narrow for a label each
 # How the end of a row looks, by its outcome, in the order in which they are named.
 OUTCOMES = {
@@ -52,7 +62,8 @@ def timeline(
         by: what rows are grouped by: ``"entrypoint"``; ``"worker"``, as far as it is known who ran a job; or
             ``"run"`` for staged jobs, where a row is a run and bars are its stages.
         color: bars are coloured by ``"outcome"`` or by ``"priority"``; those of runs always by stage.
-        last: the number of jobs, or runs; those with the newest transitions are taken. None: all.
+        last: the number of jobs, or runs; those with the newest transitions are taken. None: all. Of many
+            only the last 2,000 are drawn, and what is left out is said.
         window: only what had a transition in these last seconds, or this timedelta.
         ax: the axes to draw on; a new figure's if None.
 
@@ -69,13 +80,16 @@ def timeline(
     if last is not None and (type(last) is not int or last < 1):
         raise KitError(f"last={last!r}: it is a number of jobs, 1 or more; None for all.")
     span = None if window is None else as_timedelta("window", window)
-    histories = histories_of_runs(last, span) if by == "run" else histories_of_jobs(last, span)
+    histories = _read(by, last, span)
     if by == "worker":
         name_consumers(histories)
-    ax = ax or _new_axes(len(histories))
+    drawn = histories[-DRAWN:]
+    ax = ax or _new_axes(len(drawn))
     if histories:
         print(_in_runs(histories) if by == "run" else in_numbers(histories))
-        _draw(ax, histories, by, color)
+        if len(drawn) < len(histories):
+            print(f"Drawn are the {DRAWN:,} that began last; the numbers are of {len(histories):,}.")
+        _draw(ax, drawn, by, color)
     else:
         what = "No staged run" if by == "run" else "No job"
         words = f"{what} in the last {span.total_seconds():g} s." if span else f"{what} yet."
@@ -83,6 +97,14 @@ def timeline(
         ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=INK)
         ax.set_axis_off()
     return ax
+
+
+def _read(by: By, last: int | None, window: timedelta | None) -> list[History]:
+    read = histories_of_runs if by == "run" else histories_of_jobs
+    histories = read(TAKEN + 1 if last is None else min(last, TAKEN + 1), window)
+    if len(histories) > TAKEN:
+        print(f"There are more than {TAKEN:,}, which are too many to read: a part is left out.")
+    return histories[-TAKEN:]
 
 
 def summary(histories: list[History]) -> pd.DataFrame:
@@ -114,7 +136,7 @@ def summary(histories: list[History]) -> pd.DataFrame:
 def in_numbers(histories: list[History]) -> str:
     """Say in words and numbers what the plot shows."""
     table = summary(histories).to_string(float_format="{:.3f}".format, na_rep="–")
-    return f"{len(histories)} jobs: {_outcomes(histories)}. Duration they waited and ran:\n{table}"
+    return f"{len(histories)} jobs: {_outcomes(histories)}. Seconds they waited and ran:\n{table}"
 
 
 def _in_runs(histories: list[History]) -> str:
@@ -122,8 +144,8 @@ def _in_runs(histories: list[History]) -> str:
 
 
 def _outcomes(histories: list[History]) -> str:
-    counts = {outcome: sum(row.outcome == outcome for row in histories) for outcome in OUTCOMES}
-    return ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
+    counts = Counter(row.outcome for row in histories)
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
 
 
 def _new_axes(rows: int) -> Axes:
@@ -142,37 +164,50 @@ def _draw(ax: Axes, histories: list[History], by: By, color: Color) -> None:
     heights = {id(row): index + 1.2 * groups.index(row.group) for index, row in enumerate(rows)}
     stages = list(dict.fromkeys(span.stage for row in rows for span in row.spans)) if by == "run" else []
     whole = _since(zero, max(span.end for row in rows for span in row.spans))
-    for row in rows:
-        _draw_history(ax, row, heights[id(row)], zero, _bar_colors(row, color, stages))
+    _draw_spans(ax, rows, heights, zero, color, stages)
+    for row in rows if len(rows) <= NAMED else ():
         _name_stages(ax, row, heights[id(row)], zero, whole)
     _draw_ends(ax, rows, heights, zero)
     _label(ax, rows, groups, heights, by, zero)
     _add_legend(ax, rows, by, color, stages)
 
 
-def _bar_colors(row: History, color: Color, stages: list[str]) -> dict[str, str]:
-    if stages:
-        return {stage: palette.STAGES[index % len(palette.STAGES)] for index, stage in enumerate(stages)}
-    return {"": palette.fill(row.priority) if color == "priority" else OUTCOMES[row.outcome].light}
-
-
 def _since(zero: datetime, at: datetime) -> float:
     return (at - zero).total_seconds()
 
 
-def _draw_history(ax: Axes, row: History, y: float, zero: datetime, colors: dict[str, str]) -> None:
-    for doing, thickness in (("waiting", 0.16), ("running", 0.66)):
-        spans = [span for span in row.spans if span.doing == doing]
-        if spans:
-            ax.broken_barh(
-                [(_since(zero, span.begin), _since(span.begin, span.end)) for span in spans],
-                (y - thickness / 2, thickness),
-                facecolors=[palette.WAITS if doing == "waiting" else colors[span.stage] for span in spans],
-                edgecolor="none",
-                alpha=0.85 if row.spans[0].stage else None,  # a run's branches overlap
-            )
-    for at in row.retries:
-        ax.plot([_since(zero, at)] * 2, [y - 0.4, y + 0.4], color=INK, linewidth=1.2)
+def _draw_spans(
+    ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime, color: Color, stages: list[str]
+) -> None:
+    """Draw all thin lines at once, then all bars, and the ticks: an artist each would take minutes."""
+    from matplotlib.collections import LineCollection, PolyCollection
+
+    for doing, half in (("waiting", 0.08), ("running", 0.33)):
+        corners, colors = [], []
+        for row in rows:
+            y = heights[id(row)]
+            for span in row.spans:
+                if span.doing == doing:
+                    x0, x1 = _since(zero, span.begin), _since(zero, span.end)
+                    corners.append([(x0, y - half), (x1, y - half), (x1, y + half), (x0, y + half)])
+                    colors.append(_bar_color(row, span, color, stages))
+        alpha = 0.85 if stages else None  # a run's branches overlap
+        ax.add_collection(PolyCollection(corners, facecolors=colors, edgecolors="none", alpha=alpha))
+    ticks = [(_since(zero, at), heights[id(row)]) for row in rows for at in row.retries]
+    lines = [[(x, y - 0.4), (x, y + 0.4)] for x, y in ticks]
+    ax.add_collection(LineCollection(lines, colors=INK, linewidths=1.2))
+
+
+def _bar_color(row: History, span: Span, color: Color, stages: list[str]) -> str:
+    if span.doing == "waiting":
+        return palette.WAITS
+    if stages:
+        return _stage_color(stages.index(span.stage))
+    return palette.fill(row.priority) if color == "priority" else OUTCOMES[row.outcome].light
+
+
+def _stage_color(place: int) -> str:
+    return palette.STAGES[place % len(palette.STAGES)]
 
 
 def _name_stages(ax: Axes, row: History, y: float, zero: datetime, whole: float) -> None:
@@ -237,10 +272,7 @@ def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: lis
 
     keys: list[Artist] = [Line2D([], [], color=palette.WAITS, linewidth=2, label="waits")]
     if by == "run":
-        keys += [
-            Patch(color=palette.STAGES[index % len(palette.STAGES)], label=stage)
-            for index, stage in enumerate(stages)
-        ]
+        keys += [Patch(color=_stage_color(index), label=stage) for index, stage in enumerate(stages)]
     elif color == "priority":
         for priority in sorted({row.priority for row in rows}, reverse=True)[:8]:
             keys.append(Patch(color=palette.fill(priority), label=f"runs, priority {priority}"))
