@@ -267,3 +267,59 @@ async def until(holds: Any, timeout: float = 10) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the board does not come to show it")
+
+
+HUNG = """
+import time
+import kit, psutil
+from kit.errors import KitError
+
+def within(seconds, what, holds):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"no {what}: {board}"
+        time.sleep(0.05)
+
+def suspend():
+    for process in tree:
+        process.suspend()
+
+def resume():
+    for process in tree:
+        process.resume()
+
+database = kit.postgres("embedded", database="hung")
+board = kit.board()
+backend = int(kit.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'kit board'")["pid"][0])
+server = psutil.Process(backend).parent()
+tree = [server, *server.children(recursive=True)]
+suspend()
+try:
+    within(15, "trouble", lambda: "did not answer within" in str(board))
+    began = time.monotonic()
+    try:
+        kit.timeline()
+    except KitError as error:
+        print(error)
+    assert time.monotonic() - began < 13
+    resume()
+    within(15, "picture", lambda: str(board) == "The queue is empty and no job has run yet.")
+    tree = [server, *server.children(recursive=True)]
+    suspend()
+    time.sleep(2.5)  # until it is amid a look
+    began = time.monotonic()
+    board.close()
+    assert time.monotonic() - began < 8
+    assert not board.running
+finally:
+    resume()
+database.stop()
+"""
+
+
+def test_a_postgres_that_hangs_is_told_and_holds_neither_picture_up(tmp_path: Path) -> None:
+    environment = {**os.environ, "KIT_HOME": str(tmp_path), "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", HUNG]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Cannot reach Postgres: it did not answer within 10 s." in done.stdout

@@ -93,7 +93,9 @@ class Board:
         self._thread = threading.Thread(target=self._run, args=[self._feed], name="kit board", daemon=True)
         self._thread.start()
         atexit.register(self.close)
-        self._first.wait(FIRST_LOOK)
+        if not self._first.wait(FIRST_LOOK):
+            with self.state.lock:
+                self.state.trouble = self.state.trouble or "Postgres has not answered yet."
 
     def close(self) -> None:
         """Stop following, and leave nothing but the last picture. A second call does nothing."""
