@@ -186,6 +186,28 @@ async def test_a_board_stays_with_its_database_when_the_process_turns_to_another
         other.drop()
 
 
+def test_a_board_can_be_asked_what_it_shows_while_that_changes() -> None:
+    state, stop = BoardState("asked"), threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            with state.lock:
+                state.put(Card(number, "work", 0, "queued"))
+                state.drop(number - 100)
+                state.settle()
+
+    thread = threading.Thread(target=change, name="kit board")
+    thread.start()
+    try:
+        said = {state.summary() for _ in range(2000)}
+    finally:
+        stop.set()
+        thread.join()
+    assert "100 queued, 0 picked." in said
+
+
 def test_outside_a_notebook_nothing_is_shown(
     queue_database: Postgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
