@@ -12,7 +12,7 @@ import kit
 from kit import palette
 from kit.pictures.board import assets
 from kit.pictures.board.state import ACTIVE, COLUMNS, ENDINGS
-from kit.pictures.timeline.plot import OUTCOMES
+from kit.pictures.timeline.histories import OUTCOMES
 from kit.stages import store
 
 HOUSE = Path(kit.__file__).parent

@@ -18,7 +18,7 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer
 import kit
 from kit.errors import KitError
 from kit.pictures.timeline.histories import NOBODY, histories_of_jobs, histories_of_runs
-from kit.pictures.timeline.plot import summary
+from kit.pictures.timeline.summary import summary
 from kit.stages import Pipeline, Step
 from tests.pictures.conftest import Hands
 

@@ -26,6 +26,21 @@ NOBODY = "nobody yet"
 _GOES_ON = ("queued", "picked")  # any other status ends a job, or holds it
 
 
+# How what became of something looks, in the order in which it is named.
+OUTCOMES = {
+    "successful": palette.JOBS["successful"],
+    "done": palette.RUNS["done"],
+    "exception": palette.JOBS["exception"],
+    "failed": palette.RUNS["failed"],
+    "held": palette.JOBS["failed"],
+    "canceled": palette.JOBS["canceled"],
+    "deleted": palette.JOBS["deleted"],
+    "running": palette.RUNS["running"],
+    "waiting": palette.WAITING,
+    "pending": palette.WAITING,
+}
+
+
 class Span(NamedTuple):
     """A stretch of time, what was done in it, and in which stage of a run it was."""
 
