@@ -175,8 +175,10 @@ def histories_of_runs(last: int | None, window: timedelta | None) -> list[Histor
 
 def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Return a frame's rows as plain Python values, with times that are quick to reckon with."""
+    import pandas as pd
+
     columns = [
-        column.dt.to_pydatetime() if column.dtype.kind == "M" else column.tolist()
+        pd.DatetimeIndex(column).to_pydatetime() if column.dtype.kind == "M" else column.tolist()
         for _, column in frame.items()
     ]
     return zip(*columns, strict=True)
