@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from kit.consumer.run import run as run
     from kit.consumer.wait import wait as wait
     from kit.errors import KitError as KitError
-    from kit.pictures import board as board
-    from kit.pictures import timeline as timeline
+    from kit.pictures.board import board as board
+    from kit.pictures.timeline import timeline as timeline
     from kit.sources import Postgres as Postgres
     from kit.sources import postgres as postgres
     from kit.sources import reset as reset
@@ -29,7 +29,7 @@ _HOMES = {
     "Consumer": "kit.consumer",
     "KitError": "kit.errors",
     "Postgres": "kit.sources",
-    "board": "kit.pictures",
+    "board": "kit.pictures.board",
     "jobs": "kit.tables",
     "log": "kit.tables",
     "postgres": "kit.sources",
@@ -39,7 +39,7 @@ _HOMES = {
     "sql": "kit.tables",
     "stages": "kit.stages",
     "statistics": "kit.tables",
-    "timeline": "kit.pictures",
+    "timeline": "kit.pictures.timeline",
     "wait": "kit.consumer",
 }
 

@@ -100,15 +100,25 @@ class Target:
             KitError: the server refused what was asked of it.
         """
         opened = await self.open(limit=limit)
-        watch = asyncio.ensure_future(self._give_up(opened, limit, patient))
         try:
-            with _in_plain_words(opened, watch, limit):
+            async with self.answering(opened, limit=limit, patient=patient):
                 yield opened
         finally:
-            watch.cancel()
             # Closing waits for the server's side, too, and what follows may need the connection gone.
             with suppress(Exception):
                 await opened.close(timeout=_CLOSING)
+
+    @asynccontextmanager
+    async def answering(
+        self, opened: asyncpg.Connection, *, limit: float = LIMIT, patient: bool = False
+    ) -> AsyncIterator[None]:
+        """Hold a block that uses ``opened`` to ``limit``; arguments and errors are those of `connect`."""
+        watch = asyncio.ensure_future(self._give_up(opened, limit, patient))
+        try:
+            with _in_plain_words(opened, watch, limit):
+                yield
+        finally:
+            watch.cancel()
 
     async def _give_up(self, opened: asyncpg.Connection, limit: float, patient: bool) -> None:
         """Break the connection when the time is up. Not by a cancel: that would wait for Postgres again."""

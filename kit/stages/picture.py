@@ -7,17 +7,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from kit.palette import RUNS
+
 if TYPE_CHECKING:
     import pandas as pd
 
-MARKS = {  # what a status looks like: a sign for all, and a colour for those who see it
-    "failed": ("✗", "#d23c3c"),
-    "running": ("▶", "#1976d2"),
-    "waiting": ("⋯", "#8a4fc0"),
-    "pending": ("◷", "#5d6873"),
-    "canceled": ("⊘", "#757575"),
-    "done": ("✓", "#2a8553"),
-}
 WIDTH, PAD, TOP = 960, 14, 40
 GAP = 18  # between two stages, with the arrow
 CHIP = (66, 20, 4)  # a run: width, height, gap
@@ -78,7 +72,7 @@ class Flow:
         deepest = 0
         for place, column in enumerate(columns):
             left = PAD + place * wide
-            said = "  ".join(f"{MARKS[status][0]} {count}" for status, count in self._counts(column)) or "–"
+            said = "  ".join(f"{RUNS[status].sign} {count}" for status, count in self._counts(column)) or "–"
             name = column if len(column) * 7 < wide else column[: max(int(wide / 7) - 1, 1)] + "…"
             parts += [
                 f'<rect x="{left + GAP / 2:.1f}" y="{head}" width="{wide - GAP:.1f}" height="40" rx="6"'
@@ -108,12 +102,12 @@ class Flow:
 
     def _counts(self, column: str) -> list[tuple[str, int]]:
         counts = Counter(run.status for run in self.runs if run.column == column)
-        return [(status, counts[status]) for status in MARKS if counts[status]]
+        return [(status, counts[status]) for status in RUNS if counts[status]]
 
     def _summary(self) -> str:
         counts = Counter(run.status for run in self.runs)
         said = ", ".join(
-            f"{mark} {counts[status]} {status}" for status, (mark, _) in MARKS.items() if counts[status]
+            f"{look.sign} {counts[status]} {look.word}" for status, look in RUNS.items() if counts[status]
         )
         total = f"{self.name}: {len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
         return f"{total}, {said}" if said else total
@@ -145,7 +139,7 @@ class Flow:
 
     def _chips(self, column: str, left: float, wide: float, top: int) -> tuple[list[str], int]:
         """Draw the runs of a column; return the parts and how many rows they take."""
-        order = list(MARKS)
+        order = list(RUNS)
         runs = sorted(
             (run for run in self.runs if run.column == column),
             key=lambda run: (order.index(run.status), run.id),
@@ -158,15 +152,15 @@ class Flow:
         for number, run in enumerate(shown):
             x = left + indent + number % across * (width + gap)
             y = top + number // across * (height + gap)
-            mark, colour = MARKS[run.status]
-            said = f"{mark} {run.id}" + (
+            look = RUNS[run.status]
+            said = f"{look.sign} {run.id}" + (
                 f" · {run.branches}" if run.branches and run.status != "done" else ""
             )
             hint = f"run {run.id}: {run.status}" + (f", {run.branches} branches done" if run.branches else "")
             hint += f", {run.error}" if run.error else ""
             parts.append(
                 f"<g><title>{escape(hint)}</title>"
-                f'<rect x="{x:.1f}" y="{y}" width="{width}" height="{height}" rx="4" fill="{colour}"/>'
+                f'<rect x="{x:.1f}" y="{y}" width="{width}" height="{height}" rx="4" fill="{look.light}"/>'
                 f'<text class="c" x="{x + width / 2:.1f}" y="{y + 14}">{escape(said)}</text></g>'
             )
         rows = -(-len(shown) // across)

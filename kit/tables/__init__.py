@@ -6,7 +6,6 @@ inside a running loop. Which dtype a column has is in :mod:`kit.tables.frames`; 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 from pgqueuer.domain.settings import db_settings
 
+from kit import payloads
 from kit.database.target import Unreachable
 from kit.errors import KitError
 from kit.session import session
@@ -27,8 +27,6 @@ from kit.threads import run_sync
 __all__ = ["jobs", "log", "schedules", "sql", "statistics"]
 
 LOCK_TIMEOUT = 5  # seconds; a cell that waits for a lock which the same notebook holds would wait for ever
-
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what text never holds, though UTF-8 can spell it
 
 
 def jobs() -> pd.DataFrame:
@@ -60,7 +58,7 @@ def jobs() -> pd.DataFrame:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
     table = _table(f"SELECT * FROM {db_settings().qualified.queue_table} ORDER BY id")
-    table["text"] = _described(table["payload"], _text)
+    table["text"] = _described(table["payload"], payloads.text)
     return _columns_first(
         table,
         "id status entrypoint priority payload text attempts created execute_after updated heartbeat"
@@ -245,14 +243,6 @@ def _described(values: pd.Series[Any], describe: Callable[[Any], str]) -> Any:
     for at in np.flatnonzero(values.notna()):
         texts[at] = describe(column[at])
     return text(texts)
-
-
-def _text(payload: bytes) -> str:
-    try:
-        decoded = payload.decode()
-    except UnicodeDecodeError:
-        decoded = "\0"
-    return f"({len(payload)} bytes, not text)" if _CONTROL.search(decoded) else decoded
 
 
 def _error(record: dict[str, Any]) -> str:

@@ -162,7 +162,7 @@ def browser() -> None:
             stop = threading.Event()
             thread = threading.Thread(target=lambda: asyncio.run(_fill_and_move(dsn, stop)))
             thread.start()
-            page.wait_for_function("document.querySelector('.kb-crowd')?.dataset.jobs >= 900")
+            page.wait_for_function("document.querySelector('.kb-small-cards')?.dataset.jobs >= 900")
             time.sleep(2)
             seen = page.evaluate(FRAMES, 10)
             stop.set()

@@ -17,8 +17,8 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from pgqueuer.queries import Queries
 from pgqueuer.types import QueueEntrypoint, QueueManagerId
 
-from kit.pictures.cards import BoardState, Card
-from kit.pictures.feed import Feed
+from kit.pictures.board.feed import Feed
+from kit.pictures.board.state import BoardState, Card
 from kit.session import session
 from kit.sources import Postgres
 

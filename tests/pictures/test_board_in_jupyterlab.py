@@ -205,7 +205,7 @@ def test_cards_are_reached_by_keyboard_and_the_summary_is_announced(seen: Seen) 
     voice = seen.page.locator(".kit-board [aria-live=polite]")
     wait_until("the summary is said", lambda: "3 queued" in (voice.text_content() or ""), 20)
     seen.enqueue(*[b"many"] * 30)
-    seen.until("a crowd", lambda: seen.page.locator(".kb-crowd").count() == 1)
+    seen.until("a crowd", lambda: seen.page.locator(".kb-small-cards").count() == 1)
     seen.page.keyboard.press("End")
     assert seen.page.evaluate(active).startswith("Job 33,")
     seen.page.keyboard.press("ArrowLeft")
@@ -233,7 +233,7 @@ def test_every_text_on_the_board_has_contrast_in_the_light_and_in_the_dark_theme
 def test_a_thousand_jobs_are_drawn_and_ten_thousand_are_counted(seen: Seen) -> None:
     for priority in (0, 2, 5, 9):
         seen.enqueue(*[b"x"] * 250, priority=priority)
-    crowd = seen.page.locator(".kb-crowd")
+    crowd = seen.page.locator(".kb-small-cards")
     seen.until(
         "a thousand cards", lambda: crowd.evaluate_all("all => all.map(c => c.dataset.jobs)") == ["1000"]
     )

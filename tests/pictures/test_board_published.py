@@ -21,9 +21,9 @@ from playwright.sync_api import sync_playwright
 
 import kit
 from kit.errors import KitError
-from kit.pictures.cards import BoardState, Card
+from kit.pictures.board.state import BoardState, Card
+from kit.pictures.board.still import still
 from kit.pictures.publish import DropWidgets, without_widgets
-from kit.pictures.still import still
 from kit.session import session
 from kit.sources import Postgres
 from tests.conftest import chromium
@@ -186,6 +186,28 @@ async def test_a_board_stays_with_its_database_when_the_process_turns_to_another
         other.drop()
 
 
+def test_a_board_can_be_asked_what_it_shows_while_that_changes() -> None:
+    state, stop = BoardState("asked"), threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            with state.lock:
+                state.put(Card(number, "work", 0, "queued"))
+                state.drop(number - 100)
+                state.settle()
+
+    thread = threading.Thread(target=change, name="kit board")
+    thread.start()
+    try:
+        said = {state.summary() for _ in range(2000)}
+    finally:
+        stop.set()
+        thread.join()
+    assert "100 queued, 0 picked." in said
+
+
 def test_outside_a_notebook_nothing_is_shown(
     queue_database: Postgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,3 +289,59 @@ async def until(holds: Any, timeout: float = 10) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the board does not come to show it")
+
+
+HUNG = """
+import time
+import kit, psutil
+from kit.errors import KitError
+
+def within(seconds, what, holds):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"no {what}: {board}"
+        time.sleep(0.05)
+
+def suspend():
+    for process in tree:
+        process.suspend()
+
+def resume():
+    for process in tree:
+        process.resume()
+
+database = kit.postgres("embedded", database="hung")
+board = kit.board()
+backend = int(kit.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'kit board'")["pid"][0])
+server = psutil.Process(backend).parent()
+tree = [server, *server.children(recursive=True)]
+suspend()
+try:
+    within(15, "trouble", lambda: "did not answer within" in str(board))
+    began = time.monotonic()
+    try:
+        kit.timeline()
+    except KitError as error:
+        print(error)
+    assert time.monotonic() - began < 13
+    resume()
+    within(15, "picture", lambda: str(board) == "The queue is empty and no job has run yet.")
+    tree = [server, *server.children(recursive=True)]
+    suspend()
+    time.sleep(2.5)  # until it is amid a look
+    began = time.monotonic()
+    board.close()
+    assert time.monotonic() - began < 8
+    assert not board.running
+finally:
+    resume()
+database.stop()
+"""
+
+
+def test_a_postgres_that_hangs_is_told_and_holds_neither_picture_up(tmp_path: Path) -> None:
+    environment = {**os.environ, "KIT_HOME": str(tmp_path), "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", HUNG]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Cannot reach Postgres: it did not answer within 10 s." in done.stdout

@@ -13,7 +13,7 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer
 from pgqueuer.types import QueueEntrypoint
 
 import kit
-from kit.pictures.cards import DRAWN, ENDED_KEPT
+from kit.pictures.board.state import DRAWN, ENDED_KEPT
 from kit.sources import Postgres
 from tests.pictures.conftest import Followed, Hands
 
@@ -46,11 +46,11 @@ async def test_a_picked_job_shows_its_worker_and_heartbeat(followed: Followed, h
     [job] = await hands.enqueue(b"x")
     await hands.pick()
     card = await followed.until_status(job, "picked")
-    assert card.worker == "00000000-0000-0000-0000-000000000007"
+    assert card.consumer == "00000000-0000-0000-0000-000000000007"
     assert card.heartbeat is not None
-    await followed.until("the worker", lambda: followed.state.workers)
-    assert followed.state.workers[0].name == "worker 00000000"
-    assert followed.state.workers[0].jobs == 1
+    await followed.until("the worker", lambda: followed.state.consumers)
+    assert followed.state.consumers[0].name == "worker 00000000"
+    assert followed.state.consumers[0].jobs == 1
 
 
 async def test_a_worker_that_is_gone_is_told_from_one_that_is_connected(
@@ -60,12 +60,12 @@ async def test_a_worker_that_is_gone_is_told_from_one_that_is_connected(
     await Hands(worker).enqueue(b"x")
     [job] = await Hands(worker).pick()
     await Hands(worker).queries.update_heartbeat([job.id])
-    await followed.until("it working", lambda: [one.state for one in followed.state.workers] == ["working"])
+    await followed.until("it working", lambda: [one.state for one in followed.state.consumers] == ["working"])
     await worker.close()
     await followed.until(
-        "it gone", lambda: [one.state for one in followed.state.workers] == ["not connected"]
+        "it gone", lambda: [one.state for one in followed.state.consumers] == ["not connected"]
     )
-    assert followed.state.workers[0].jobs == 1
+    assert followed.state.consumers[0].jobs == 1
 
 
 async def test_a_consumer_elsewhere_is_known_before_it_has_a_job(
@@ -74,10 +74,10 @@ async def test_a_consumer_elsewhere_is_known_before_it_has_a_job(
     worker = await asyncpg.connect(queue_database.dsn)
     assert await Hands(worker).queries.queued_work([QueueEntrypoint("work")]) == 0
     await followed.until(
-        "it", lambda: [one.name for one in followed.state.workers] == ["a consumer elsewhere"]
+        "it", lambda: [one.name for one in followed.state.consumers] == ["a consumer elsewhere"]
     )
     await worker.close()
-    await followed.until("nobody", lambda: followed.state.workers == [])
+    await followed.until("nobody", lambda: followed.state.consumers == [])
 
 
 async def test_a_consumer_of_this_process_is_told_by_its_name_and_state(
@@ -86,11 +86,11 @@ async def test_a_consumer_of_this_process_is_told_by_its_name_and_state(
     consumer = kit.run(waiting, name="second")
     await hands.enqueue(b"x")
     await followed.until(
-        "it", lambda: [(one.name, one.jobs) for one in followed.state.workers] == [("second", 1)]
+        "it", lambda: [(one.name, one.jobs) for one in followed.state.consumers] == [("second", 1)]
     )
-    assert followed.state.workers[0].state == "running"
+    assert followed.state.consumers[0].state == "running"
     await asyncio.to_thread(consumer.stop, 0)
-    await followed.until("that it has stopped", lambda: followed.state.workers[0].state == "stopped")
+    await followed.until("that it has stopped", lambda: followed.state.consumers[0].state == "stopped")
 
 
 async def test_a_job_that_ends_between_two_looks_is_shown_as_ended(followed: Followed, hands: Hands) -> None:
@@ -246,7 +246,7 @@ async def test_more_jobs_than_can_be_drawn_are_counted(followed: Followed, hands
 async def test_a_queue_too_fast_to_follow_is_counted_until_it_calms_down(
     followed: Followed, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kit.pictures.reader.RUSH", 10)  # jobs ended in a second
+    monkeypatch.setattr("kit.pictures.board.reader.RUSH", 10)  # jobs ended in a second
     number = 300
     await hands.enqueue(b"first")
     await followed.until("the first", lambda: followed.state.cards)

@@ -1,9 +1,10 @@
-"""The timeline: each job's life from the log, drawn and said in numbers."""
+"""The timeline: each job's history from the log, drawn and said in numbers."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -16,8 +17,8 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer
 
 import kit
 from kit.errors import KitError
-from kit.pictures.lives import NOBODY, lives_of_jobs, lives_of_runs
-from kit.pictures.plot import summary
+from kit.pictures.timeline.histories import NOBODY, histories_of_jobs, histories_of_runs
+from kit.pictures.timeline.summary import summary
 from kit.stages import Pipeline, Step
 from tests.pictures.conftest import Hands
 
@@ -54,11 +55,11 @@ async def lived(
         )
 
 
-async def test_a_life_is_made_of_waits_and_runs(hands: Hands) -> None:
+async def test_a_history_is_made_of_waits_and_runs(hands: Hands) -> None:
     await lived(hands, 7, (0, "queued"), (2, "picked"), (5, "successful"))
-    [life] = lives_of_jobs(None, None)
-    assert (life.id, life.group, life.outcome) == (7, "work", "successful")
-    assert [(span.doing, (span.end - span.begin).total_seconds()) for span in life.spans] == [
+    [history] = histories_of_jobs(None, None)
+    assert (history.id, history.group, history.outcome) == (7, "work", "successful")
+    assert [(span.doing, (span.end - span.begin).total_seconds()) for span in history.spans] == [
         ("waiting", 2),
         ("running", 3),
     ]
@@ -67,25 +68,25 @@ async def test_a_life_is_made_of_waits_and_runs(hands: Hands) -> None:
 async def test_a_retry_goes_on_in_the_same_row_and_is_marked(hands: Hands) -> None:
     steps = [(0, "queued"), (1, "picked"), (2, "queued"), (6, "picked"), (8, "exception")]
     await lived(hands, 1, *steps)
-    [life] = lives_of_jobs(None, None)
-    assert [span.doing for span in life.spans] == ["waiting", "running", "waiting", "running"]
-    assert len(life.retries) == 1
-    assert life.waited() == 1
-    assert life.seconds("running") == 3
-    assert life.outcome == "exception"
+    [history] = histories_of_jobs(None, None)
+    assert [span.doing for span in history.spans] == ["waiting", "running", "waiting", "running"]
+    assert len(history.retries) == 1
+    assert history.waited() == 1
+    assert history.seconds("running") == 3
+    assert history.outcome == "exception"
 
 
 async def test_a_held_job_that_was_requeued_has_not_ended(hands: Hands) -> None:
     await lived(hands, 1, (0, "queued"), (1, "picked"), (2, "failed"))
-    assert lives_of_jobs(None, None)[0].outcome == "held"
+    assert histories_of_jobs(None, None)[0].outcome == "held"
     await lived(hands, 1, (3, "queued"))
-    assert lives_of_jobs(None, None)[0].outcome == "waiting"
+    assert histories_of_jobs(None, None)[0].outcome == "waiting"
 
 
 async def test_what_has_not_ended_reaches_up_to_now(hands: Hands) -> None:
     await hands.enqueue(b"x", b"y")
     await hands.pick(1)
-    first, second = lives_of_jobs(None, None)
+    first, second = histories_of_jobs(None, None)
     assert (first.outcome, second.outcome) == ("running", "waiting")
     assert first.spans[-1].end == second.spans[-1].end > first.spans[-1].begin
 
@@ -93,18 +94,18 @@ async def test_what_has_not_ended_reaches_up_to_now(hands: Hands) -> None:
 async def test_only_the_last_jobs_or_those_of_a_window_are_taken(hands: Hands) -> None:
     for job in range(1, 6):
         await lived(hands, job, (job, "queued"))
-    assert [life.id for life in lives_of_jobs(2, None)] == [4, 5]
+    assert [history.id for history in histories_of_jobs(2, None)] == [4, 5]
     await hands.connection.execute(
         "UPDATE pgqueuer_log SET created = now() - interval '1 hour' WHERE job_id <= 3"
     )
-    assert [life.id for life in lives_of_jobs(None, timedelta(minutes=1))] == [4, 5]
+    assert [history.id for history in histories_of_jobs(None, timedelta(minutes=1))] == [4, 5]
 
 
 async def test_the_summary_has_median_and_95th_percentile_for_each_priority(hands: Hands) -> None:
     for job, wait in enumerate((1, 2, 9), start=1):
         await lived(hands, job, (0, "queued"), (wait, "picked"), (wait + 4, "successful"), priority=5)
     await lived(hands, 9, (0, "queued"), priority=1)
-    table = summary(lives_of_jobs(None, None))
+    table = summary(histories_of_jobs(None, None))
     assert list(table.index) == [5, 1]
     assert table.loc[5].to_dict() == pytest.approx(
         {"jobs": 3, "wait median": 2, "wait p95": 8.3, "run median": 4, "run p95": 4}
@@ -176,9 +177,9 @@ async def test_a_staged_run_is_one_row_with_its_stages(hands: Hands) -> None:
     consumer = kit.run(staged)
     await kit.wait()
     consumer.stop()
-    [life] = lives_of_runs(None, None)
-    assert (life.id, life.group, life.outcome) == (run, "orders", "done")
-    ran = [span.stage for span in life.spans if span.doing == "running"]
+    [history] = histories_of_runs(None, None)
+    assert (history.id, history.group, history.outcome) == (run, "orders", "done")
+    ran = [span.stage for span in history.spans if span.doing == "running"]
     assert ran.count("validate") == 1
     assert ran.count("pack") >= 2
     ax = kit.timeline("run")
@@ -186,6 +187,57 @@ async def test_a_staged_run_is_one_row_with_its_stages(hands: Hands) -> None:
     legend = ax.get_legend()
     assert legend is not None
     assert {"validate", "pack", "done"} <= {text.get_text() for text in legend.get_texts()}
+
+
+async def test_a_run_that_nobody_has_begun_is_drawn(hands: Hands) -> None:
+    orders = Pipeline("orders")
+
+    @orders.stage()
+    async def validate(step: Step) -> None: ...
+
+    run = await orders.start(hands.connection)
+    legend = kit.timeline("run").get_legend()
+    assert legend is not None
+    assert "still pending" in [text.get_text() for text in legend.get_texts()]
+    assert [(history.id, history.outcome) for history in histories_of_runs(None, None)] == [(run, "pending")]
+
+
+async def test_a_job_that_is_held_does_not_run_meanwhile(hands: Hands) -> None:
+    await lived(
+        hands,
+        1,
+        (0, "queued"),
+        (1, "picked"),
+        (2, "failed"),
+        (60, "queued"),
+        (61, "picked"),
+        (62, "successful"),
+    )
+    [history] = histories_of_jobs(None, None)
+    assert history.seconds("running") == 2
+
+
+async def test_a_hundred_thousand_jobs_are_told_in_seconds_and_what_is_not_drawn_is_said(
+    hands: Hands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await hands.connection.execute(
+        "INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)"
+        " SELECT job, status, 'work', 0,"
+        " '2030-01-01 12:00Z'::timestamptz + (job / 100.0 + second) * interval '1 second'"
+        " FROM generate_series(1, 100001) AS job,"
+        " (VALUES ('queued'::pgqueuer_status, 0), ('picked', 1), ('successful', 3)) AS moved (status, second)"
+        " ORDER BY job, second"
+    )
+    used = time.process_time()
+    ax = kit.timeline(last=100_001)
+    ax.figure.canvas.draw()
+    # Of this process's own time: a machine that does other things meanwhile is not what is asked.
+    assert time.process_time() - used < 10
+    said = capsys.readouterr().out
+    assert "There are more than 100,000" in said
+    assert "100000 jobs: 100000 successful." in said
+    assert "Drawn are the 2,000 that began last; the numbers are of 100,000." in said
+    assert ax.get_title(loc="left").startswith("2000 jobs")
 
 
 async def test_it_draws_on_the_axes_it_is_given(hands: Hands) -> None:
@@ -221,5 +273,5 @@ def test_neither_picture_loads_the_other_ones_library() -> None:
         "loaded = {{'anywidget', 'ipywidgets', 'matplotlib', 'IPython'}} & sys.modules.keys(); "
         "assert not loaded, loaded"
     )
-    for module in ("live", "plot"):
+    for module in ("board", "timeline"):
         subprocess.run([sys.executable, "-c", code.format(module)], check=True)

@@ -3,12 +3,12 @@
 
 const SMALL = { width: 22, height: 15, gap: 2 };
 
-class Crowd {
+class SmallCards {
   constructor() {
-    this.canvas = make("canvas", "kb-crowd");
+    this.canvas = make("canvas", "kb-small-cards");
     this.canvas.setAttribute("role", "img");
     this.canvas.tabIndex = -1;
-    this.canvas.crowd = this;
+    this.canvas.small = this;
     this.cards = [];
     this.index = new Map();
     this.stamps = new Map();
@@ -59,7 +59,7 @@ class Crowd {
       stamp.height = SMALL.height * ratio;
       const context = stamp.getContext("2d");
       context.scale(ratio, ratio);
-      context.fillStyle = STEP_FILLS[step(priority)];
+      context.fillStyle = LOOKS.ramp[step(priority)].fill;
       context.fillRect(0, 0, SMALL.width, SMALL.height);
       context.fillStyle = "#fff";
       context.font = "600 10px system-ui, sans-serif";

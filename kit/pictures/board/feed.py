@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
+from kit import faults
 from kit.database.target import Target
-from kit.pictures.cards import BoardState
-from kit.pictures.consumers import Consumers
-from kit.pictures.reader import Reader
+from kit.pictures.board.consumers import Consumers
+from kit.pictures.board.reader import Reader
+from kit.pictures.board.state import BoardState
 
 if TYPE_CHECKING:
     import asyncpg
@@ -34,6 +35,8 @@ SHARE = 20
 DRAWING_REST = 0.25  # at most: a burst must not freeze the cards
 COUNTING_REST = 5.0
 RETRY = 1.0  # between two attempts to reach Postgres
+REACH = 5.0  # how long an attempt takes at most
+GOODBYE = 2.0  # how long the last look, and closing, may take
 
 
 class Feed:
@@ -54,6 +57,7 @@ class Feed:
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
+        self._connection: asyncpg.Connection | None = None
         self._begun = 0
         self._done = 0
 
@@ -70,17 +74,19 @@ class Feed:
         self._stop.set()
         self._hurry.set()
         self._wake.set()
+        if self._connection is not None:  # a look that hangs is not waited for
+            asyncio.get_running_loop().call_later(GOODBYE, self._connection.terminate)
 
     async def run(self) -> None:
         """Follow the tables until :meth:`stop`, through lost connections and restarted servers."""
         while not self._stop.is_set():
             try:
-                connection = await self._target.open(APPLICATION, limit=5)
+                self._connection = await self._target.open(APPLICATION, limit=REACH)
                 try:
-                    await self._follow(connection)
+                    await self._follow(self._connection)
                 finally:
                     with contextlib.suppress(Exception):
-                        await asyncio.wait_for(connection.close(), 2)
+                        await self._connection.close(timeout=GOODBYE)
             except Exception as error:  # whatever it is, the board says so and goes on
                 self._trouble(error)
             if not self._stop.is_set():
@@ -88,10 +94,13 @@ class Feed:
                     await asyncio.wait_for(self._stop.wait(), RETRY)
 
     def _trouble(self, error: BaseException) -> None:
-        words = str(error).strip().splitlines()
-        reason = words[0] if words else type(error).__name__
+        if faults.tables_are_missing(error.__cause__):
+            words = faults.NO_TABLES
+        else:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            words = f"The board has lost Postgres ({reason}) and tries again every second."
         with self._state.lock:
-            self._state.trouble = f"The board has lost Postgres ({reason}) and tries again every second."
+            self._state.trouble = words
         self._changed()
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
@@ -103,7 +112,8 @@ class Feed:
         self._wake.set()
 
     async def _follow(self, connection: asyncpg.Connection) -> None:
-        await connection.add_listener(db_settings().channel, self._heard)
+        async with self._target.answering(connection):
+            await connection.add_listener(db_settings().channel, self._heard)
         connection.add_termination_listener(lambda _: self._wake.set())
         self._reader.anew = True
         pause = whole = 0.0
@@ -112,10 +122,11 @@ class Feed:
             self._begun += 1
             version = self._state.version
             late = began - whole > SLOW
-            await self._reader.look(connection, late)
-            if late:
-                await self._consumers.look(connection)
-                whole = began
+            async with self._target.answering(connection):
+                await self._reader.look(connection, late)
+                if late:
+                    await self._consumers.look(connection)
+                    whole = began
             self._tell()
             self._done = self._begun
             took, used = time.perf_counter() - began, time.thread_time() - used
@@ -145,6 +156,6 @@ class Feed:
     def _tell(self) -> None:
         with self._state.lock:
             self._state.trouble = None
-            self._state.workers = self._consumers.tell(self._state.cards.values())
+            self._state.consumers = self._consumers.tell(self._state.cards.values())
             self._state.settle()
         self._changed()

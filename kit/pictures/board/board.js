@@ -41,13 +41,13 @@ class View {
     rate.append(spark, (this.rate = make("span")));
     head.append((this.title = make("span", "kb-title")), (this.summary = make("span", "kb-summary")), rate);
     this.trouble = make("div", "kb-trouble");
-    this.workers = make("ul", "kb-workers");
-    this.workers.setAttribute("aria-label", "Consumers");
+    this.consumers = make("ul", "kb-consumers");
+    this.consumers.setAttribute("aria-label", "Consumers");
     this.legend = make("div", "kb-legend");
     this.voice = make("div", "kb-voice");
     this.voice.setAttribute("role", "status");
     this.voice.setAttribute("aria-live", "polite");
-    this.root.append(head, this.trouble, this.workers, this.field.node, this.detail.node, this.legend, this.voice);
+    this.root.append(head, this.trouble, this.consumers, this.field.node, this.detail.node, this.legend, this.voice);
     this.root.addEventListener("keydown", (event) => this.field.key(event));
   }
 
@@ -82,7 +82,7 @@ class View {
     if (document.hidden) return;
     const now = this.queue.now();
     this.drawRate(now);
-    this.drawWorkers(now);
+    this.drawConsumers(now);
     this.field.tick(now);
     const { pointed, pinned } = this.field;
     const job = pointed ?? pinned;
@@ -114,18 +114,18 @@ class View {
     this.rate.title = `jobs ended a second, over 5 s; the line is the last minute, at most ${number(most)} a second`;
   }
 
-  drawWorkers(now) {
-    const lines = this.queue.rest.workers.map((worker) => {
-      const holds = worker.jobs ? `, holds ${number(worker.jobs)} ${worker.jobs === 1 ? "job" : "jobs"}` : "";
-      const beat = worker.heartbeat ? `, heartbeat ${span(now - worker.heartbeat, true)} ago` : "";
-      return [`${worker.name}: ${worker.state}${holds}${beat}`, worker.jobs ? "kb-busy" : ""];
+  drawConsumers(now) {
+    const lines = this.queue.rest.consumers.map((consumer) => {
+      const holds = consumer.jobs ? `, holds ${number(consumer.jobs)} ${consumer.jobs === 1 ? "job" : "jobs"}` : "";
+      const beat = consumer.heartbeat ? `, heartbeat ${span(now - consumer.heartbeat, true)} ago` : "";
+      return [`${consumer.name}: ${consumer.state}${holds}${beat}`, consumer.jobs ? "kb-busy" : ""];
     });
     if (!lines.length) lines.push(["No consumer is known yet: nobody has picked a job.", "kb-nobody"]);
-    while (this.workers.children.length > lines.length) this.workers.lastChild.remove();
-    while (this.workers.children.length < lines.length) this.workers.append(make("li"));
+    while (this.consumers.children.length > lines.length) this.consumers.lastChild.remove();
+    while (this.consumers.children.length < lines.length) this.consumers.append(make("li"));
     lines.forEach(([text, look], index) => {
-      setText(this.workers.children[index], text);
-      this.workers.children[index].className = look;
+      setText(this.consumers.children[index], text);
+      this.consumers.children[index].className = look;
     });
   }
 
@@ -135,7 +135,7 @@ class View {
     const steps = [...used].sort().reverse();
     if (steps.join() === this.steps) return;
     this.steps = steps.join();
-    const keys = steps.map((at) => make("span", `kb-priority kb-p${at}`, STEP_NAMES[at]));
+    const keys = steps.map((at) => make("span", `kb-priority kb-p${at}`, LOOKS.ramp[at].name));
     this.legend.replaceChildren(...(keys.length ? [make("span", "", "priority, highest first:"), ...keys] : []));
   }
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import threading
 from collections import Counter
 from typing import Any
 
+from kit import palette
+
 ENDINGS = ("successful", "exception", "canceled", "deleted")
 ACTIVE = ("queued", "picked", "failed")
+# Which statuses stand in one column of the board, which has the look of the first.
+COLUMNS = (("queued",), ("picked",), ("successful",), ("exception",), ("failed",), ("canceled", "deleted"))
 
 # More jobs than this in the queue are counted, not drawn: nobody follows two thousand cards by eye.
 DRAWN = 2000
@@ -34,7 +37,7 @@ class Card:
     ended: float | None = None
     due: float | None = None
     heartbeat: float | None = None
-    worker: str | None = None
+    consumer: str | None = None
     payload: str | None = None
     size: int | None = None
     error: str | None = None
@@ -52,8 +55,8 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Card))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Worker:
-    """A consumer: one of this kernel, or one known by the jobs it has picked."""
+class ShownConsumer:
+    """A consumer as the board shows it: one of this kernel, or one known by the jobs it has picked."""
 
     name: str
     state: str
@@ -62,7 +65,7 @@ class Worker:
 
 
 class BoardState:
-    """The queue as the board shows it. One thread writes it, any thread may read :meth:`full`.
+    """The queue as the board shows it. One thread writes it; any may call :meth:`full` and :meth:`summary`.
 
     Attributes:
         cards: the jobs that are drawn, by id.
@@ -84,7 +87,7 @@ class BoardState:
         self.ended: Counter[tuple[str, str]] = Counter()
         self.waiting: Counter[tuple[str, int]] = Counter()
         self.rate: Counter[int] = Counter()
-        self.workers: list[Worker] = []
+        self.consumers: list[ShownConsumer] = []
         self.counting = False
         self.trouble: str | None = None
         self._changed: set[int] = set()
@@ -144,19 +147,19 @@ class BoardState:
 
     def summary(self) -> str:
         """Say the picture in a sentence or two."""
-        totals = self.totals()
-        if not sum(totals.values()):
-            said = "The queue is empty and no job has run yet."
-        else:
-            parts = [f"{totals['queued']:,} queued", f"{totals['picked']:,} picked"]
-            if totals["failed"]:
-                parts.append(f"{totals['failed']:,} held")
-            parts += [f"{totals[status]:,} {status}" for status in ENDINGS if totals[status]]
+        with self.lock:
+            totals = self.totals()
             later = sum(
                 card.status == "queued" and (card.due or 0) > self.now for card in self.cards.values()
             )
+            trouble = self.trouble
+        if not sum(totals.values()):
+            said = "The queue is empty and no job has run yet."
+        else:
+            shown = ["queued", "picked", *(status for status in ("failed", *ENDINGS) if totals[status])]
+            parts = [f"{totals[status]:,} {palette.JOBS[status].word}" for status in shown]
             said = ", ".join(parts) + (f"; {later:,} due later." if later else ".")
-        return f"{said} {self.trouble}" if self.trouble else said
+        return f"{said} {trouble}" if trouble else said
 
     def _rest(self) -> dict[str, Any]:
         waiting: dict[str, list[list[int]]] = {}
@@ -166,7 +169,7 @@ class BoardState:
             "counts": self.counts(),
             "waiting": waiting,
             "rate": sorted([second, number] for second, number in self.rate.items()),
-            "workers": [dataclasses.asdict(worker) for worker in self.workers],
+            "consumers": [dataclasses.asdict(consumer) for consumer in self.consumers],
             "counting": self.counting,
             "trouble": self.trouble,
             "summary": self.summary(),
@@ -204,17 +207,3 @@ class BoardState:
             self._changed.clear()
             self._gone.clear()
             return change
-
-
-def readable(payload: bytes | None, size: int | None) -> str | None:
-    """Return the beginning of a payload as text; bytes that are no text are shown as Python writes them."""
-    if payload is None:
-        return None
-    cut = size is not None and size > len(payload)
-    try:
-        # A cut may go through a character: the incomplete end is left out, not taken for an error.
-        text = codecs.getincrementaldecoder("utf-8")().decode(payload, final=not cut)
-    except UnicodeDecodeError:
-        text = repr(payload)
-    text = "".join(mark if mark.isprintable() or mark in "\n\t" else repr(mark)[1:-1] for mark in text)
-    return text + " …" if cut else text

@@ -31,7 +31,7 @@ class Detail {
       make("strong", "", `#${card.id} ${card.entrypoint}`),
       make("span", `kb-status kb-${column.name}`, `${column.icon} ${statusWord(card)}`),
     );
-    if (card.attempts) title.append(make("span", "", `↻ ${retries(card)}`));
+    if (card.attempts) title.append(make("span", "", `${RETRIED} ${retries(card)}`));
     if (pinned) title.append(make("span", "kb-hint", "kept here; Escape lets it go"));
     const parts = [title, make("div", "kb-times", this.times(card, now).join("  ·  "))];
     const unknown = card.ended && card.size === undefined ? "(left the table with the job)" : "none";
@@ -63,7 +63,7 @@ class Detail {
     if (ended) words.push(picked && ended >= picked ? `ended after ${span(ended - picked)}` : `ended ${clock(ended)}`);
     else if (card.status === "picked" && picked) words.push(`running ${span(now - picked, true)}`);
     if (card.heartbeat) words.push(`heartbeat ${span(now - card.heartbeat, true)} ago`);
-    if (card.worker) words.push(`by ${card.worker.slice(0, 8)}`);
+    if (card.consumer) words.push(`by ${card.consumer.slice(0, 8)}`);
     return words;
   }
 }

@@ -1,23 +1,18 @@
-// The board's JavaScript is told.js, crowd.js, field.js, detail.js and board.js, joined in this order into one module.
-// Whatever came out of the queue is set as text, never as markup, and nothing is asked of any server but the kernel.
+// What the kernel has told of the queue, and how it is said.
+//
+// The board's JavaScript is one module: the constant LOOKS, made from the kit's palette, and then queue.js,
+// small_cards.js, motion.js, field.js, detail.js and board.js. Whatever came out of the queue is set as text, never
+// as markup, and nothing is asked of any server but the kernel.
 
-const COLUMNS = [
-  { name: "queued", icon: "◷", statuses: ["queued"] },
-  { name: "picked", icon: "▶", statuses: ["picked"] },
-  { name: "successful", icon: "✓", statuses: ["successful"] },
-  { name: "exception", icon: "✗", statuses: ["exception"] },
-  { name: "held", icon: "‖", statuses: ["failed"] },
-  { name: "canceled", icon: "⊘", statuses: ["canceled", "deleted"] },
-];
+const COLUMNS = LOOKS.columns;
 const COLUMN_OF = Object.fromEntries(COLUMNS.flatMap((column, index) => column.statuses.map((s) => [s, index])));
-const STEPS = [0, 1, 3, 6, 10]; // a priority's colour: below 0, 0, 1–2, 3–5, 6–9, 10 and more
-const STEP_NAMES = ["below 0", "0", "1–2", "3–5", "6–9", "10 and more"];
-const STEP_FILLS = ["#6b7280", "#3d6fb0", "#5f5fc4", "#8a4fc0", "#b5377f", "#b4530c"];
+const [RETRIED, RETRY, RETRIES] = LOOKS.retried;
 
-const step = (priority) => STEPS.filter((from) => priority >= from).length;
+// A priority's place in the ramp of colours.
+const step = (priority) => LOOKS.ramp.filter(({ least }) => least !== null && priority >= least).length;
 const columnOf = (card) => COLUMNS[COLUMN_OF[card.status]];
-const statusWord = (card) => (card.status === "failed" ? "held" : card.status);
-const retries = (card) => `${card.attempts} ${card.attempts === 1 ? "retry" : "retries"}`;
+const statusWord = (card) => LOOKS.words[card.status];
+const retries = (card) => `${card.attempts} ${card.attempts === 1 ? RETRY : RETRIES}`;
 const isLater = (card, now) => card.status === "queued" && card.due > now;
 const number = (value) => value.toLocaleString("en");
 

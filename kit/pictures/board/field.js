@@ -1,8 +1,6 @@
 // The field of the board: a lane for each entrypoint, a column for each status, and the cards in their places.
 
-const CROWD = 14; // more cards than this in one place are drawn small
-const LEAP = 200; // more cards than this changing their place at once do not glide
-const GLIDE = { duration: 350, easing: "cubic-bezier(0.3, 0.1, 0.2, 1)" };
+const FEW = 14; // more cards than this in one place are drawn small
 
 class Field {
   // `again` asks for a new drawing, `pointed` tells that another job is to be shown in detail.
@@ -26,9 +24,8 @@ class Field {
       return node;
     });
     this.ground = make("div", "kb-field");
-    this.air = make("div", "kb-air");
-    this.air.setAttribute("aria-hidden", "true");
-    this.node.append(heads, this.ground, this.air);
+    this.motion = new Motion(this);
+    this.node.append(heads, this.ground, this.motion.air);
     this.ground.addEventListener("pointermove", (event) => this.point(this.jobAt(event)));
     this.ground.addEventListener("pointerleave", () => this.point(null));
     this.ground.addEventListener("pointerdown", (event) => (this.focused = this.jobAt(event) ?? this.focused));
@@ -39,7 +36,7 @@ class Field {
 
   jobAt(event) {
     const { target } = event;
-    if (target.crowd) return target.crowd.at(event.offsetX ?? -1, event.offsetY ?? -1);
+    if (target.small) return target.small.at(event.offsetX ?? -1, event.offsetY ?? -1);
     return target.closest(".kb-card")?.job ?? null;
   }
 
@@ -51,7 +48,7 @@ class Field {
   draw(now) {
     const { rest } = this.queue;
     const lanes = this.sort(now);
-    const from = this.places(lanes);
+    const from = this.motion.places(lanes);
     const held = this.ground.contains(document.activeElement);
     lanes.forEach((lane, index) => {
       const there = this.ground.children[index];
@@ -72,7 +69,7 @@ class Field {
     this.forget();
     // Whoever walked through the cards with the keyboard goes on where they were.
     if (held && !this.ground.contains(document.activeElement)) this.holder(this.focused)?.focus();
-    this.glide(from);
+    this.motion.glide(from);
   }
 
   // The lanes, each with its jobs by column: queued in the order they will run, ended with the newest first.
@@ -138,11 +135,11 @@ class Field {
 
   fill(cell, cards, total, now, width) {
     const wanted = [];
-    if (cards.length > CROWD) {
-      cell.crowd ??= new Crowd();
-      const inHand = cell.crowd.canvas === document.activeElement ? this.focused : null;
-      cell.crowd.show(cards, width, new Set([this.pinned, inHand]));
-      wanted.push(cell.crowd.canvas);
+    if (cards.length > FEW) {
+      cell.small ??= new SmallCards();
+      const inHand = cell.small.canvas === document.activeElement ? this.focused : null;
+      cell.small.show(cards, width, new Set([this.pinned, inHand]));
+      wanted.push(cell.small.canvas);
     } else for (const card of cards) wanted.push(this.cardNode(card, now));
     for (const card of cards) {
       this.cells.set(card.id, cell);
@@ -190,8 +187,8 @@ class Field {
   markOf(card, now) {
     if (!card) return "";
     const wait = isLater(card, now) ? span(Math.ceil(card.due - now), true).replace(" ", "") : "";
-    if (wait) return card.attempts ? `↻${card.attempts} ${wait}` : `◴${wait}`;
-    return card.attempts ? `↻${card.attempts}` : "";
+    if (wait) return card.attempts ? `${RETRIED}${card.attempts} ${wait}` : `◴${wait}`;
+    return card.attempts ? `${RETRIED}${card.attempts}` : "";
   }
 
   // Let go of the elements of cards that are elsewhere now.
@@ -206,52 +203,9 @@ class Field {
     this.keepTabStop();
   }
 
-  rectOf(job) {
-    const node = this.nodes.get(job);
-    return node ? node.getBoundingClientRect() : this.cells.get(job).crowd.rectOf(job);
-  }
-
-  // Where those cards stand that are about to change their cell, or their place among few.
-  places(lanes) {
-    if (document.hidden || matchMedia("(prefers-reduced-motion: reduce)").matches) return [];
-    const moving = [];
-    for (const lane of lanes) {
-      lane.cells.forEach((cell, column) => {
-        for (const { id } of lane.jobs[column]) {
-          const before = this.cells.get(id);
-          if (before && (before !== cell || this.nodes.has(id))) moving.push(id);
-        }
-      });
-    }
-    return moving.length > LEAP ? [] : moving.map((job) => [job, this.rectOf(job)]);
-  }
-
-  glide(from) {
-    const field = from.length ? this.air.getBoundingClientRect() : null;
-    const steps = from.map(([job, before]) => [job, before, this.rectOf(job)]);
-    for (const [job, before, after] of steps) {
-      const x = before.x - after.x;
-      const y = before.y - after.y;
-      if (Math.abs(x) + Math.abs(y) < 2) continue;
-      const node = this.nodes.get(job) ?? this.ghost(job, after.x - field.x, after.y - field.y);
-      const flight = node.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], GLIDE);
-      if (!this.nodes.has(job)) flight.finished.finally(() => node.remove());
-    }
-  }
-
-  // A card on its way into a crowd.
-  ghost(job, x, y) {
-    const { priority } = this.queue.cards.get(job);
-    const node = make("span", `kb-ghost kb-priority kb-p${step(priority)}`, `${priority}`);
-    node.style.left = `${x}px`;
-    node.style.top = `${y}px`;
-    this.air.append(node);
-    return node;
-  }
-
-  // What has the keyboard's focus when this job has: its own element, or its crowd's canvas.
+  // What has the keyboard's focus when this job has: its own element, or the canvas of small cards.
   holder(job) {
-    return this.nodes.get(job) ?? this.cells.get(job)?.crowd?.canvas ?? null;
+    return this.nodes.get(job) ?? this.cells.get(job)?.small?.canvas ?? null;
   }
 
   // One card is in the Tab order; the arrow keys go on from there.
@@ -271,7 +225,7 @@ class Field {
     if (!holder || !card) return;
     holder.setAttribute("aria-label", sayCard(card, this.queue.now()));
     if (holder !== document.activeElement) holder.focus();
-    if (holder.crowd) this.again();
+    if (holder.small) this.again();
     this.point(job);
   }
 
@@ -289,7 +243,7 @@ class Field {
 
   key(event) {
     if (event.key === "Escape") return this.pin(null);
-    if (!event.target.crowd && !event.target.job) return undefined;
+    if (!event.target.small && !event.target.job) return undefined;
     const at = this.order.indexOf(this.focused);
     const nextCell = (by) => {
       let to = at;

@@ -1,4 +1,4 @@
-"""Read PGQueuer's tables into a :class:`~kit.pictures.cards.BoardState`.
+"""Read PGQueuer's tables into a :class:`~kit.pictures.board.state.BoardState`.
 
 The log has a row for each transition, so its tail shows also jobs that come and go between two looks. Its ids
 do not commit in order, and a learner may change the queue by hand, so the queue itself is read now and then.
@@ -10,23 +10,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from kit.pictures.cards import ACTIVE, DRAWN, ENDINGS, BoardState, Card
-from kit.pictures.rows import (
-    COUNT_SQL,
-    ENDED_SQL,
-    GAPS_SQL,
-    HISTORY_SQL,
-    JOBS_SQL,
-    LAST_ENDED_SQL,
-    LOOK_SQL,
-    MARK_SQL,
-    QUEUE_SQL,
-    RATE_SQL,
-    TAIL,
-    TAIL_SQL,
-    take_job,
-    take_log,
-)
+from kit.pictures.board.queries import TAIL, Queries, take_job, take_log
+from kit.pictures.board.state import ACTIVE, DRAWN, ENDINGS, BoardState, Card
 
 if TYPE_CHECKING:
     import asyncpg
@@ -48,6 +33,7 @@ class Reader:
 
     def __init__(self, state: BoardState) -> None:
         self.state = state
+        self._sql = Queries()
         self.anew = True
         self.gaps: dict[int, float] = {}
         self._mark: tuple[int, int, float] | None = None  # the last log row seen: id, job, time
@@ -75,16 +61,16 @@ class Reader:
         """Read the whole picture: after a start, a reset, a lost connection, and when counting is over."""
         self.anew = self._estimated = False
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            mark = await connection.fetchrow(MARK_SQL)
+            mark = await connection.fetchrow(self._sql.mark)
             assert mark is not None
-            ended = await connection.fetch(ENDED_SQL, 0)
-            rate = await connection.fetch(RATE_SQL)
-            counts = await connection.fetch(COUNT_SQL)
+            ended = await connection.fetch(self._sql.ended, 0)
+            rate = await connection.fetch(self._sql.rate)
+            counts = await connection.fetch(self._sql.count)
             counting = sum(row["number"] for row in counts) > DRAWN
-            queue = [] if counting else await connection.fetch(QUEUE_SQL)
-            jobs = [] if counting else [row["job_id"] for row in await connection.fetch(LAST_ENDED_SQL)]
+            queue = [] if counting else await connection.fetch(self._sql.queue)
+            jobs = [] if counting else [row["job_id"] for row in await connection.fetch(self._sql.last_ended)]
             jobs += [row["q_id"] for row in queue if row["attempts"] or row["q_status"] == "failed"]
-            history = await connection.fetch(HISTORY_SQL, jobs) if jobs else []
+            history = await connection.fetch(self._sql.history, jobs) if jobs else []
         cards: dict[int, Card] = {}
         for row in history:
             take_log(cards, row)
@@ -104,12 +90,12 @@ class Reader:
 
     async def _count(self, connection: asyncpg.Connection) -> None:
         """Read numbers only, and of the log only what is new; look at everything when that comes to rest."""
-        mark = await connection.fetchrow(MARK_SQL)
+        mark = await connection.fetchrow(self._sql.mark)
         assert mark is not None
         if self._mark is None or mark["id"] is None or mark["id"] < self._mark[0]:
             return await self._snapshot(connection)
-        ended = await connection.fetch(ENDED_SQL, self._mark[0])
-        counts = await connection.fetch(COUNT_SQL)
+        ended = await connection.fetch(self._sql.ended, self._mark[0])
+        counts = await connection.fetch(self._sql.count)
         new = sum(row["number"] for row in ended)
         many = self._rushing(new) or sum(row["number"] for row in counts) > DRAWN
         if not many or (self._estimated and mark["id"] == self._mark[0]):
@@ -141,26 +127,28 @@ class Reader:
     async def _read(self, connection: asyncpg.Connection) -> None:
         """Take in the log rows that are new."""
         since = self._mark[0] if self._mark else 0
-        rows = await connection.fetch(TAIL_SQL, since, MANY)
+        rows = await connection.fetch(self._sql.tail, since, MANY)
         if self._mark is not None:
             # The last row seen must still be there; otherwise the tables were emptied under the feed.
             if not rows or (rows[0]["l_id"], rows[0]["job_id"], rows[0]["at"]) != self._mark:
                 return await self._snapshot(connection)
-            self.state.now = rows[0]["now"]
+            with self.state.lock:
+                self.state.now = rows[0]["now"]
         if len(rows) < MANY:
             self._rushing(0)
         else:
             # Many jobs were enqueued at once, or they run too fast to follow each.
-            if self._rushing(sum(row["number"] for row in await connection.fetch(ENDED_SQL, since))):
-                self._take_counts([])
+            if self._rushing(sum(row["number"] for row in await connection.fetch(self._sql.ended, since))):
+                with self.state.lock:
+                    self._take_counts([])
                 return await self._count(connection)
-            rows = await connection.fetch(TAIL_SQL, since, TAIL)
+            rows = await connection.fetch(self._sql.tail, since, TAIL)
             if len(rows) == TAIL:
                 return await self._snapshot(connection)
         if self._mark is not None:
             rows = rows[1:]
         if self.gaps:
-            rows = [*await connection.fetch(GAPS_SQL, list(self.gaps)), *rows]
+            rows = [*await connection.fetch(self._sql.gaps, list(self.gaps)), *rows]
         if rows:
             self._take(rows)
             if sum(card.status in ACTIVE for card in self.state.cards.values()) > DRAWN:
@@ -199,7 +187,7 @@ class Reader:
             await self._read(connection)
             if self.state.counting:
                 return
-            rows = await connection.fetch(LOOK_SQL)
+            rows = await connection.fetch(self._sql.look)
             if len(rows) > DRAWN:
                 self.anew = True
                 return
@@ -208,10 +196,10 @@ class Reader:
             lost = [
                 card.id for card in state.cards.values() if card.status in ACTIVE and card.id not in there
             ]
-            history = await connection.fetch(HISTORY_SQL, lost) if lost else []
+            history = await connection.fetch(self._sql.history, lost) if lost else []
             new = [row["q_id"] for row in rows if row["q_id"] not in state.cards]
-            fresh = await connection.fetch(JOBS_SQL, new) if new else []
-            ended = await connection.fetch(ENDED_SQL, 0) if self._recount else None
+            fresh = await connection.fetch(self._sql.jobs, new) if new else []
+            ended = await connection.fetch(self._sql.ended, 0) if self._recount else None
         with state.lock:
             if ended is not None:
                 self._recount = False

@@ -8,14 +8,14 @@ import json
 import threading
 import uuid
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import notebook
 from kit.database.target import Target
-from kit.pictures.cards import BoardState
-from kit.pictures.feed import Feed
-from kit.pictures.still import still
+from kit.pictures.board import assets
+from kit.pictures.board.feed import Feed
+from kit.pictures.board.state import BoardState
+from kit.pictures.board.still import still
 from kit.session import session
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WORDS = "The live board; below, its last picture."
-SCRIPTS = ("told", "crowd", "field", "detail", "board")  # in this order
 SETTLED = 2.0  # seconds without a change before the still picture is brought up to date
 FIRST_LOOK = 5.0
 LAST_LOOK = 1.0
@@ -94,7 +93,9 @@ class Board:
         self._thread = threading.Thread(target=self._run, args=[self._feed], name="kit board", daemon=True)
         self._thread.start()
         atexit.register(self.close)
-        self._first.wait(FIRST_LOOK)
+        if not self._first.wait(FIRST_LOOK):
+            with self.state.lock:
+                self.state.trouble = self.state.trouble or "Postgres has not answered yet."
 
     def close(self) -> None:
         """Stop following, and leave nothing but the last picture. A second call does nothing."""
@@ -176,11 +177,9 @@ def _widget(state: BoardState) -> anywidget.AnyWidget:
     import anywidget
     import traitlets
 
-    here = Path(__file__).parent
-
     class BoardWidget(anywidget.AnyWidget):
-        _esm = "".join((here / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
-        _css = here / "board.css"
+        _esm = assets.script()
+        _css = assets.styles()
         # Taken anew whenever a page asks: after a reload the board must not come back as it once was.
         picture = traitlets.Any().tag(sync=True, to_json=lambda _value, _widget: state.full())
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from kit.database.other_consumers import consumers_connected
-from kit.pictures.cards import Card, Worker
+from kit.pictures.board.state import Card, ShownConsumer
 from kit.session import session
 
 if TYPE_CHECKING:
@@ -65,28 +65,28 @@ class Consumers:
         for worker in self._beats:
             self._alone[worker] = 0 if self._elsewhere else self._alone[worker] + 1
 
-    def tell(self, cards: Iterable[Card]) -> list[Worker]:
+    def tell(self, cards: Iterable[Card]) -> list[ShownConsumer]:
         """Return every consumer known, given the jobs on the board."""
         here = self._here()
         jobs: Counter[str] = Counter()
         for card in cards:
-            if card.status == "picked" and card.worker:
-                jobs[card.worker] += 1
-                self._beats[card.worker] = max(self._beats.get(card.worker, 0.0), card.heartbeat or 0.0)
+            if card.status == "picked" and card.consumer:
+                jobs[card.consumer] += 1
+                self._beats[card.consumer] = max(self._beats.get(card.consumer, 0.0), card.heartbeat or 0.0)
                 for consumer in here:
                     if card.id in consumer.jobs:
-                        self._names[card.worker] = consumer.name
+                        self._names[card.consumer] = consumer.name
         told = []
         for consumer in here:
             mine = [worker for worker, name in self._names.items() if name == consumer.name]
             beats = [self._beats[worker] for worker in mine if jobs[worker]]
             held = sum(jobs[worker] for worker in mine)
-            told.append(Worker(consumer.name, consumer.state, held, max(beats, default=None)))
+            told.append(ShownConsumer(consumer.name, consumer.state, held, max(beats, default=None)))
         connected = len(self._elsewhere)
         strangers = [worker for worker in self._beats if worker not in self._names]
         for worker in strangers:
             gone = self._alone[worker] > 1  # at two looks, for it may have come between them
             state = "not connected" if gone else "working" if jobs[worker] else "idle"
-            told.append(Worker(f"worker {worker[:8]}", state, jobs[worker], self._beats[worker]))
+            told.append(ShownConsumer(f"worker {worker[:8]}", state, jobs[worker], self._beats[worker]))
         unknown = max(0, connected - len(strangers))
-        return told + [Worker("a consumer elsewhere", "connected")] * unknown
+        return told + [ShownConsumer("a consumer elsewhere", "connected")] * unknown

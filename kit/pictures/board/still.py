@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from html import escape
 
-from kit.pictures.cards import BoardState, Card
+from kit import palette
+from kit.pictures.board.state import COLUMNS, BoardState, Card
 
 WIDTH = 860  # fits a page of an exported notebook, and GitHub
 PAD = 14
-COLUMNS = (
-    ("queued", "◷", "#6f7b87", ("queued",)),
-    ("picked", "▶", "#1976d2", ("picked",)),
-    ("successful", "✓", "#2a8553", ("successful",)),
-    ("exception", "✗", "#d23c3c", ("exception",)),
-    ("held", "‖", "#a86400", ("failed",)),
-    ("canceled", "⊘", "#757575", ("canceled", "deleted")),
-)
-STEPS = ((10, "#b4530c"), (6, "#b5377f"), (3, "#8a4fc0"), (1, "#5f5fc4"), (0, "#3d6fb0"))
-BELOW = "#6b7280"
+LOOKS = tuple(palette.JOBS[statuses[0]] for statuses in COLUMNS)
 CARD = (88, 24, 4)
 SMALL = (22, 15, 2)
 TALL = 6  # more rows of cards than this in one place are drawn small
@@ -29,11 +21,6 @@ STYLE = (
 )
 
 Lane = tuple[str, list[list[Card]], list[int]]
-
-
-def fill(priority: int) -> str:
-    """Return a priority's colour: darkest of its steps below 0, 0, 1–2, 3–5, 6–9, 10 and more."""
-    return next((colour for least, colour in STEPS if priority >= least), BELOW)
 
 
 def still(state: BoardState) -> str:
@@ -68,7 +55,7 @@ def _lanes(state: BoardState) -> list[Lane]:
     names = sorted(counts.keys() | {card.entrypoint for card in state.cards.values()})
     cells: dict[str, list[list[Card]]] = {name: [[] for _ in COLUMNS] for name in names}
     if not state.counting:
-        column_of = {status: at for at, (_, _, _, statuses) in enumerate(COLUMNS) for status in statuses}
+        column_of = {status: at for at, statuses in enumerate(COLUMNS) for status in statuses}
         for card in state.cards.values():
             cells[card.entrypoint][column_of[card.status]].append(card)
     lanes = []
@@ -79,7 +66,7 @@ def _lanes(state: BoardState) -> list[Lane]:
             cell.sort(key=lambda card: (-(card.ended or 0), -card.id))
         own = counts.get(name, {})
         lanes.append(
-            (name, cells[name], [sum(own.get(status, 0) for status in column[3]) for column in COLUMNS])
+            (name, cells[name], [sum(own.get(status, 0) for status in statuses) for statuses in COLUMNS])
         )
     return lanes
 
@@ -102,14 +89,14 @@ def _edges(lanes: list[Lane]) -> list[float]:
 
 def _heads(lanes: list[Lane], edges: list[float]) -> list[str]:
     parts = []
-    for at, (word, icon, colour, _) in enumerate(COLUMNS):
+    for at, look in enumerate(LOOKS):
         left, right = edges[at], edges[at + 1]
         total = sum(counts[at] for _, _, counts in lanes)
         parts.append(
-            f'<text x="{left + 6}" y="52"><tspan fill="{colour}">{icon}</tspan>'
-            f'<tspan dx="5">{word}</tspan></text>'
+            f'<text x="{left + 6}" y="52"><tspan fill="{look.light}">{look.sign}</tspan>'
+            f'<tspan dx="5">{look.word}</tspan></text>'
             f'<text x="{right - 8}" y="52" class="b e">{total:,}</text>'
-            f'<rect x="{left}" y="59" width="{right - left}" height="2" fill="{colour}"/>'
+            f'<rect x="{left}" y="59" width="{right - left}" height="2" fill="{look.light}"/>'
         )
     return parts
 
@@ -127,7 +114,7 @@ def _body(lanes: list[Lane], edges: list[float], counting: bool, now: float) -> 
             if counting:
                 parts.append(f'<text x="{left}" y="{top + 46}" class="n">{counts[at]:,}</text>')
                 continue
-            drawn, tall = _cell(cell, counts[at], left, top + LANE_TOP, width, COLUMNS[at][2], now)
+            drawn, tall = _cell(cell, counts[at], left, top + LANE_TOP, width, LOOKS[at].light, now)
             parts += drawn
             height = max(height, tall)
         if index:
@@ -166,12 +153,13 @@ def _card(card: Card, x: float, y: float, colour: str, now: float) -> str:
     dash = ' stroke-dasharray="3 2"' if later else ""
     # How long it was put off, not how long is left: a still picture has no clock.
     delay = f"◴{(card.due or 0) - (card.created or now):.0f}s"
-    mark = f"↻{card.attempts}" if card.attempts else delay if later else ""
+    mark = f"{palette.RETRIED[0]}{card.attempts}" if card.attempts else delay if later else ""
     return (
         f"<g><title>{escape(_said(card))}</title>"
         f'<rect x="{x}" y="{y}" width="{CARD[0]}" height="{CARD[1]}" rx="5" fill="#fff"'
         f' stroke="{colour}"{dash}/>'
-        f'<path d="M{x + 5} {y}h17v24h-17a5 5 0 0 1-5-5v-14a5 5 0 0 1 5-5" fill="{fill(card.priority)}"/>'
+        f'<path d="M{x + 5} {y}h17v24h-17a5 5 0 0 1-5-5v-14a5 5 0 0 1 5-5"'
+        f' fill="{palette.fill(card.priority)}"/>'
         f'<text x="{x + 11}" y="{y + 16}" class="p m">{card.priority}</text>'
         f'<text x="{x + 27}" y="{y + 16}">#{card.id}</text>'
         f'<text x="{x + CARD[0] - 4}" y="{y + 16}" class="s e">{mark}</text></g>'
@@ -179,15 +167,15 @@ def _card(card: Card, x: float, y: float, colour: str, now: float) -> str:
 
 
 def _small(card: Card, x: float, y: float, colour: str, _now: float) -> str:
+    fill = palette.fill(card.priority)
     return (
-        f'<rect x="{x}" y="{y}" width="{SMALL[0]}" height="{SMALL[1]}" rx="3" fill="{fill(card.priority)}"'
+        f'<rect x="{x}" y="{y}" width="{SMALL[0]}" height="{SMALL[1]}" rx="3" fill="{fill}"'
         f' stroke="{colour}"/><text x="{x + 11}" y="{y + 11}" class="p s m">{card.priority}</text>'
     )
 
 
 def _said(card: Card) -> str:
     """Say one card: what a pointer or a screen reader finds on it."""
-    status = "held" if card.status == "failed" else card.status
-    words = f"Job {card.id}, {card.entrypoint}, priority {card.priority}, {status}"
-    words += f", {card.attempts} retried" if card.attempts else ""
-    return words + (f", {card.error}" if card.error and status != "successful" else "")
+    words = f"Job {card.id}, {card.entrypoint}, priority {card.priority}, {palette.JOBS[card.status].word}"
+    words += f", {palette.retries(card.attempts)}" if card.attempts else ""
+    return words + (f", {card.error}" if card.error and card.status != "successful" else "")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pgqueuer.domain.settings import db_settings
 
-from kit.pictures.cards import (
+from kit import payloads
+from kit.pictures.board.state import (
     DRAWN,
     ENDED_KEPT,
     ENDINGS,
@@ -14,15 +15,12 @@ from kit.pictures.cards import (
     RATE_SECONDS,
     TRACE_LENGTH,
     Card,
-    readable,
 )
 
 if TYPE_CHECKING:
     import asyncpg
 
 TAIL = 2000  # log rows in one look; where there are more, the picture as a whole is cheaper
-_QUEUE = db_settings().qualified.queue_table
-_LOG_TABLE = db_settings().qualified.queue_table_log
 
 
 def _seconds(column: str, name: str) -> str:
@@ -32,7 +30,7 @@ def _seconds(column: str, name: str) -> str:
 _NOW = _seconds("clock_timestamp()", "now")
 _JOB = f"""
     q.id AS q_id, q.entrypoint AS q_entrypoint, q.status::text AS q_status, q.priority AS q_priority,
-    q.attempts, q.queue_manager_id::text AS worker, {_seconds("q.created", "q_created")},
+    q.attempts, q.queue_manager_id::text AS consumer, {_seconds("q.created", "q_created")},
     {_seconds("q.updated", "q_updated")}, {_seconds("q.execute_after", "due")},
     {_seconds("q.heartbeat", "heartbeat")}"""
 _PAYLOAD = f"substring(q.payload FOR {PAYLOAD_BYTES}) AS payload, octet_length(q.payload) AS size"
@@ -42,30 +40,45 @@ _LOG = f"""
     l.traceback->>'exception_type' AS error_type, l.traceback->>'exception_message' AS error_message,
     right(l.traceback->>'traceback', {TRACE_LENGTH}) AS trace"""
 _ENDED = "l.status IN ({})".format(", ".join(f"'{status}'" for status in ENDINGS))
-_BOTH = (
-    f"SELECT {_LOG}, {_JOB}, {_PAYLOAD}, {_NOW} FROM {_LOG_TABLE} l LEFT JOIN {_QUEUE} q ON q.id = l.job_id"
-)
 
-TAIL_SQL = f"{_BOTH} WHERE l.id >= $1 ORDER BY l.id LIMIT $2"
-GAPS_SQL = f"{_BOTH} WHERE l.id = ANY($1::bigint[]) ORDER BY l.id"
-HISTORY_SQL = f"SELECT {_LOG} FROM {_LOG_TABLE} l WHERE l.job_id = ANY($1::bigint[]) ORDER BY l.id"
-LAST_ENDED_SQL = f"SELECT l.job_id FROM {_LOG_TABLE} l WHERE {_ENDED} ORDER BY l.id DESC LIMIT {ENDED_KEPT}"
-QUEUE_SQL = f"SELECT {_JOB}, {_PAYLOAD} FROM {_QUEUE} q ORDER BY q.id LIMIT {DRAWN + 1}"
-JOBS_SQL = f"SELECT {_JOB}, {_PAYLOAD} FROM {_QUEUE} q WHERE q.id = ANY($1::bigint[])"
-LOOK_SQL = f"SELECT {_JOB} FROM {_QUEUE} q ORDER BY q.id LIMIT {DRAWN + 1}"
-MARK_SQL = f"""
-    SELECT {_NOW}, l.id, l.job_id, {_seconds("l.created", "at")}
-    FROM (SELECT 1) one LEFT JOIN (SELECT * FROM {_LOG_TABLE} ORDER BY id DESC LIMIT 1) l ON true"""
-COUNT_SQL = f"""
-    SELECT entrypoint, status::text AS status, priority, count(*) AS number
-    FROM {_QUEUE} GROUP BY 1, 2, 3"""
-ENDED_SQL = f"""
-    SELECT l.entrypoint, l.status::text AS status, count(*) AS number
-    FROM {_LOG_TABLE} l WHERE {_ENDED} AND l.id > $1 GROUP BY 1, 2"""
-RATE_SQL = f"""
-    SELECT extract(epoch FROM date_trunc('second', l.created))::bigint AS second, count(*) AS number
-    FROM {_LOG_TABLE} l
-    WHERE {_ENDED} AND l.created > clock_timestamp() - interval '{RATE_SECONDS} seconds' GROUP BY 1"""
+
+class Queries:
+    """What is asked, of the tables that PGQueuer's settings name.
+
+    Attributes:
+        tail: the log from row ``$1`` on, at most ``$2`` rows, each with its job's row in the queue.
+        gaps: the same of the log's rows ``$1``.
+        history: the log of the jobs ``$1``; ``last_ended``: the jobs that ended last.
+        queue: the queue with payloads; ``look``: without. ``jobs``: the jobs ``$1`` of it.
+        mark: the time, and the log's last row.
+        count: jobs in the queue by entrypoint, status and priority.
+        ended: ends in the log after row ``$1``, by entrypoint and status; ``rate``: by second.
+    """
+
+    def __init__(self) -> None:
+        names = db_settings().qualified
+        queue, log = f"{names.queue_table} q", f"{names.queue_table_log} l"
+        both = f"SELECT {_LOG}, {_JOB}, {_PAYLOAD}, {_NOW} FROM {log} LEFT JOIN {queue} ON q.id = l.job_id"
+        self.tail = f"{both} WHERE l.id >= $1 ORDER BY l.id LIMIT $2"
+        self.gaps = f"{both} WHERE l.id = ANY($1::bigint[]) ORDER BY l.id"
+        self.history = f"SELECT {_LOG} FROM {log} WHERE l.job_id = ANY($1::bigint[]) ORDER BY l.id"
+        self.last_ended = f"SELECT l.job_id FROM {log} WHERE {_ENDED} ORDER BY l.id DESC LIMIT {ENDED_KEPT}"
+        self.queue = f"SELECT {_JOB}, {_PAYLOAD} FROM {queue} ORDER BY q.id LIMIT {DRAWN + 1}"
+        self.jobs = f"SELECT {_JOB}, {_PAYLOAD} FROM {queue} WHERE q.id = ANY($1::bigint[])"
+        self.look = f"SELECT {_JOB} FROM {queue} ORDER BY q.id LIMIT {DRAWN + 1}"
+        self.mark = f"""
+            SELECT {_NOW}, l.id, l.job_id, {_seconds("l.created", "at")} FROM (SELECT 1) one
+            LEFT JOIN (SELECT * FROM {names.queue_table_log} ORDER BY id DESC LIMIT 1) l ON true"""
+        self.count = f"""
+            SELECT q.entrypoint, q.status::text AS status, q.priority, count(*) AS number
+            FROM {queue} GROUP BY 1, 2, 3"""
+        self.ended = f"""
+            SELECT l.entrypoint, l.status::text AS status, count(*) AS number
+            FROM {log} WHERE {_ENDED} AND l.id > $1 GROUP BY 1, 2"""
+        self.rate = f"""
+            SELECT extract(epoch FROM date_trunc('second', l.created))::bigint AS second, count(*) AS number
+            FROM {log} WHERE {_ENDED} AND l.created > clock_timestamp() - interval '{RATE_SECONDS} seconds'
+            GROUP BY 1"""
 
 
 def take_log(cards: dict[int, Card], row: asyncpg.Record) -> Card:
@@ -81,7 +94,7 @@ def take_log(cards: dict[int, Card], row: asyncpg.Record) -> Card:
     elif status == "picked":
         card.picked = at
     else:
-        card.ended, card.worker, card.heartbeat, card.due = at, None, None, None
+        card.ended, card.consumer, card.heartbeat, card.due = at, None, None, None
     if not late:
         card.status = status
     if row["error_type"] is not None:
@@ -105,10 +118,10 @@ def take_job(cards: dict[int, Card], row: asyncpg.Record) -> bool:
         "created": row["q_created"],
         "due": row["due"] if status == "queued" else None,
         "heartbeat": row["heartbeat"] if status == "picked" else None,
-        "worker": row["worker"],
+        "consumer": row["consumer"],
     }
     if "payload" in row.keys():  # noqa: SIM118 - a record iterates over its values
-        seen |= {"payload": readable(row["payload"], row["size"]), "size": row["size"]}
+        seen |= {"payload": payloads.beginning(row["payload"], row["size"]), "size": row["size"]}
     changed = False
     for name, value in seen.items():
         if getattr(card, name) != value:

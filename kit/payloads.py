@@ -1,0 +1,39 @@
+"""A payload as text: PGQueuer keeps bytes, and people read words."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what text never holds, though UTF-8 can spell it
+
+
+def text(payload: bytes) -> str:
+    """Return a payload as the text it is; a note with its size where it is none."""
+    decoded = _decoded(payload)
+    if decoded is None or _CONTROL.search(decoded):
+        return f"({len(payload)} bytes, not text)"
+    return decoded
+
+
+def beginning(payload: bytes | None, size: int | None) -> str | None:
+    """Return the first bytes of a payload of ``size`` bytes as text that fits in a picture.
+
+    Bytes that are no text are shown as Python writes them, and so is each character that cannot be seen.
+    """
+    if payload is None:
+        return None
+    cut = size is not None and size > len(payload)
+    decoded = _decoded(payload, cut=cut)
+    shown = repr(payload) if decoded is None else decoded
+    shown = "".join(mark if mark.isprintable() or mark in "\n\t" else repr(mark)[1:-1] for mark in shown)
+    return shown + " …" if cut else shown
+
+
+def _decoded(payload: bytes, *, cut: bool = False) -> str | None:
+    """Return the text that the bytes spell; None where they spell none."""
+    try:
+        # A cut may go through a character: the incomplete end is left out, not taken for an error.
+        return codecs.getincrementaldecoder("utf-8")().decode(payload) if cut else payload.decode()
+    except UnicodeDecodeError:
+        return None

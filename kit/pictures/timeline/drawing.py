@@ -1,0 +1,160 @@
+"""A timeline's rows, bars, signs and legend on the axes of a plot."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from kit import palette
+from kit.pictures.timeline.histories import OUTCOMES, History, Span
+from kit.pictures.timeline.summary import outcomes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+By = Literal["entrypoint", "worker", "run"]
+Color = Literal["outcome", "priority"]
+
+NAMED = 200  # with more runs than this, bars are too thin for the name of their stage
+LABELLED = 40  # with more rows than this, rows are too narrow for a label each
+INK = "#212121"
+
+
+def draw(ax: Axes, histories: list[History], by: By, color: Color) -> None:
+    """Draw ``histories``, a row each, with a legend."""
+    zero = min(row.spans[0].begin for row in histories)
+    rows = sorted(histories, key=lambda row: (row.group, row.picked() or row.spans[-1].end, row.id))
+    groups = list(dict.fromkeys(row.group for row in rows))
+    # A row each, from the top down, and a gap between two groups.
+    heights = {id(row): index + 1.2 * groups.index(row.group) for index, row in enumerate(rows)}
+    stages = list(dict.fromkeys(span.stage for row in rows for span in row.spans)) if by == "run" else []
+    whole = _since(zero, max(span.end for row in rows for span in row.spans))
+    _draw_spans(ax, rows, heights, zero, color, stages)
+    for row in rows if len(rows) <= NAMED else ():
+        _name_stages(ax, row, heights[id(row)], zero, whole)
+    _draw_ends(ax, rows, heights, zero)
+    _label(ax, rows, groups, heights, by, zero)
+    _add_legend(ax, rows, by, color, stages)
+
+
+def _since(zero: datetime, at: datetime) -> float:
+    return (at - zero).total_seconds()
+
+
+def _draw_spans(
+    ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime, color: Color, stages: list[str]
+) -> None:
+    """Draw all thin lines at once, then all bars, and the ticks: an artist each would take minutes."""
+    from matplotlib.collections import LineCollection, PolyCollection
+
+    for doing, half in (("waiting", 0.08), ("running", 0.33)):
+        corners, colors = [], []
+        for row in rows:
+            y = heights[id(row)]
+            for span in row.spans:
+                if span.doing == doing:
+                    x0, x1 = _since(zero, span.begin), _since(zero, span.end)
+                    corners.append([(x0, y - half), (x1, y - half), (x1, y + half), (x0, y + half)])
+                    colors.append(_bar_color(row, span, color, stages))
+        alpha = 0.85 if stages else None  # a run's branches overlap
+        ax.add_collection(PolyCollection(corners, facecolors=colors, edgecolors="none", alpha=alpha))
+    ticks = [(_since(zero, at), heights[id(row)]) for row in rows for at in row.retries]
+    lines = [[(x, y - 0.4), (x, y + 0.4)] for x, y in ticks]
+    ax.add_collection(LineCollection(lines, colors=INK, linewidths=1.2))
+
+
+def _bar_color(row: History, span: Span, color: Color, stages: list[str]) -> str:
+    if span.doing == "waiting":
+        return palette.WAITS
+    if stages:
+        return _stage_color(stages.index(span.stage))
+    return palette.fill(row.priority) if color == "priority" else OUTCOMES[row.outcome].light
+
+
+def _stage_color(place: int) -> str:
+    return palette.STAGES[place % len(palette.STAGES)]
+
+
+def _name_stages(ax: Axes, row: History, y: float, zero: datetime, whole: float) -> None:
+    """Write a stage's name on its longest bar, where there is room: colour is not to be the only sign."""
+    for stage in {span.stage for span in row.spans if span.stage}:
+        bars = [span for span in row.spans if span.stage == stage and span.doing == "running"]
+        longest = max(bars, key=lambda span: span.end - span.begin, default=None)
+        if longest and _since(longest.begin, longest.end) > 0.011 * len(stage) * whole:
+            middle = longest.begin + (longest.end - longest.begin) / 2
+            ax.text(_since(zero, middle), y, stage, ha="center", va="center", fontsize=7, color="white")
+
+
+def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime) -> None:
+    for outcome, look in OUTCOMES.items():
+        ended = [row for row in rows if row.outcome == outcome]
+        ends = [_since(zero, row.ended or max(span.end for span in row.spans)) for row in ended]
+        ax.scatter(
+            ends,
+            [heights[id(row)] for row in ended],
+            marker=look.marker,
+            s=30,
+            color=look.light,
+            edgecolor="white",
+            linewidth=0.6,
+            zorder=3,
+        )
+
+
+def _label(
+    ax: Axes, rows: list[History], groups: list[str], heights: dict[int, float], by: By, zero: datetime
+) -> None:
+    for group in groups:
+        top = min(heights[id(row)] for row in rows if row.group == group)
+        ax.text(
+            *(0, top - 0.62, group),
+            transform=ax.get_yaxis_transform(),
+            fontweight="bold",
+            va="bottom",
+            fontsize=9,
+            color=INK,
+        )
+    ax.set_ylim(max(heights.values()) + 0.8, -1.9)
+    ax.margins(x=0.02)
+    if len(rows) <= LABELLED:
+        names = [f"#{row.id}" if by == "run" else f"#{row.id}  p{row.priority}" for row in rows]
+        ax.set_yticks([heights[id(row)] for row in rows], names, fontsize=8)
+    else:
+        ax.set_yticks([])
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color="#e6e6e6", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["left", "right", "top"]].set_visible(False)
+    ax.set_xlabel(f"seconds since {datetime.fromtimestamp(zero.timestamp()):%H:%M:%S}")
+    what = "staged runs" if by == "run" else "jobs"
+    ax.set_title(f"{len(rows)} {what}: {outcomes(rows)}", loc="left", fontsize=10)
+
+
+def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: list[str]) -> None:
+    from matplotlib.artist import Artist
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    keys: list[Artist] = [Line2D([], [], color=palette.WAITS, linewidth=2, label="waits")]
+    if by == "run":
+        keys += [Patch(color=_stage_color(index), label=stage) for index, stage in enumerate(stages)]
+    elif color == "priority":
+        for priority in sorted({row.priority for row in rows}, reverse=True)[:8]:
+            keys.append(Patch(color=palette.fill(priority), label=f"runs, priority {priority}"))
+    else:
+        for outcome in dict.fromkeys(
+            row.outcome for row in rows if row.outcome not in ("waiting", "pending")
+        ):
+            keys.append(
+                Patch(
+                    color=OUTCOMES[outcome].light,
+                    label="runs" if outcome == "running" else f"runs, {outcome}",
+                )
+            )
+    if any(row.retries for row in rows):
+        keys.append(Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="retried"))
+    for outcome in dict.fromkeys(row.outcome for row in rows):
+        look = OUTCOMES[outcome]
+        label = f"still {outcome}" if outcome in ("running", "waiting", "pending") else outcome
+        keys.append(Line2D([], [], color=look.light, marker=look.marker, linestyle="", label=label))
+    ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)
