@@ -15,6 +15,7 @@ from pgqueuer.domain.settings import db_settings
 
 from kit import faults
 from kit.consumer import capture, console
+from kit.consumer.long_running import LongRunning
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import LIMIT, Target
 from kit.errors import KitError
@@ -64,7 +65,7 @@ async def wait(timeout: Duration = 30.0) -> None:
 async def _until_done(target: Target, limit: float) -> list[str]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
-    stuck = _Stuck()
+    stuck, slow = _Stuck(), LongRunning()
     queue: _Queue | None = None
     try:
         while True:
@@ -73,6 +74,8 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                     queue = await _Queue.connect(target, deadline - loop.time())
                 if not await queue.is_busy():
                     return await queue.what_is_not_due()
+                for line in await slow.look(queue.connection, queue.table):
+                    print(line)
                 if why := await stuck.look(queue):
                     return why
                 if loop.time() >= deadline:
