@@ -61,9 +61,8 @@ def hint(error: BaseException) -> str | None:
             )
         case RuntimeError() if "attached to a different loop" in str(error):
             return (
-                "A connection belongs to the loop it was made on, and handlers run on the consumer's: "
-                "connect inside main(), not in a cell. What was sent over it has probably been done all the "
-                "same (an enqueued job is in the queue, see kit.jobs()), and only the answer is lost."
+                "It belongs to the loop it was made on, and handlers run on the consumer's: make it inside "
+                "main(), not in a cell. What was sent has probably been done, and only the answer is lost."
             )
         case TypeError() if (found := _CANNOT_BE_AWAITED.search(str(error))) and _is_in_learners_code(error):
             if "Consumer" in found.groups():

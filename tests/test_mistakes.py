@@ -195,18 +195,21 @@ def test_a_handler_that_raises_names_its_cell_and_line_and_keeps_the_rest(cell: 
     assert "Traceback (most recent call last)" in cell("print(consumer.errors[-1].traceback)")
 
 
-def test_the_notebooks_connection_in_a_handler_is_told_in_one_line_and_that_the_job_is_there(
-    cell: Cell,
+@pytest.mark.parametrize("use", ["await q.enqueue('inner', b'1')", "await conn.fetch('SELECT 1')"])
+def test_the_notebooks_connection_in_a_handler_is_refused_before_anything_is_sent(
+    cell: Cell, use: str
 ) -> None:
-    cell(handler("await q.enqueue('inner', b'1')"))
-    waited = cell("await q.enqueue('fetch', b'1')\nawait kit.wait()")
-    told = next(line for line in waited.splitlines() if "exception:" in line)
-    assert "<Task" not in told
-    assert "<Future" not in told
-    assert re.search(r"Cell In\[\d+\], line 7: `await q\.enqueue\('inner', b'1'\)`", told)
-    assert "connect inside main(), not in a cell" in told
-    assert "an enqueued job is in the queue" in told
-    assert "inner" in cell("print(kit.jobs().entrypoint.tolist())")
+    cell(handler(use))
+    waited = cell("await q.enqueue(['fetch'] * 5, [b'1'] * 5, [0] * 5)\nawait kit.wait()")
+    told = [line for line in waited.splitlines() if "exception:" in line]
+    assert len(told) == 5
+    for line in told:
+        assert "<Task" not in line
+        assert "nothing was sent" in line
+        assert "connect inside main(), not in a cell" in line
+        assert re.search(rf"\(Cell In\[\d+\], line 7: `{re.escape(use)}`\)", line), line
+    assert "inner" not in cell("print(kit.log().entrypoint.tolist())")
+    assert cell("await conn.fetchval('SELECT 6')") == "6"  # and the connection is as it was
 
 
 def test_a_name_of_a_cell_that_has_not_run_says_which_cells_to_run(home: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from kit.consumer import capture, console
+from kit.consumer import capture, console, own_loop
 from kit.session import session
 
 SECONDS_TO_END = 2.0
@@ -94,6 +94,7 @@ def at_home() -> Iterator[None]:
         session.running += 1
         if session.running == 1:
             capture.start()
+            own_loop.start()
             console.show_notices_after_cells()
             # A cell that computes in pure Python keeps the interpreter for this long (5 ms by default)
             # whenever the consumer's thread asks for a turn, and a job takes several turns.
@@ -106,6 +107,7 @@ def at_home() -> Iterator[None]:
             session.running -= 1
             if session.running == 0:
                 capture.stop()
+                own_loop.stop()
                 sys.setswitchinterval(session.switch_interval)
 
 
