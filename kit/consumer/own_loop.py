@@ -1,7 +1,7 @@
 """Keeping a connection to the loop it was made on, while there is more than one loop in this process.
 
-asyncpg does not look before it has sent the query. Then two threads work on one connection: the answer is lost,
-and about every second time the whole kernel dies of it.
+asyncpg does not look before it has sent the query. Then two threads work on one connection: the answer is
+lost, and about every second time the whole kernel dies of it.
 """
 
 from __future__ import annotations
