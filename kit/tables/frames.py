@@ -76,13 +76,14 @@ class DataFrame(pd.DataFrame):
             index=few.index,
         )
         cells.columns = self.columns
-        html = cells.to_html(
-            max_rows=least if cut else None,
-            max_cols=pd.get_option("display.max_columns"),
-            index=not (self.index.name is None and self.index.dtype.kind == "i"),
-            classes="kit",
-            notebook=True,
-        )
+        with pd.option_context("display.max_colwidth", None):
+            html = cells.to_html(
+                max_rows=least if cut else None,
+                max_cols=pd.get_option("display.max_columns"),
+                index=not (self.index.name is None and self.index.dtype.kind == "i"),
+                classes="kit",
+                notebook=True,
+            )
         size = f"<p>{rows} rows × {columns_} columns</p>" if cut or not rows else ""
         html = html.replace(f"<td>{_LONG}", '<td class="long">')
         return f"<style>{_STYLE}</style>{html}{size}"
