@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-SECONDS = 2.0  # that a job runs before it is named
+SECONDS = 2.0  # that a job has been running, and been waited for, before it is named
 EVERY = 0.5  # seconds between two looks
 NAMED = 5  # jobs in one line
 
@@ -16,11 +16,13 @@ class LongRunning:
 
     def __init__(self) -> None:
         self._named: set[int] = set()
-        self._next_look = 0.0
+        self._next_look: float | None = None
 
     async def look(self, connection: asyncpg.Connection, table: str) -> list[str]:
         """Return a line about those that have not been named yet; nothing where there are none."""
         now = asyncio.get_running_loop().time()
+        if self._next_look is None:
+            self._next_look = now + SECONDS
         if now < self._next_look:
             return []
         self._next_look = now + EVERY
