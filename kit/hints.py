@@ -49,7 +49,7 @@ def in_one_line(error: BaseException) -> str:
 def hint(error: BaseException) -> str | None:
     """Return what to do about ``error``, in one line; None when its own text says enough."""
     match error:
-        case NameError() if not isinstance(error, UnboundLocalError) and _is_in_learners_code(error):
+        case NameError(name=str()) if type(error) is NameError and _is_in_learners_code(error):
             return (
                 f"This notebook has no name {error.name!r} yet. Run the cells above first, from the top: a "
                 "restarted kernel has forgotten all that they made."

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from kit.cli import lab
 from tests.lessons.notebook import text_of
 
 Cell = Callable[[str], str]
@@ -212,7 +213,17 @@ def test_the_notebooks_connection_in_a_handler_is_refused_before_anything_is_sen
     assert cell("await conn.fetchval('SELECT 6')") == "6"  # and the connection is as it was
 
 
-def test_a_name_of_a_cell_that_has_not_run_says_which_cells_to_run(home: Path, tmp_path: Path) -> None:
+def test_after_a_restart_a_cell_out_of_order_says_which_cells_to_run(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONSTARTUP", raising=False)
+    monkeypatch.setenv("PYTHONSTARTUP", lab._environment("embedded")["PYTHONSTARTUP"])
+    with notebook_in(tmp_path) as cell:
+        assert cell("kit.jobs()").startswith("This notebook has no name 'kit' yet. Run the cells above first")
+        assert cell("print('kit' in globals())") == "False"
+
+
+def test_after_import_kit_a_cell_out_of_order_says_which_cells_to_run(home: Path, tmp_path: Path) -> None:
     with notebook_in(tmp_path) as cell:
         cell("import kit")
         told = cell("await q.enqueue('fetch', b'1')")
