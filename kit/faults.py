@@ -80,9 +80,9 @@ def tables_are_missing(error: BaseException | None) -> bool:
 
 def is_learners(filename: str) -> bool:
     """Return whether a learner may have written the file: it is a cell, or a file that is no library's."""
-    import kit
-
-    folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")} | set(kit.__path__)
+    folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")} | {
+        os.path.dirname(__file__)
+    }
     libraries = tuple(os.path.join(folder, "") for folder in folders)
     # What was compiled from .pyx, asyncpg's protocol for one, names its source without a folder.
     return not filename.startswith((*libraries, "<frozen", "<string>")) and not filename.endswith(".pyx")

@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, TextIO
 
@@ -20,8 +21,6 @@ _NEVER_AWAITED = re.compile(r"coroutine '(?:.*\.)?(\w+)' was never awaited")
 _CANNOT_BE_AWAITED = re.compile(
     r"object (\w+) can't be used in 'await' expression|'(\w+)' object can't be awaited"
 )
-_forgotten: list[str] = []  # what the running cell has called without await, each once
-_pythons_own = warnings.showwarning
 
 
 def show() -> None:
@@ -30,11 +29,10 @@ def show() -> None:
         return
     notebook.explain_errors(_for_a_cell, faults.learners_frames)
     notebook.show_as(CoroutineType, _nothing_yet)
-    notebook.after_each_cell(_tell_what_was_forgotten)
-    if warnings.showwarning is not _show_warning:
-        global _pythons_own
-        _pythons_own = warnings.showwarning
-        warnings.showwarning = _show_warning
+    if not isinstance(warnings.showwarning, _Forgotten):
+        forgotten = _Forgotten(warnings.showwarning)
+        notebook.after_each_cell(forgotten.tell)
+        warnings.showwarning = forgotten
         # Python says it once for a line number, and the same one of another cell is another line.
         warnings.filterwarnings("always", _NEVER_AWAITED.pattern, RuntimeWarning)
 
@@ -143,31 +141,38 @@ def _nothing_yet(coroutine: CoroutineType[Any, Any, Any]) -> str:
     return f"Nothing has happened yet: {name}(…) waits for an await. Write `await` before it."
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    said = _NEVER_AWAITED.match(str(message))
-    cell = notebook.cell_name(filename)
-    if said is None or cell is None:
-        _pythons_own(message, category, filename, lineno, file, line)
-        return
-    told = (
-        f"Nothing has happened in {cell}, line {lineno}: {said[1]}(…) was called without `await`. "
-        "Write `await` before it."
-    )
-    if threading.current_thread() is not threading.main_thread():
-        print(told, file=sys.stderr)  # a handler's own, to be seen with its job
-    elif told not in _forgotten:
-        _forgotten.append(told)
+class _Forgotten:
+    """Shows warnings as Python does; what a cell calls without await, once and in plain words below it."""
 
+    def __init__(self, pythons_own: Callable[..., None]) -> None:
+        self._pythons_own = pythons_own
+        self._lines: dict[str, None] = {}
 
-def _tell_what_was_forgotten(_result: object) -> None:
-    lines = _forgotten.copy()
-    _forgotten.clear()
-    for line in lines:
-        print(line)
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        said = _NEVER_AWAITED.match(str(message))
+        cell = notebook.cell_name(filename)
+        if said is None or cell is None:
+            self._pythons_own(message, category, filename, lineno, file, line)
+            return
+        told = (
+            f"Nothing has happened in {cell}, line {lineno}: {said[1]}(…) was called without `await`. "
+            "Write `await` before it."
+        )
+        if threading.current_thread() is threading.main_thread():
+            self._lines[told] = None
+        else:
+            print(told, file=sys.stderr)  # a handler's own, to be seen with its job
+
+    def tell(self, _result: object) -> None:
+        """Say it, after a cell."""
+        lines, self._lines = self._lines, {}
+        for line in lines:
+            print(line)

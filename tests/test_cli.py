@@ -28,9 +28,8 @@ import pytest
 from pgqueuer import AsyncpgDriver, Queries
 
 import kit
-from kit.cli import app as cli
 from kit.cli import doctor, jupyter, lab, servers, terminal
-from kit.database import schema
+from kit.database import PLAYGROUND, schema
 from kit.errors import KitError
 from kit.sources import files, open_database, registry, sharing
 from kit.threads import run_sync
@@ -119,7 +118,7 @@ def test_the_version_is_the_distributions():
 
 
 def test_the_command_and_the_notebooks_call_the_same_database_playground():
-    assert inspect.signature(kit.postgres).parameters["database"].default == cli.DATABASE
+    assert inspect.signature(kit.postgres).parameters["database"].default == PLAYGROUND
 
 
 # kit lab: which lesson
@@ -190,7 +189,7 @@ def test_settings_that_the_environment_has_for_jupyterlab_stay(tmp_path, monkeyp
 def test_a_python_without_jupyterlab_is_told_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "jupyterlab", None)
     with pytest.raises(KitError, match="pip install"):
-        lab.open_lab(None, cli.DATABASE)
+        lab.open_lab(None, PLAYGROUND)
     assert nothing_runs()
 
 
@@ -522,7 +521,7 @@ async def execute_in(dsn: str, statement: str) -> None:
 def test_kit_reset_empties_the_database_it_is_given_and_no_other(jobs_in):
     emptied, kept = jobs_in("emptied"), jobs_in("kept_full")
     answer = run("reset", "emptied")
-    assert answer.stdout == "Database 'emptied' is empty again.\n"
+    assert answer.stdout == f"Database 'emptied' on {emptied.target.where} is empty again.\n"
     assert run_sync(count_in(emptied.dsn)) == 0
     assert run_sync(count_in(kept.dsn)) == 1
 

@@ -22,6 +22,7 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 import kit
 from kit import tables
+from kit.database.target import Target
 from kit.session import session
 from kit.sources import Postgres
 
@@ -294,7 +295,7 @@ def test_no_postgres_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_that_is_gone_is_told(queue_database: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_database, "dsn", "postgresql://nobody:x@127.0.0.1:1/nowhere")
+    monkeypatch.setattr(queue_database, "target", Target("postgresql://nobody:x@127.0.0.1:1/nowhere"))
     with pytest.raises(kit.KitError, match=r"Cannot reach Postgres: .*kit\.postgres\(\) brings it back"):
         kit.jobs()
 

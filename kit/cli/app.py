@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
+from kit.database import PLAYGROUND
 from kit.errors import KitError
-
-DATABASE = "playground"  # what kit.postgres() uses when it is given no name
 
 app = typer.Typer(
     help="Learn PGQueuer in a notebook: a real Postgres, a consumer in the kernel, and tables you can see.",
@@ -56,12 +55,14 @@ def lab(
     """Start Postgres and open JupyterLab on a lesson. Ctrl-C stops both."""
     from kit.cli.lab import open_lab
 
-    raise typer.Exit(open_lab(lesson, DATABASE, browser=browser, port=port))
+    raise typer.Exit(open_lab(lesson, PLAYGROUND, browser=browser, port=port))
 
 
 @app.command()
 def env(
-    database: Annotated[str, typer.Argument(help="The database: a lesson's, or one of your own.")] = DATABASE,
+    database: Annotated[
+        str, typer.Argument(help="The database: a lesson's, or one of your own.")
+    ] = PLAYGROUND,
     shell: Annotated[
         str | None, typer.Option(help="The shell to write for. The one you are in by default.")
     ] = None,
@@ -98,7 +99,7 @@ def doctor() -> None:
 
 @app.command()
 def reset(
-    database: Annotated[str, typer.Argument(envvar="PGDATABASE", help="The database to empty.")] = DATABASE,
+    database: Annotated[str, typer.Argument(envvar="PGDATABASE", help="The database to empty.")] = PLAYGROUND,
 ) -> None:
     """Make a database empty again.
 
@@ -107,9 +108,9 @@ def reset(
     from kit.sources import open_database
     from kit.sources import reset as empty
 
-    with open_database(database=database):
+    with open_database(database=database) as opened:
         empty()
-    typer.echo(f"Database {database!r} is empty again.")
+    typer.echo(f"Database {opened.name!r} on {opened.target.where} is empty again.")
 
 
 @app.command()

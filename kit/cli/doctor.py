@@ -94,8 +94,10 @@ def _commands() -> Finding:
 
 def _settings() -> Finding:
     """Check what ``KIT_POSTGRES`` and ``KIT_DSN`` ask for."""
+    from kit.sources.choosing import SOURCES
+
     asked = os.environ.get("KIT_POSTGRES", "auto")
-    if asked not in ("auto", "embedded", "docker", "external"):
+    if asked not in SOURCES:
         mend = "set it to auto, embedded or docker, or remove it"
         return _broken(f"KIT_POSTGRES is {asked!r}", mend)
     if os.environ.get("KIT_DSN"):

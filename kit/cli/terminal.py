@@ -120,17 +120,15 @@ def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None]
         KitError: Postgres cannot be started, or the kit does not know that shell.
     """
     from kit.database.dsn import VARIABLES
-    from kit.sources import open_database, registry
+    from kit.sources import open_database
 
     process, language = shell()
     if name is not None:
         language = language_of(name)
     opened = open_database(database=database)
     try:
-        for server in registry.known():
-            address = server.running()
-            if address is not None and address.dsn(opened.name) == opened.dsn:
-                _hold(server.folder, process.pid)
+        if opened.server_folder is not None:
+            _hold(opened.server_folder, process.pid)
     finally:
         opened.stop()
     stale = dict.fromkeys(sorted(VARIABLES & os.environ.keys()))

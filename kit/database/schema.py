@@ -77,6 +77,8 @@ async def intact_mark(inside: asyncpg.Connection) -> str:
 
 
 async def queue_is_ours(inside: asyncpg.Connection) -> bool:
-    """Return whether the kit made PGQueuer's tables in the database of this connection."""
-    said = await inside.fetchval("SELECT obj_description(to_regclass('pgqueuer'), 'pg_class')")
-    return str(said).startswith(MARK)
+    """Return whether the kit made PGQueuer's tables in the database of this connection.
+
+    A marked table of another kind, such as that of staged jobs, makes nothing the kit's.
+    """
+    return any(row[0] in TABLES for row in await inside.fetch(MARKED))

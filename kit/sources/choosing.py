@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from kit import hints
-from kit.database import creation, dsn, emptying
+from kit.database import PLAYGROUND, creation, dsn, emptying
 from kit.database.emptying import Emptied
 from kit.database.target import Target, Unreachable
 from kit.errors import KitError
@@ -18,12 +18,11 @@ from kit.sources.server import Server
 from kit.threads import run_sync
 
 SOURCES = ("auto", "docker", "embedded", "external")
-DATABASE = "playground"  # without another name
 COMEBACK = 15.0  # seconds that a shared server may take to come back, when it was killed while it is joined
 
 
 def postgres(
-    source: str | None = None, *, database: str = DATABASE, dsn: str | None = None, fresh: bool = True
+    source: str | None = None, *, database: str = PLAYGROUND, dsn: str | None = None, fresh: bool = True
 ) -> Postgres:
     """Start or adopt a PostgreSQL, make a database with PGQueuer's schema, and point this process at it.
 
@@ -72,14 +71,14 @@ def _what_happened(stopped: list[str], found: Found) -> list[str]:
     if found.others:
         who = ", ".join(map(str, found.others))
         lines.append(
-            f"Another program consumes the queue in this database ({who}) and may take your jobs. Stop it "
+            f"Another program uses the queue in this database ({who}) and may take your jobs. Stop it "
             "there, or use another name here: kit.postgres(database=…)."
         )
     return lines
 
 
 def open_database(
-    source: str | None = None, database: str = DATABASE, dsn: str | None = None, *, fresh: bool = False
+    source: str | None = None, database: str = PLAYGROUND, dsn: str | None = None, *, fresh: bool = False
 ) -> Postgres:
     """Do what `postgres` does, without a word, and point this process there only in a ``with`` statement.
 
@@ -170,7 +169,9 @@ def _open_shared(server: Server, name: str, why: str, *, fresh: bool) -> tuple[P
             if sharing.is_password_refused(error):
                 raise server.password_refused() from None
             if time.monotonic() > deadline:
-                raise KitError(f"The {server.source} server runs, and lets nobody in: {error}.") from None
+                raise KitError(
+                    f"The {server.source} server runs, and lets nobody in: {error.reason}."
+                ) from None
             time.sleep(0.1)
         except BaseException:
             lease.release()
@@ -197,5 +198,5 @@ async def _reset(target: Target, template: bool) -> Emptied:
             return await emptying.empty(inside, target, template=template)
     except Unreachable as error:
         raise KitError(
-            f"The database of this process does not answer any more: {error}. Run kit.postgres() again."
+            f"The database of this process does not answer any more: {error.reason}. Run kit.postgres() again."
         ) from None

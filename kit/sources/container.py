@@ -82,7 +82,9 @@ class Container:
                     return self._ready(state)
             return self._ready(self._make(state))
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            raise NotUsable(f"the container with {self.runs!r} did not start: {why(error)}") from None
+            made = self._state()
+            reason = why(error).replace(made.password, "…") if made else why(error)
+            raise NotUsable(f"the container with {self.runs!r} did not start: {reason}") from None
 
     def stop(self) -> None:
         """Remove the container and its volume."""
@@ -125,12 +127,8 @@ class Container:
     def _make(self, before: State | None) -> State:
         """Make and start a container; a second one gets the first one's port, where clients look for it."""
         self._remove()
-        state = State(
-            None,
-            "",
-            before.port if before else _free_port(),
-            before.password if before else secrets.token_urlsafe(24),
-        )
+        state = before or State(None, "", _free_port(), secrets.token_urlsafe(24))
+        state = replace(state, id=None)
         self._keep(state)  # before there is one, so that a start that is killed is cleaned up after
         with _testcontainers() as PostgresContainer:
             options = [part for setting in SETTINGS for part in ("-c", setting)]
@@ -180,7 +178,7 @@ class Container:
                 if sharing.is_password_refused(error):
                     raise self.password_refused() from None
                 if time.monotonic() > deadline:
-                    raise NotUsable(f"the server in the container did not answer: {error}") from None
+                    raise NotUsable(f"the server in the container did not answer: {error.reason}") from None
                 time.sleep(0.1)
 
 
@@ -204,12 +202,12 @@ def _testcontainers() -> Iterator[Any]:
         warnings.simplefilter("ignore", DeprecationWarning)  # its newer home is missing in older releases
         from testcontainers.postgres import PostgresContainer
 
-    before = config.ryuk_disabled, config.sleep_time
-    config.ryuk_disabled, config.sleep_time = True, 0.1
+    before = config.ryuk_disabled, config.sleep_time, config.max_tries
+    config.ryuk_disabled, config.sleep_time, config.max_tries = True, 0.1, int(START_TIMEOUT / 0.1)
     try:
         yield PostgresContainer
     finally:
-        config.ryuk_disabled, config.sleep_time = before
+        config.ryuk_disabled, config.sleep_time, config.max_tries = before
 
 
 def _free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from kit.database import creation, emptying
@@ -69,6 +70,11 @@ class Postgres:
     def name(self) -> str:
         """The database's name."""
         return self.target.name
+
+    @property
+    def server_folder(self) -> Path | None:
+        """The folder of the server, where the kit runs it; None when it is somebody's."""
+        return self._lease.folder if self._lease is not None else None
 
     def __repr__(self) -> str:
         return f"<{self}>"

@@ -62,6 +62,7 @@ class Lease:
     """One use of a shared server: it keeps the server up until it is released or its process ends."""
 
     def __init__(self, folder: Path, terminal: int | None = None) -> None:
+        self.folder = folder
         users = folder / "users"
         users.mkdir(0o700, exist_ok=True)
         self._path = users / f"{secrets.token_hex(8)}.lock"

@@ -46,7 +46,7 @@ def same_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def server(home: Path) -> Iterator[Postgres]:
     """An embedded server that stays up for all of these tests; as ``postgres``, who may do anything there."""
-    database = open_database("embedded", "kept")
+    database = open_database("embedded", f"kept_{secrets.token_hex(4)}")
     yield database
     database.drop()
     database.stop()

@@ -30,7 +30,9 @@ def containers(home: Path) -> list[Any]:
     """Return the containers that the kit made for this home, in any state."""
     with docker.client(30) as engine:
         return list(
-            engine.containers.list(all=True, filters={"label": f"{container.LABEL}={home / 'docker'}"})
+            engine.containers.list(
+                all=True, ignore_removed=True, filters={"label": f"{container.LABEL}={home / 'docker'}"}
+            )
         )
 
 
@@ -116,9 +118,9 @@ async def test_a_consumer_of_another_program_is_told_apart_from_connections_of_t
 def test_the_learners_own_testcontainers_keep_their_settings(own_home: Path) -> None:
     from testcontainers.core.config import testcontainers_config as config
 
-    before = config.ryuk_disabled, config.sleep_time
+    before = config.ryuk_disabled, config.sleep_time, config.max_tries
     with open_database("docker"):
-        assert (config.ryuk_disabled, config.sleep_time) == before
+        assert (config.ryuk_disabled, config.sleep_time, config.max_tries) == before
 
 
 @pytest.mark.docker
@@ -286,3 +288,15 @@ def test_a_changed_password_of_the_container_is_said_with_what_to_do(own_home: P
         with pytest.raises(kit.KitError, match=r"refuses the password in .*kit stop --force"):
             kit.postgres("docker")
     wait_until(lambda: not containers(own_home), "the end of the container")
+
+
+@pytest.mark.docker
+def test_a_container_that_does_not_come_up_in_time_is_said_without_its_password(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "START_TIMEOUT", 0.1)
+    with pytest.raises(kit.KitError, match="did not start") as raised:
+        kit.postgres("docker")
+    password = json.loads((own_home / "docker" / "container.json").read_text())["password"]
+    assert password not in str(raised.value)
+    wait_until(lambda: not processes(own_home), "the end of the keeper")

@@ -158,9 +158,9 @@ def test_somebodys_database_of_the_name_the_kit_would_use_is_left_alone(
     [
         ("postgresql://me:secret@127.0.0.1:1/db", "127.0.0.1:1, and no PostgreSQL lets this program in"),
         ("postgresql://me:secret@nowhere.invalid/db", "nowhere.invalid:5432"),
-        ("host=localhost dbname=db", "is not the DSN of a PostgreSQL: it starts with 'host=local'"),
+        ("host=localhost dbname=db", "it does not begin with 'postgresql://'"),
         ("mysql://me:secret@localhost/db", "is not the DSN of a PostgreSQL"),
-        ("postgresql://me:secret@localhost:port/db", "no PostgreSQL lets this program in"),
+        ("postgresql://me:secret@localhost:port/db", "names the port 'port'"),
     ],
 )
 def test_a_dsn_that_leads_nowhere_is_said_without_its_password(dsn: str, said: str) -> None:

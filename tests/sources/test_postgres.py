@@ -219,7 +219,9 @@ async def test_an_open_connection_of_this_program_is_no_stranger(
     try:
         await connection.execute(ONE_JOB)
         kit.postgres("embedded", database=name)
-        assert len(capsys.readouterr().out.splitlines()) == 2  # one for each call
+        said = capsys.readouterr().out.splitlines()
+        assert len(said) == 3  # one for each call, and one for what was emptied
+        assert "Emptied what an earlier run left here: 1 job." in said[2]
     finally:
         await connection.close()
 

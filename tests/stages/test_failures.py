@@ -262,6 +262,38 @@ async def test_cancel_ends_the_branches_too(desk: Desk) -> None:
     assert await count(desk) == {"pack": 1}
 
 
+async def test_branches_whose_run_somebody_keeps_locked_stop_no_other_run(desk: Desk) -> None:
+    orders = Pipeline("orders")
+
+    @orders.stage(each="boxes")
+    async def pack(step: Step) -> None:
+        await effect(step)
+        if step.data.get("first"):
+            await step.connection.execute("SELECT pg_advisory_xact_lock_shared(1)")
+
+    orders.stage("ship")(effect)
+    await desk.connection.execute("SELECT pg_advisory_lock(1)")
+    run = await orders.start(desk.connection, {"boxes": list(range(25)), "first": True})
+    async with consuming(orders):
+        await desk.until("the branches", "SELECT count(*) = 25 FROM kit_runs WHERE parent = $1", run)
+        async with desk.connection.transaction():
+            await desk.connection.execute("SELECT FROM kit_runs WHERE id = $1 FOR UPDATE", run)
+            await desk.connection.execute("SELECT pg_advisory_unlock(1)")
+            other = await asyncpg.connect()
+            try:
+                fresh = [await orders.start(other, {"boxes": [1]}) for _ in range(10)]
+            finally:
+                await other.close()
+            await desk.until(
+                "the other runs to be done",
+                "SELECT count(*) = 10 FROM kit_runs WHERE id = ANY ($1::bigint[]) AND status = 'done'",
+                fresh,
+            )
+        row = await desk.ended(run)
+    assert row["status"] == "done"
+    assert await count(desk) == {"pack": 35, "ship": 11}
+
+
 async def test_a_try_that_outlasts_the_stages_deadline_fails(desk: Desk) -> None:
     orders = Pipeline("orders")
 
