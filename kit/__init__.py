@@ -6,6 +6,7 @@ Every name is imported when it is first used, so that ``import kit`` and ``kit -
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,3 +58,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+if "IPython" in sys.modules:  # it may be a notebook, where a mistake has its hint before any call of the kit
+    from kit import hints
+
+    hints.show()

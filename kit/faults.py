@@ -1,6 +1,7 @@
-"""What an exception means: Postgres is away, tables are missing, one line for people, the hint below it.
+"""What an exception means: Postgres is away, tables are missing, whose line it is, one line for people.
 
-The lessons call asyncpg and PGQueuer directly, so their errors are what a learner meets.
+The lessons call asyncpg and PGQueuer directly, so their errors are what a learner meets. What helps against
+each is in `kit.hints`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import sysconfig
 import traceback
 from contextlib import suppress
-from typing import Any
+from types import TracebackType
 
 from kit import notebook
 
@@ -27,6 +28,9 @@ def one_line(error: BaseException) -> str:
             text = ", ".join(f"{key}={value!r}" for key, value in error.__dict__.items())
     except Exception as broken:
         text = f"(its own text cannot be made: {type(broken).__name__})"
+    # Around these words asyncio shows two objects at full length.
+    if "attached to a different loop" in text:
+        text = "used on another loop than the one it was made on"
     line = headline(type(error).__name__, text)
     if isinstance(error, BaseExceptionGroup):
         return f"{line.removesuffix(' …')}: {one_line(error.exceptions[0])}"
@@ -101,22 +105,42 @@ def tables_are_missing(error: BaseException | None) -> bool:
     return type(error) is RuntimeError and "is missing" in str(error) and "pgq" in str(error)
 
 
-def place(error: BaseException) -> str:
-    """Return ``, Cell In[3], line 4: the code``: the last frame of the traceback that a learner wrote."""
-    folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")}
-    folders.add(os.path.dirname(__file__))
-    ours = tuple(os.path.join(folder, "") for folder in folders)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((*ours, "<frozen", "<string>")):
-            file, number = frame.filename, frame.lineno or 0
-            break
-    else:
-        if not isinstance(error, SyntaxError) or error.filename is None:
-            return ""
+def is_learners(filename: str) -> bool:
+    """Return whether a learner may have written the file: it is a cell, or a file that is no library's."""
+    folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")} | {
+        os.path.dirname(__file__)
+    }
+    libraries = tuple(os.path.join(folder, "") for folder in folders)
+    # What was compiled from .pyx, asyncpg's protocol for one, names its source without a folder.
+    return not filename.startswith((*libraries, "<frozen", "<string>")) and not filename.endswith(".pyx")
+
+
+def learners_frames(trace: TracebackType | None) -> list[TracebackType]:
+    """Return those entries of a traceback that are in code a learner may have written, outermost first."""
+    found = []
+    while trace is not None:
+        if is_learners(trace.tb_frame.f_code.co_filename):
+            found.append(trace)
+        trace = trace.tb_next
+    return found
+
+
+def place(error: BaseException, *, cells_only: bool = False) -> str:
+    """Return `` (Cell In[3], line 4: `the code`)``: the last frame of the traceback that a learner wrote.
+
+    Nothing, where there is none, or none in a cell and ``cells_only``.
+    """
+    if frames := learners_frames(error.__traceback__):
+        file, number = frames[-1].tb_frame.f_code.co_filename, frames[-1].tb_lineno
+    elif isinstance(error, SyntaxError) and error.filename is not None:
         file, number = error.filename, error.lineno or 0
-    name = notebook.cell_name(file) or os.path.basename(file)
+    else:
+        return ""
+    cell = notebook.cell_name(file)
+    if cells_only and cell is None:
+        return ""
     code = linecache.getline(file, number).strip()
-    return f" ({name}, line {number}: `{code}`)" if code else f" ({name}, line {number})"
+    return f" ({cell or os.path.basename(file)}, line {number}" + (f": `{code}`)" if code else ")")
 
 
 def own_traceback(error: BaseException) -> str:
@@ -125,45 +149,3 @@ def own_traceback(error: BaseException) -> str:
     while start and start.tb_frame.f_globals.get("__name__", "").split(".")[0] in ("kit", "pgqueuer"):
         start = start.tb_next
     return "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
-
-
-def show_hints() -> None:
-    """Let a notebook show the hint below the error of a cell; a second call changes nothing."""
-    notebook.after_each_cell(_below_the_error)
-
-
-def _below_the_error(result: Any) -> None:
-    if result.error_in_exec is not None and (line := hint(result.error_in_exec)) is not None:
-        print(line)
-
-
-def hint(error: BaseException) -> str | None:
-    """Return what to do about ``error``, in one line; None when its own text says enough."""
-    import asyncpg
-    from pgqueuer.domain.errors import DuplicateJobError
-
-    text = str(error)
-    match error:
-        case asyncpg.DataError() if "a bytes-like object is required" in text:
-            return "A payload is bytes: write b'hello', or make bytes of a text with .encode()."
-        case DuplicateJobError():
-            keys = ", ".join(repr(key) for key in error.dedupe_key if key is not None)
-            return (
-                f"A job with the dedupe_key {keys} is queued or picked already, so nothing was enqueued. "
-                'on_conflict="skip" leaves such jobs out without an error.'
-            )
-        case asyncpg.InterfaceError() if "another operation is in progress" in text:
-            return "A connection does one thing at a time. Give each user its own: await asyncpg.connect()."
-        case asyncpg.InterfaceError() if "connection is closed" in text:
-            return "Make the connection again: run the cell with asyncpg.connect() once more."
-        case RuntimeError() if "attached to a different loop" in text:
-            return (
-                "A connection belongs to the loop it was made on. The consumer has its own: "
-                "connect inside main(), not in a cell."
-            )
-        case asyncpg.UndefinedTableError() if '"pgqueuer' in text:
-            return NO_TABLES
-        case asyncpg.InvalidCatalogNameError() | ConnectionRefusedError():
-            return "There may be no Postgres yet: run the lesson's first cell, kit.postgres(…)."
-        case _:
-            return None

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 
@@ -57,6 +58,63 @@ def no_longer_after_cells(callback: Callable[[Any], None]) -> None:
     if (shell := _shell()) is not None:
         with suppress(ValueError):
             shell.events.unregister("post_run_cell", callback)
+
+
+def explain_errors(
+    hint: Callable[[BaseException], str | None],
+    learners_frames: Callable[[TracebackType | None], list[TracebackType]],
+) -> None:
+    """Show a cell's error that ``hint`` has a line for as that line, and below it the learner's own frames.
+
+    Every other error is shown as IPython shows it.
+    """
+
+    def show(shell: Any, kind: type, error: Exception, trace: Any, tb_offset: int | None = None) -> None:
+        line = hint(error)
+        if line is None:
+            shell.showtraceback((kind, error, trace), tb_offset=tb_offset, running_compiled_code=True)
+            return
+        text = _shortened(shell, error, trace, learners_frames)
+        error._render_traceback_ = lambda: [line, "", *text]  # type: ignore[attr-defined]
+        try:
+            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+        finally:
+            del error._render_traceback_  # type: ignore[attr-defined]
+
+    if (shell := _shell()) is not None:
+        shell.set_custom_exc((Exception,), show)
+
+
+def _shortened(
+    shell: Any,
+    error: BaseException,
+    trace: TracebackType | None,
+    learners_frames: Callable[[TracebackType | None], list[TracebackType]],
+) -> list[str]:
+    """Return the traceback without the frames of libraries, and without causes that are all theirs."""
+    kept: TracebackType | None = None
+    for each in reversed(learners_frames(trace)):
+        kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    cause, context, suppressed = error.__cause__, error.__context__, error.__suppress_context__
+    before = cause or (None if suppressed else context)
+    while before is not None and not learners_frames(before.__traceback__):
+        before = before.__cause__ or before.__context__
+    if before is None:
+        error.__cause__ = None
+    try:
+        text: list[str] = shell.InteractiveTB.structured_traceback(
+            type(error), error, kept or trace, tb_offset=0
+        )
+        return text
+    finally:
+        error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppressed
+
+
+def show_as(kind: type, text: Callable[[Any], str]) -> None:
+    """Show a cell's value of this type as the text that ``text`` makes of it."""
+    if (shell := _shell()) is not None:
+        formatter = shell.display_formatter.formatters["text/plain"]
+        formatter.for_type(kind, lambda value, printer, _cycle: printer.text(text(value)))
 
 
 def publish(bundle: dict[str, Any], display_id: str | None = None, *, update: bool = False) -> None:

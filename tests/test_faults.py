@@ -1,4 +1,4 @@
-"""What a learner is told when asyncpg or PGQueuer refuses something."""
+"""What a learner is told when asyncpg or PGQueuer refuses something, and whose lines an error came from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from nbclient import NotebookClient
 from pgqueuer import AsyncpgDriver, Queries
 
-from kit.faults import hint
+from kit import faults
+from kit.hints import hint
 from kit.sources import Postgres
 from tests.lessons.notebook import text_of
 
@@ -64,7 +65,7 @@ async def test_an_error_that_speaks_for_itself_has_no_hint(queue_database: Postg
     assert hint(await refused("SELECT * FROM orders")) is None
 
 
-def test_in_a_notebook_the_hint_stands_below_the_error(queue_database: Postgres) -> None:
+def test_in_a_notebook_the_hint_stands_above_the_error(queue_database: Postgres) -> None:
     cells = [
         "import kit\np = kit.postgres(database='hints')",
         "import asyncpg\nfrom pgqueuer import AsyncpgDriver, Queries\nconn = await asyncpg.connect()",
@@ -75,5 +76,19 @@ def test_in_a_notebook_the_hint_stands_below_the_error(queue_database: Postgres)
     )
     NotebookClient(notebook, timeout=60, allow_errors=True).execute()
     told = text_of(notebook.cells[-1])
+    assert told.startswith("A payload is bytes: write b'hello'")
     assert "DataError" in told
-    assert "A payload is bytes: write b'hello'" in told
+
+
+async def test_an_error_from_inside_of_asyncpg_is_placed_at_the_line_that_called_it(
+    queue_database: Postgres,
+) -> None:
+    connection = await asyncpg.connect()
+    try:
+        with pytest.raises(asyncpg.DataError) as caught:
+            await connection.fetchval("SELECT $1::bytea", "text")
+    finally:
+        await connection.close()
+    assert "test_faults.py, line " in faults.place(caught.value)
+    assert '`await connection.fetchval("SELECT $1::bytea", "text")`' in faults.place(caught.value)
+    assert faults.place(caught.value, cells_only=True) == ""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -353,6 +356,67 @@ def test_a_notebook_shows_the_beginning_of_a_long_value() -> None:
     drawn = html("SELECT repeat('to be or not ', 100000) AS text, repeat('x', 100000)::bytea AS bytes")
     assert "to be or not to be or not" in drawn
     assert len(drawn) < 2_000
+
+
+def test_a_notebook_shows_two_hundred_characters_of_a_value_in_several_lines() -> None:
+    drawn = html("SELECT repeat('x', 199) || 'y' AS shown, repeat('x', 200) || 'y' AS cut, 'short' AS short")
+    assert f'<td class="long">{"x" * 199}y</td>' in drawn
+    assert f'<td class="long">{"x" * 199}…</td>' in drawn
+    assert "<td>short</td>" in drawn
+    assert "td.long { white-space: normal;" in drawn
+
+
+def test_no_value_can_add_markup_by_looking_like_a_long_one() -> None:
+    drawn = html("SELECT U&'\\E000<b>' AS one, repeat(U&'\\E000', 60) AS two")
+    assert "<b>" not in drawn
+    assert drawn.count("<td") == drawn.count("</td>") == 2
+
+
+ASKED = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "pyarrow":
+            raise ModuleNotFoundError("No module named 'pyarrow'", name=name)
+
+if sys.argv[1] == "without":
+    sys.meta_path.insert(0, NotInstalled())
+import pandas as pd
+from kit.tables import columns
+from kit.tables.frames import DataFrame
+
+table = DataFrame({"entrypoint": columns.text(["greet", None, "ship", "greet"]), "id": [1, 2, 3, 4]})
+print(table.query("entrypoint == 'greet'").id.tolist())
+print(table.query("entrypoint in ['greet', 'ship']").id.tolist())
+print(table[table.entrypoint.isin(["ship", "nowhere"])].id.tolist())
+print(table[table.entrypoint == "ship"].id.tolist())
+print(table[table.entrypoint.str.startswith("gr", na=False)].id.tolist())
+print(table.groupby("entrypoint").id.sum().to_dict())
+print(table.merge(pd.DataFrame({"entrypoint": ["ship"], "price": [5]}), on="entrypoint").price.tolist())
+print(table.entrypoint.fillna("none").value_counts().to_dict())
+print(table.sort_values("entrypoint").id.tolist(), table.entrypoint.dtype)
+print(pd.concat([table, table]).entrypoint.dtype, table.entrypoint.replace("ship", "sent").tolist()[2])
+"""
+
+
+@pytest.mark.parametrize("pyarrow", ["with", "without"])
+def test_a_column_of_text_answers_whatever_is_asked_of_it_with_and_without_pyarrow(pyarrow: str) -> None:
+    if pyarrow == "with" and importlib.util.find_spec("pyarrow") is None:
+        pytest.skip("pyarrow is not installed: pip install 'pgqueuer-kit[benchmark]'")
+    done = subprocess.run([sys.executable, "-c", ASKED, pyarrow], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "[1, 4]",
+        "[1, 3, 4]",
+        "[3]",
+        "[3]",
+        "[1, 4]",
+        "{'greet': 5, 'ship': 3}",
+        "[5]",
+        "{'greet': 2, 'none': 1, 'ship': 1}",
+        "[1, 4, 3, 2] string",
+        "string sent",
+    ], done.stderr
 
 
 def test_a_notebook_shows_no_row_numbers_beside_the_ids() -> None:

@@ -75,9 +75,11 @@ def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
 
 
 def _environment(source: str) -> dict[str, str]:
-    """Return JupyterLab's environment: its kernels are this Python, find `pgq` and use one source."""
+    """Return JupyterLab's environment: kernels are this Python, find `pgq`, use one source, give hints."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), *filter(None, [os.environ.get("PATH")])])
     ours = {"PATH": path, "JUPYTER_PREFER_ENV_PATH": "1"}
+    if "PYTHONSTARTUP" not in os.environ:  # a learner's own stays
+        ours["PYTHONSTARTUP"] = str(Path(__file__).with_name("startup.py"))
     if source != "external":  # KIT_DSN says that one, and the kernels inherit it
         ours["KIT_POSTGRES"] = source
     return os.environ | ours

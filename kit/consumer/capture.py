@@ -16,6 +16,7 @@ from typing import Any
 
 from kit.consumer.console import LONGEST_LINE, Console, Failure, Kind
 from kit.faults import one_line, own_traceback
+from kit.hints import in_one_line
 from kit.session import session
 
 _writing = threading.Lock()
@@ -86,7 +87,7 @@ class Capture:
         self._console.failures.append(
             Failure(error, own_traceback(error), held, self._console.name, self.entrypoint, self.job_id)
         )
-        self.add("error", f"{'held' if held else 'exception'}: {one_line(error)}")
+        self.add("error", f"{'held' if held else 'exception'}: {in_one_line(error)}")
 
     def log(self, record: logging.LogRecord) -> None:
         """Keep a warning of PGQueuer's; one that repeats (a flush tried again) once every few seconds."""

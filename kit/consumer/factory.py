@@ -91,6 +91,7 @@ async def enter(factory: Factory, on_older_form: Callable[[], None]) -> AsyncIte
     """
     made = factory()
     if isinstance(made, AbstractAsyncContextManager):
+        _refuse_what_does_not_yield(made)
         async with made as manager:
             yield _checked(manager, "yield")
     elif inspect.isawaitable(made):
@@ -104,6 +105,19 @@ async def enter(factory: Factory, on_older_form: Callable[[], None]) -> AsyncIte
         raise KitError(f"main lacks its decorator. Put @asynccontextmanager above it: it is {SHAPE}.")
     else:
         raise KitError(f"main() gave {_describe(made)}. main has to be {SHAPE}.")
+
+
+def _refuse_what_does_not_yield(made: object) -> None:
+    # contextlib's own, whose error speaks of an iterator, and whose coroutine would be awaited by nobody.
+    inner = getattr(made, "gen", None)
+    if inspect.iscoroutine(inner):
+        inner.close()
+        raise KitError(
+            "main is under @asynccontextmanager, so it has to end with `yield pgq`, and it has no yield. "
+            "Write `yield pgq` instead of `return pgq`."
+        )
+    if inner is not None and not inspect.isasyncgen(inner):
+        raise KitError(f"main is not async. Write `async def main()`: it is {SHAPE}.")
 
 
 def _describe(made: object) -> str:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from kit.consumer import capture, screen
+from kit.consumer import capture, own_loop, screen
 from kit.session import session
 
 SWITCH_INTERVAL = 0.001
@@ -22,6 +22,7 @@ def while_running() -> Iterator[None]:
         session.running += 1
         if session.running == 1:
             capture.start()
+            own_loop.start()
             screen.show_notices_after_cells()
             # A cell that computes in pure Python keeps the interpreter for this long (5 ms by default)
             # whenever the consumer's thread asks for a turn, and a job takes several turns.
@@ -34,6 +35,7 @@ def while_running() -> Iterator[None]:
             session.running -= 1
             if session.running == 0:
                 capture.stop()
+                own_loop.stop()
                 sys.setswitchinterval(session.switch_interval)
 
 
@@ -46,6 +48,7 @@ def _stop_all() -> None:
 def _forget_in_a_fork() -> None:
     session.forget_consumers()
     capture.stop()
+    own_loop.stop()
 
 
 # Before concurrent.futures joins its threads, which waits for handlers in asyncio.to_thread: afterwards the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,8 +65,8 @@ class Queue:
     async def _value(self, query: str, *arguments: Any) -> Any:
         return await self._answer(self._connection.fetchval(query, *arguments))
 
-    async def _rows(self, query: str) -> list[Any]:
-        return await self._answer(self._connection.fetch(query))
+    async def _rows(self, query: str, *arguments: Any) -> list[Any]:
+        return await self._answer(self._connection.fetch(query, *arguments))
 
     @property
     def _busy(self) -> str:
@@ -100,6 +100,15 @@ class Queue:
         count = await self._value(f"SELECT count(*) FROM {self._busy}")
         columns = "id, entrypoint, status::text, now() - updated AS since"
         return count, await self._rows(f"SELECT {columns} FROM {self._busy} ORDER BY id LIMIT {NAMED}")
+
+    async def running_for(self, seconds: float, known: Collection[int]) -> list[Any]:
+        """Return the jobs, by id, that have been running for so long and are not among the ``known`` ids."""
+        return await self._rows(
+            f"SELECT id, entrypoint FROM {self.table} WHERE status = 'picked' AND NOT id = ANY($1)"
+            " AND clock_timestamp() - updated >= make_interval(secs => $2) ORDER BY id",
+            list(known),
+            seconds,
+        )
 
     async def entrypoints(self) -> list[str]:
         """Return the entrypoints of the jobs that are due or running."""

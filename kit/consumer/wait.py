@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from kit import faults
 from kit.consumer import capture, screen
+from kit.consumer.long_running import LongRunning
 from kit.consumer.queue import NAMED, Queue, jobs_are, listed
 from kit.database.target import Target, Unreachable
 from kit.errors import KitError
@@ -55,7 +56,7 @@ async def wait(timeout: Duration = 30.0) -> None:
 async def _until_done(target: Target, limit: float) -> list[str]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
-    stuck = _Stuck()
+    stuck, slow = _Stuck(), LongRunning()
     queue: Queue | None = None
     try:
         while True:
@@ -64,6 +65,8 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                     queue = await Queue.connect(target, deadline)
                 if not await queue.is_busy():
                     return await queue.what_is_not_due()
+                for line in await slow.look(queue):
+                    print(line)
                 if why := await stuck.look(queue):
                     return why
                 if loop.time() >= deadline:
@@ -84,9 +87,9 @@ async def _until_done(target: Target, limit: float) -> list[str]:
 
 
 def _why_away(error: Exception) -> str:
+    said = error.reason if isinstance(error, Unreachable) else faults.one_line(error)
     if isinstance(error.__cause__, TimeoutError):
-        return f"Postgres does not answer: {error}. Jobs and consumers are as they were; wait again later."
-    said = str(error) if isinstance(error, Unreachable) else faults.one_line(error)
+        return f"Postgres does not answer: {said}. Jobs and consumers are as they were; wait again later."
     return f"No Postgres could be reached: {said}."
 
 

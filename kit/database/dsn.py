@@ -43,7 +43,9 @@ def check(dsn: object, said_by: str) -> str:
     scheme, separator, _ = dsn.partition("://")
     if not separator or scheme not in ("postgresql", "postgres"):
         begins = (
-            f"it begins with {scheme + '://'!r}" if separator else "it does not begin with 'postgresql://'"
+            f"it begins with {scheme + '://'!r}"
+            if separator and re.fullmatch(r"[a-z][a-z0-9+]*", scheme)  # else it may be part of a login
+            else "it does not begin with 'postgresql://'"
         )
         raise KitError(f"{said_by} is not the DSN of a PostgreSQL: {begins}. {like}")
     try:

@@ -26,8 +26,8 @@ class Unreachable(KitError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"Cannot reach Postgres: {reason}. If it was stopped, or the database was dropped, kit.postgres() "
-            "brings it back."
+            f"Cannot reach Postgres: {reason}. If it was stopped, or the database was dropped, "
+            "kit.postgres() brings it back."
         )
         self.reason = reason
 

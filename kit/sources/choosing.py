@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
-from kit import faults
+from kit import hints
 from kit.database import PLAYGROUND, creation, dsn, emptying
 from kit.database.emptying import Emptied
 from kit.database.target import Target, Unreachable
@@ -45,7 +45,7 @@ def postgres(
     stopped = _stop_consumers() if fresh else []
     opened, found = _choose_and_open(source, database, dsn, fresh=fresh)
     session.enter(opened)
-    faults.show_hints()
+    hints.show()
     print(f"{opened}: {opened.why}")
     for line in _what_happened(stopped, found):
         print(line)
@@ -198,5 +198,6 @@ async def _reset(target: Target, template: bool) -> Emptied:
             return await emptying.empty(inside, target, template=template)
     except Unreachable as error:
         raise KitError(
-            f"The database of this process does not answer any more: {error.reason}. Run kit.postgres() again."
+            f"The database of this process does not answer any more: {error.reason}. Run kit.postgres() "
+            "again."
         ) from None

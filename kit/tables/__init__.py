@@ -16,7 +16,6 @@ import pandas as pd
 from pgqueuer.domain.settings import db_settings
 
 from kit import payloads
-from kit.database.target import Unreachable
 from kit.errors import KitError
 from kit.session import session
 from kit.tables import times

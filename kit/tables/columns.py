@@ -158,7 +158,8 @@ def text(values: Values | times.Array) -> Any:
     """Return a column of ``str``; None is ``<NA>``. An array is taken over, a list copied."""
     words = np.asarray(values, object)
     words[pd.isna(words)] = pd.NA
-    return pd.arrays.StringArray(words)
+    # With its storage named: where pyarrow is installed, the default's .isin() and .query() fail.
+    return pd.array(words, dtype=pd.StringDtype("python"))
 
 
 def _array(values: Iterable[Any], count: int) -> times.Array:

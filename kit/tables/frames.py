@@ -39,14 +39,20 @@ from kit.tables import columns
 
 BLOCK = 2_000_000  # bytes that are turned into numbers at a time, while Postgres sends the next
 
-_SHOWN = 50  # characters of a cell in a notebook; pandas cuts there, too
+_SHOWN = 200  # characters of a cell in a notebook
+_WRAPPED = 50  # characters of a cell from which on it may take several lines
+_LONG = "\ue000"  # stands before a long cell's text until the table is made; no character of any language
+_STYLE = (
+    ".dataframe.kit td { white-space: nowrap; } .dataframe.kit td.long { white-space: normal; "
+    "min-width: 20em; max-width: 40em; overflow-wrap: anywhere; text-align: left; }"
+)
 
 
 class DataFrame(pd.DataFrame):
     """A ``pandas.DataFrame`` that a notebook draws for reading; in every other way the same.
 
-    Drawn are times to the millisecond, long values cut, None for every kind of NULL, and no column of row
-    numbers, which would look like job ids.
+    Drawn are times to the millisecond, long values in several lines and very long ones cut, None for every
+    kind of NULL, and no column of row numbers, which would look like job ids.
     """
 
     @property
@@ -70,15 +76,17 @@ class DataFrame(pd.DataFrame):
             index=few.index,
         )
         cells.columns = self.columns
-        html = cells.to_html(
-            max_rows=least if cut else None,
-            max_cols=pd.get_option("display.max_columns"),
-            index=not (self.index.name is None and self.index.dtype.kind == "i"),
-            classes="kit",
-            notebook=True,
-        )
+        with pd.option_context("display.max_colwidth", None):
+            html = cells.to_html(
+                max_rows=least if cut else None,
+                max_cols=pd.get_option("display.max_columns"),
+                index=not (self.index.name is None and self.index.dtype.kind == "i"),
+                classes="kit",
+                notebook=True,
+            )
         size = f"<p>{rows} rows × {columns_} columns</p>" if cut or not rows else ""
-        return f"<style>.dataframe.kit td {{ white-space: nowrap; }}</style>{html}{size}"
+        html = html.replace(f"<td>{_LONG}", '<td class="long">')
+        return f"<style>{_STYLE}</style>{html}{size}"
 
 
 def _cell(value: Any) -> str:
@@ -88,7 +96,9 @@ def _cell(value: Any) -> str:
         day, _, time = str(value).removesuffix("+00:00").partition(" ")
         return f"{day} {time[:12]}" + (" UTC" if value.tz is not None else "")
     text = str(value[: _SHOWN + 1] if isinstance(value, bytes | str) else value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    if len(text) > _SHOWN:
+        text = f"{text[: _SHOWN - 1]}…"
+    return f"{_LONG}{text}" if len(text) > _WRAPPED else text
 
 
 async def frame(connection: asyncpg.Connection, query: str, *args: Any) -> DataFrame:

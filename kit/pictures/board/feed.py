@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pgqueuer.domain.settings import db_settings
 
 from kit import faults
-from kit.database.target import Target
+from kit.database.target import Target, Unreachable
 from kit.pictures.board.consumers import Consumers
 from kit.pictures.board.reader import Reader
 from kit.pictures.board.state import BoardState
@@ -97,7 +97,7 @@ class Feed:
         if faults.tables_are_missing(error.__cause__):
             words = faults.NO_TABLES
         else:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = error.reason if isinstance(error, Unreachable) else faults.one_line(error)
             words = f"The board has lost Postgres ({reason}) and tries again every second."
         with self._state.lock:
             self._state.trouble = words

@@ -1,0 +1,35 @@
+"""Which jobs run for long: told while one waits, so that a handler that never ends is seen at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from kit.consumer.queue import Queue
+
+SECONDS = 2.0  # that a job has been running, and been waited for, before it is named
+EVERY = 0.5  # seconds between two looks
+NAMED = 5  # jobs in one line
+
+
+class LongRunning:
+    """Names each job that has been running for `SECONDS`, once."""
+
+    def __init__(self) -> None:
+        self._named: set[int] = set()
+        self._next_look: float | None = None
+
+    async def look(self, queue: Queue) -> list[str]:
+        """Return a line about those that have not been named yet; nothing where there are none."""
+        now = asyncio.get_running_loop().time()
+        if self._next_look is None:
+            self._next_look = now + SECONDS
+        if now < self._next_look:
+            return []
+        self._next_look = now + EVERY
+        rows = await queue.running_for(SECONDS, self._named)
+        if not rows:
+            return []
+        self._named.update(row["id"] for row in rows)
+        names = ", ".join(f"{row['entrypoint']} #{row['id']}" for row in rows[:NAMED])
+        more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+        return [f"Still running after {SECONDS:g} s: {names}{more}."]
