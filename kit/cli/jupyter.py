@@ -28,7 +28,11 @@ def serve(arguments: list[str]) -> None:
 
     with settings_without_news() as settings:
         quiet = ["--log-level=WARN", "--LabApp.log_level=WARN"]
-        lab = [f"--LabServerApp.app_settings_dir={settings}", *quiet, *_encryption(), *arguments]
+        folders = [
+            f"--LabServerApp.app_settings_dir={settings}",
+            f"--LabApp.workspaces_dir={settings.parent / 'workspaces'}",  # a learner's own layouts stay as they are
+        ]
+        lab = [*folders, *quiet, *_encryption(), *arguments]
         server = LabApp.initialize_server(lab)
         print(f"JupyterLab: {server.public_url}", flush=True)
         server.identity_provider.token_generated = False  # or it shows its address again, in three ways

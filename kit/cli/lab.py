@@ -16,6 +16,8 @@ from typing import Any
 from kit.cli.jupyter import PATIENCE, end_children
 from kit.errors import KitError
 
+LABEXTENSIONS = Path(__file__).with_name("labextensions")  # what our JupyterLab does more than others
+
 
 def lessons_folder() -> Path:
     """Return the folder that holds the lessons: beside this package, or in the current folder.
@@ -64,6 +66,7 @@ def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
         *(sys.executable, "-m", "kit.cli.jupyter"),
         f"--ServerApp.root_dir={lesson.parent}",
         f"--LabApp.default_url=/lab/tree/{lesson.name}",
+        f"--LabApp.extra_labextensions_path={LABEXTENSIONS}",
     ]
     if not browser:
         arguments.append("--no-browser")
