@@ -1,5 +1,5 @@
-/* Docks the board of the lesson that `kit lab` opens beside its text, as JupyterLab's own "Create New View for
-   Cell Output" would: a second, live view of what the cell with `kit.board()` shows.
+/* Docks the board of the lesson that `kit lab` opens beside its text: a second, live view of what the cell with
+   `kit.board()` shows, made by JupyterLab's own "Create New View for Cell Output".
 
    It is docked once, in a fresh layout. From then on the layout is the learner's: JupyterLab saves it, and a
    reload brings back what was open and nothing that was closed. */
@@ -7,11 +7,11 @@
 (() => {
   const NAME = "kit-docked-board";
   const BOARD_CELL = /^kit\.board\(/m;
-  const WIDE_ENOUGH = 1200; // pixels of window: below it, a text with a board beside it is too narrow to read
-  const WAITING = "The board will be here: the queue as a live picture, once the cell with kit.board() has run.";
+  const WIDE_ENOUGH = 1280; // pixels of window: below it, a text with a board beside it is too narrow to read
+  const WAITING = "Here you will see the queue as a live picture, once you have run the cell with kit.board().";
 
   const STYLE = `
-  .kit-docked-board .jp-OutputArea:empty::before {
+  .${NAME} .jp-OutputArea:empty::before {
     content: ${JSON.stringify(WAITING)};
     display: block;
     max-width: 28em;
@@ -22,16 +22,23 @@
     text-align: center;
   }`;
 
-  const isOutputView = (widget) => Boolean(widget.content?.hasClass?.("jp-LinkedOutputView"));
-  const outputViews = (app) => [...app.shell.widgets("main")].filter(isOutputView);
+  const inMain = (app) => [...app.shell.widgets("main")];
   const notebookAt = (app, path) =>
-    [...app.shell.widgets("main")].find((widget) => widget.context?.path === path && widget.content?.widgets);
+    inMain(app).find(({ context, content }) => context?.path === path && content?.widgets);
+  const viewOf = (app, path, index) =>
+    inMain(app).find(
+      ({ content }) =>
+        content?.hasClass?.("jp-LinkedOutputView") && content.path === path && content.index === index,
+    );
 
-  /* Wait for the notebook at `path` to be open with its cells. */
+  /* Wait until the notebook at `path` is open, with its cells. */
   async function opened(app, path) {
     while (!notebookAt(app, path)) {
       await new Promise((resolve) => {
-        const changed = () => (app.shell.layoutModified.disconnect(changed), resolve());
+        const changed = () => {
+          app.shell.layoutModified.disconnect(changed);
+          resolve();
+        };
         app.shell.layoutModified.connect(changed);
       });
     }
@@ -40,39 +47,32 @@
     return notebook;
   }
 
-  const boardCell = (notebook) =>
-    notebook.content.widgets.findIndex(
-      ({ model }) => model.type === "code" && BOARD_CELL.test(model.sharedModel.getSource()),
-    );
-
-  /* Call a view of a board what it is, and say in it what is to come while its cell has not run. */
-  function dress(view) {
-    view.title.label = "Board";
-    view.content.addClass(NAME);
-  }
-
-  async function dock(app, notebook) {
-    const path = notebook.context.path;
-    await app.commands.execute("notebook:create-output-view", { path, index: boardCell(notebook) });
-    const view = outputViews(app).find(({ content }) => content.path === path);
-    app.shell.add(view, "main", { ref: notebook.id, mode: "split-right", activate: false });
+  async function dock(app, notebook, path, index) {
+    await app.commands.execute("notebook:create-output-view", { path, index });
+    app.shell.add(viewOf(app, path, index), "main", { ref: notebook.id, mode: "split-right" });
     app.shell.collapseLeft();
-    dress(view);
+    app.shell.activateById(notebook.id);
   }
 
   async function activate(app) {
-    const { treePath } = JSON.parse(document.getElementById("jupyter-config-data").textContent);
-    const style = document.head.appendChild(document.createElement("style"));
-    style.textContent = STYLE;
+    const path = JSON.parse(document.getElementById("jupyter-config-data").textContent).treePath;
+    if (!path) return;
     const { fresh } = await app.shell.restored;
-    if (!treePath) return;
-    const notebook = await opened(app, decodeURIComponent(treePath));
-    const index = boardCell(notebook);
+    const notebook = await opened(app, path);
+    const index = notebook.content.widgets.findIndex(
+      ({ model }) => model.type === "code" && BOARD_CELL.test(model.sharedModel.getSource()),
+    );
     if (index < 0) return;
-    if (fresh && window.innerWidth >= WIDE_ENOUGH) await dock(app, notebook);
-    else outputViews(app).filter(({ content }) => content.index === index).forEach(dress);
+    if (fresh && window.innerWidth >= WIDE_ENOUGH) await dock(app, notebook, path, index);
+    const view = viewOf(app, path, index);
+    if (!view) return; // the window is narrow, or the learner has closed it
+    view.title.label = "Board";
+    view.content.addClass(NAME);
+    document.head.appendChild(document.createElement("style")).textContent = STYLE;
   }
 
   const plugin = { id: `${NAME}:plugin`, autoStart: true, activate: (app) => void activate(app) };
-  (window._JUPYTERLAB ??= {})[NAME] = { init: () => {}, get: async () => () => ({ __esModule: true, default: plugin }) };
+  // What JupyterLab expects of a built extension: a module federation container.
+  const module = { __esModule: true, default: plugin };
+  (window._JUPYTERLAB ??= {})[NAME] = { init: () => {}, get: async () => () => module };
 })();
