@@ -65,7 +65,7 @@ class Lab:
 
 @contextlib.contextmanager
 def started_lab(folder: Path, *arguments: str) -> Iterator[Lab]:
-    """Run ``kit lab`` with ``arguments``; its files, and the learner's own for Jupyter, are below ``folder``."""
+    """Run ``kit lab`` with ``arguments``; its files, and a learner's own of Jupyter, are in ``folder``."""
     variables = {
         "TMPDIR": "tmp",
         "JUPYTER_CONFIG_DIR": "config",
