@@ -22,7 +22,14 @@ _PROBE = 5.0  # seconds between two looks at whether a server that is busy still
 
 
 class Unreachable(KitError):
-    """No server answers, it does not let this role in, or it went away."""
+    """No server answers, it does not let this role in, or it went away. ``reason`` is why, without a stop."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Cannot reach Postgres: {reason}. If it was stopped, or the database was dropped, kit.postgres() "
+            "brings it back."
+        )
+        self.reason = reason
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,9 @@ def _open_shared(server: Server, name: str, why: str, *, fresh: bool) -> tuple[P
             if sharing.is_password_refused(error):
                 raise server.password_refused() from None
             if time.monotonic() > deadline:
-                raise KitError(f"The {server.source} server runs, and lets nobody in: {error}.") from None
+                raise KitError(
+                    f"The {server.source} server runs, and lets nobody in: {error.reason}."
+                ) from None
             time.sleep(0.1)
         except BaseException:
             lease.release()
@@ -196,5 +198,5 @@ async def _reset(target: Target, template: bool) -> Emptied:
             return await emptying.empty(inside, target, template=template)
     except Unreachable as error:
         raise KitError(
-            f"The database of this process does not answer any more: {error}. Run kit.postgres() again."
+            f"The database of this process does not answer any more: {error.reason}. Run kit.postgres() again."
         ) from None

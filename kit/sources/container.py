@@ -178,7 +178,7 @@ class Container:
                 if sharing.is_password_refused(error):
                     raise self.password_refused() from None
                 if time.monotonic() > deadline:
-                    raise NotUsable(f"the server in the container did not answer: {error}") from None
+                    raise NotUsable(f"the server in the container did not answer: {error.reason}") from None
                 time.sleep(0.1)
 
 

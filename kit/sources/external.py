@@ -62,8 +62,8 @@ async def reach(server: Target, said_by: str) -> AsyncIterator[asyncpg.Connectio
             yield opened
     except Unreachable as error:
         raise KitError(
-            f"{said_by} names {server.where}, and no PostgreSQL lets this program in there: {error}. Check "
-            "the address, user and password, or use a server of the kit's own: kit.postgres('embedded')."
+            f"{said_by} names {server.where}, and no PostgreSQL lets this program in there: "
+            f"{error.reason}. Check the address, user and password, or use a server of the kit's own: kit.postgres('embedded')."
         ) from None
 
 

@@ -92,6 +92,6 @@ def troubles() -> list[str]:
         except Unreachable as error:
             refused = sharing.is_password_refused(error)
             found.append(
-                str(server.password_refused() if refused else f"The {server.source} server: {error}.")
+                str(server.password_refused() if refused else f"The {server.source} server: {error.reason}.")
             )
     return found

@@ -49,7 +49,7 @@ from typing import Any
 from kit.stages import store
 from kit.stages.checks import to_json
 from kit.stages.pipeline import Pipeline
-from kit.stages.runner import Step
+from kit.stages.stage import Step
 from kit.stages.tables import history, runs
 from kit.threads import run_sync
 

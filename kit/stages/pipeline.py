@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 from pgqueuer import PgQueuer
@@ -17,27 +16,12 @@ from kit.errors import KitError
 from kit.session import session
 from kit.stages import store
 from kit.stages.checks import to_json
-from kit.stages.runner import StageRunner, Step
+from kit.stages.runner import StageRunner
+from kit.stages.stage import Handler, Stage
 from kit.stages.store import Connection
 from kit.stages.tables import runs
 
-Handler: TypeAlias = Callable[[Step], Awaitable[Any]]
 H = TypeVar("H", bound=Handler)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage as it was declared; what its parts mean is said at `Pipeline.stage`."""
-
-    name: str
-    handler: Handler
-    then: tuple[str | None, ...]
-    each: str | None
-    model: Any
-    retries: int
-    backoff: float
-    deadline: float | None
-    crashes: int
 
 
 class Pipeline:
@@ -186,7 +170,7 @@ class Pipeline:
                 await store.install(connection)
                 async with connection.transaction():
                     await store.adopt(connection, self.name, list(self.declared))
-            runner = StageRunner(self, pgq, pool)
+            runner = StageRunner(self.name, self.declared, self.stages, pgq, pool)
             for entrypoint in entrypoints:
                 # A failing stage puts its job away itself. What is left to hold is a payload without a run.
                 pgq.entrypoint(entrypoint, on_failure="hold")(runner.deliver)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 from pgqueuer import Job, PgQueuer, RetryRequested
@@ -17,10 +18,8 @@ from pgqueuer.domain.errors import retry_request
 from kit.errors import KitError
 from kit.stages import store
 from kit.stages.checks import message, no_stage, reference, storable, to_json
+from kit.stages.stage import Stage, Step
 from kit.stages.store import AWAY, Connection, Overtaken, Row, Suspect, Taken
-
-if TYPE_CHECKING:
-    from kit.stages.pipeline import Pipeline, Stage
 
 PAUSE = 0.5  # seconds between two tries to reach a Postgres that is away, or a step that is taken
 LATER = 5.0  # seconds that the second of these grows to
@@ -29,37 +28,19 @@ LONGEST = 3600.0  # seconds that a back-off grows to
 logger = logging.getLogger("pgqueuer.stages")  # shown where PGQueuer's own warnings are
 
 
-@dataclass
-class Step:
-    """What a stage's handler is given.
-
-    Attributes:
-        run: the run's id.
-        stage: the stage's name.
-        data: what the run knows so far, as a dict; an instance of the stage's ``model``, if it has one.
-        connection: the connection whose transaction commits with this step. What you write through it is
-            there exactly once. Do not end the transaction yourself.
-        attempt: 1 at the first try, and one more each time this stage is tried again.
-        item: the item of this branch (an instance of the stage's ``model``, if it has one); else None.
-        branch: the item's place in the list, from 0; None outside of a branch.
-        next: the stage that follows. Where ``then=`` names several, set it to one of them; None ends the run.
-    """
-
-    run: int
-    stage: str
-    data: Any
-    connection: Connection
-    attempt: int
-    item: Any
-    branch: int | None
-    next: str | None
-
-
 @dataclass(frozen=True)
 class StageRunner:
-    """One pipeline, served by one PgQueuer."""
+    """One pipeline, served by one PgQueuer.
 
-    pipeline: Pipeline
+    Attributes:
+        pipeline: its name.
+        declared: its stages.
+        following: what may follow each stage; None is the end of the run.
+    """
+
+    pipeline: str
+    declared: Mapping[str, Stage]
+    following: Mapping[str, tuple[str | None, ...]]
     pgq: PgQueuer
     pool: asyncpg.Pool[Any]
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -130,9 +111,9 @@ class StageRunner:
 
     async def _step(self, connection: Connection, row: Row) -> None:
         """Run the stage's handler, or split the run into branches, and write the outcome."""
-        stage = self.pipeline.declared.get(row["stage"])
+        stage = self.declared.get(row["stage"])
         if stage is None:
-            raise KitError(no_stage(self.pipeline.name, row["stage"], list(self.pipeline.declared)))
+            raise KitError(no_stage(self.pipeline, row["stage"], list(self.declared)))
         if row["crashes"] >= stage.crashes:
             raise KitError(
                 f"Stage {stage.name!r} was cut short {row['crashes']} times, because its worker died "
@@ -141,7 +122,7 @@ class StageRunner:
         limits = [limit for limit in (stage.deadline, row["seconds_left"]) if limit is not None]
         if limits and min(limits) <= 0:
             raise KitError(f"The run's deadline passed before stage {stage.name!r} began.")
-        following = self.pipeline.stages[stage.name]
+        following = self.following[stage.name]
         run, branch = row["parent"] or row["id"], row["branch"]
         data, item = json.loads(row["root_data"] or row["data"]), None
         if stage.each is None:
@@ -153,7 +134,7 @@ class StageRunner:
             elif items:
                 return await store.split(connection, row, len(items))
             else:
-                none = _results(stage, "[]")
+                none = f'{{"{stage.name}": []}}'
                 return await store.advance(connection, row, following[0], none)
         step = Step(run, stage.name, data, connection, row["attempts"], item, branch, following[0])
         try:
@@ -169,18 +150,11 @@ class StageRunner:
             raise KitError(f"Stage {stage.name!r} set step.next to {step.next!r}; then= allows {allowed}.")
         if branch is None:
             return await store.advance(connection, row, step.next, text)
-        root = await store.lock(connection, run)
-        if root["job"] is not None:
-            raise Overtaken  # somebody let the whole stage begin again
-        await store.move(connection, row, stage.name, "done", data=text)
-        joined = await store.results(connection, run, stage.name)
-        if joined is not None:  # this branch was the last
-            await store.advance(connection, root, step.next, _results(stage, joined))
-        return None
+        return await store.join(connection, row, step.next, text)
 
     async def _fail(self, connection: Connection, row: Row, job: Job, error: Exception) -> Exception | None:
         """Record why the step failed, and when it is tried again. Return what PGQueuer is to be told."""
-        stage, delay = self.pipeline.declared.get(row["stage"]), None
+        stage, delay = self.declared.get(row["stage"]), None
         if (asked := retry_request(error)) is not None:  # PGQueuer's own way to ask for another try
             delay = asked.delay
         elif stage and row["failures"] < stage.retries and not isinstance(error, KitError):
@@ -204,10 +178,6 @@ def _list(stage: Stage, data: dict[str, Any], branch: int | None) -> list[Any]:
             f"{items!r:.200}. Correct it with kit.stages.retry(run, {{{stage.each!r}: […]}})."
         )
     return items
-
-
-def _results(stage: Stage, results: str) -> str:
-    return f'{{"{stage.name}": {results}}}'
 
 
 def _fit(stage: Stage, value: Any) -> Any:

@@ -180,18 +180,12 @@ def sql(query: str, *args: Any) -> pd.DataFrame:
 
 
 async def _read(query: str, args: tuple[Any, ...]) -> DataFrame:
-    try:
-        async with session.target().connect(patient=True) as connection:
-            # SET, because a pooler in between may refuse what it does not know at the start.
-            await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'; SET timezone = 'UTC'")
-            await times.set_codecs(connection)
-            with _in_plain_words(query):
-                return await frame(connection, query, *args)
-    except Unreachable as error:
-        raise KitError(
-            f"Cannot reach Postgres: {error}. If it was stopped, or the database was dropped, kit.postgres()"
-            " brings it back."
-        ) from error.__cause__
+    async with session.target().connect(patient=True) as connection:
+        # SET, because a pooler in between may refuse what it does not know at the start.
+        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'; SET timezone = 'UTC'")
+        await times.set_codecs(connection)
+        with _in_plain_words(query):
+            return await frame(connection, query, *args)
 
 
 @contextmanager

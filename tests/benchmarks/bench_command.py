@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+from tests.benchmarks.figures import figure
+
 ROUNDS = 15
 OURS = [sys.executable, "-m", "kit.cli.app", "--help"]
 BARE = [sys.executable, "-c", "import typer"]
@@ -29,7 +31,7 @@ def main() -> None:
     rounds = [(seconds(OURS), seconds(BARE)) for _ in range(ROUNDS)]
     ours, bare = (statistics.median(column) for column in zip(*rounds, strict=True))
     ratio = statistics.median(mine / theirs for mine, theirs in rounds)
-    print(f"kit --help {ours:.3f} s (aim: under 0.3 s), import typer {bare:.3f} s, ratio {ratio:.2f}")
+    figure("kit --help", ours, "under 0.3", "s", f"import typer {bare:.3f} s, ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":

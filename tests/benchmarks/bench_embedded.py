@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.sources import binaries, files
+from tests.benchmarks.figures import figure
 
 ROUNDS = 9
 SERVER = """
@@ -108,8 +109,8 @@ def main() -> None:
         rounds.append((*ours, *in_a_new_folder(by_hand)))
     our_cold, our_warm, cold, warm = (statistics.median(column) for column in zip(*rounds, strict=True))
     cold_ratio = statistics.median(each[0] / each[2] for each in rounds)
-    print(f"cold {our_cold:.2f} s, by hand {cold:.2f} s, ratio {cold_ratio:.2f} (aim: at most 1.3)")
-    print(f"warm {our_warm:.2f} s (aim: at most 0.3 s), by hand {warm:.2f} s")
+    figure("cold start / by hand", cold_ratio, "at most 1.3", "", f"{our_cold:.2f} s, by hand {cold:.2f} s")
+    figure("warm start", our_warm, "at most 0.3", "s", f"by hand {warm:.2f} s")
     cells = [in_a_new_folder(lambda home: in_a_new_process(CELL, home)) for _ in range(5)]
     for what in cells[0]:
         print(f"{what}: {statistics.median(cell[what] for cell in cells):.3f} s")

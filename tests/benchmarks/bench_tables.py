@@ -18,6 +18,7 @@ from typing import Any
 
 import kit
 from kit.sources import open_database
+from tests.benchmarks.figures import figure
 
 ROUNDS = {10_000: 25, 1_000_000: 7}
 AIMS = {10_000: 1.1, 1_000_000: 1.5}  # at most this many times ADBC's seconds
@@ -123,6 +124,7 @@ def compare(rows: int) -> bool:
             f"peak {memory[name]:5.0f} MB"
         )
         if name == "kit.log":
+            figure(f"kit.log() of {rows} rows / ADBC", ratio, f"at most {AIMS.get(rows, 1.5)}")
             met = ratio <= AIMS.get(rows, 1.5) and (rows < 1_000_000 or memory["kit.log"] < memory["adbc"])
     print(f"  aim: at most {AIMS.get(rows, 1.5)} ×{', less memory' if rows >= 1_000_000 else ''}")
     return met

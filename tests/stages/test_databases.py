@@ -98,6 +98,31 @@ async def test_a_branch_of_a_run_that_was_emptied_away_does_not_move_the_one_tha
     assert json.loads(row["data"])["pack"] == [{"box": "new"}, {"box": "newer"}]
 
 
+@pytest.mark.parametrize("each", [None, "boxes"])
+async def test_a_step_whose_run_was_emptied_away_ends_without_a_trace(desk: Desk, each: str | None) -> None:
+    orders = Pipeline("orders")
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    @orders.stage(each=each)
+    async def pack(step: Step) -> None:
+        entered.set()
+        await go_on.wait()
+        await effect(step)
+
+    orders.stage("ship")(effect)
+    async with consuming(orders, heartbeat=60):
+        await orders.start(desk.connection, {"boxes": [1]})
+        await entered.wait()
+        await desk.connection.execute(RENUMBER)
+        go_on.set()
+        await desk.until(
+            "the step to end", "SELECT NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')"
+        )
+    left = "(SELECT count(*) FROM {})"
+    tables = ("pgqueuer", "pgqueuer_log", "kit_runs", "kit_run_history", "effects")
+    assert await desk.value(f"SELECT {' + '.join(map(left.format, tables))}") == 0
+
+
 async def test_the_tables_of_an_earlier_kit_get_what_they_lack(desk: Desk) -> None:
     orders = Pipeline("orders")
     orders.stage("one")(effect)

@@ -20,9 +20,7 @@ from kit.stages.store.steps import (
     begin,
     fail,
     give_back,
-    lock,
-    move,
-    results,
+    join,
     split,
 )
 
@@ -43,11 +41,9 @@ __all__ = [
     "give_back",
     "history",
     "install",
+    "join",
     "limited",
-    "lock",
-    "move",
     "new_run",
-    "results",
     "resume",
     "runs",
     "spans",

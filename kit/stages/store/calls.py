@@ -9,14 +9,13 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from kit.database.target import Unreachable
+from kit.database.target import LIMIT, Unreachable
 from kit.errors import KitError
 from kit.session import session
 from kit.stages.store.schema import Connection, install
 
 T = TypeVar("T")
 
-LIMIT = 10.0  # seconds that a call may take
 PATIENCE = "5s"  # for a lock that somebody else holds
 
 # Postgres is away, or broke the connection, or undid the transaction to end a deadlock.
@@ -37,14 +36,11 @@ async def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
     Raises:
         KitError: there is no Postgres, it does not answer, or somebody keeps locked what ``work`` needs.
     """
-    try:
-        async with session.target().connect() as connection, limited(connection):
-            await install(connection)
-            async with connection.transaction():
-                await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
-                return await work(connection, *args)
-    except Unreachable as error:
-        raise _away(error) from error
+    async with session.target().connect() as connection, limited(connection):
+        await install(connection)
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+            return await work(connection, *args)
 
 
 @asynccontextmanager
@@ -71,11 +67,6 @@ async def limited(connection: Connection) -> AsyncIterator[None]:
                 f"Postgres did not answer within {LIMIT:g} s, so the connection was closed. Most likely "
                 "nothing was changed; kit.stages.runs() shows it when Postgres is back."
             ) from error
-        raise _away(error) from error
+        raise Unreachable(str(error) or type(error).__name__) from error
     finally:
         limit.cancel()
-
-
-def _away(error: Exception) -> KitError:
-    said = str(error) or type(error).__name__
-    return KitError(f"Cannot reach Postgres: {said}. kit.postgres() brings it back.")

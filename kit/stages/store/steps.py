@@ -145,37 +145,27 @@ async def split(connection: Connection, row: Row, count: int) -> None:
     )
 
 
-async def lock(connection: Connection, run: int) -> Row:
-    """Lock a run's row, and return it.
-
-    Who writes to a branch locks its run first, so that nobody waits in a circle.
+async def join(connection: Connection, row: Row, stage: str | None, data: str) -> None:
+    """Write what a branch returned and, if it was the last, that its run goes on to ``stage``.
 
     Raises:
-        asyncpg.LockNotAvailableError: somebody keeps it locked, so that this step has to come again later.
+        Overtaken: ``row`` is not what the branch is any more.
+        asyncpg.LockNotAvailableError: somebody keeps the run locked: this step has to come again later.
     """
-    row: Row = await connection.fetchrow(
-        f"""WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '{BRIEFLY}', true))
-            SELECT r.* FROM patience, kit_runs r WHERE id = $1 FOR UPDATE OF r""",
-        run,
-    )
-    return row
-
-
-async def results(connection: Connection, run: int, stage: str) -> str | None:
-    """Return what the branches of a stage returned, as a JSON list in order; None until all are done."""
-    found: str | None = await connection.fetchval(
-        """SELECT jsonb_agg(data ORDER BY branch) FROM kit_runs WHERE parent = $1 AND stage = $2
-           AND NOT EXISTS (SELECT FROM kit_runs WHERE parent = $1 AND stage = $2 AND status <> 'done')""",
-        *(run, stage),
-    )
-    return found
+    run = await _lock(connection, row["parent"])
+    if run is None or run["job"] is not None:
+        raise Overtaken  # it was emptied away, or somebody let the whole stage begin again
+    await move(connection, row, row["stage"], "done", data=data)
+    joined = await _results(connection, run["id"], row["stage"])
+    if joined is not None:
+        await advance(connection, run, stage, f'{{"{row["stage"]}": {joined}}}')
 
 
 async def fail(connection: Connection, row: Row, job: Job, error: Exception, delay: timedelta | None) -> None:
     """Write why a step failed: with a ``delay``, and the job of the next try, else the run is held."""
     text = message(error)
     if row["parent"] is not None:
-        await lock(connection, row["parent"])
+        await _lock(connection, row["parent"])
     # The job is put away here, not when PGQueuer comes to it, because the next one has the same dedupe key.
     record = TracebackRecord.from_exception(error, job.id)
     await jobs.queries(connection).log_jobs([(job, "exception", record)])
@@ -187,3 +177,26 @@ async def fail(connection: Connection, row: Row, job: Job, error: Exception, del
         again = [Run(row["id"], row["token"])]
         [new] = await jobs.enqueue(connection, row["pipeline"], row["stage"], again, delay)
         await move(connection, row, row["stage"], "waiting", job=new, error=text)
+
+
+async def _lock(connection: Connection, run: int) -> Row | None:
+    """Lock a run's row, and return it; None if there is none.
+
+    Who writes to a branch locks its run first, so that nobody waits in a circle.
+    """
+    row: Row | None = await connection.fetchrow(
+        f"""WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '{BRIEFLY}', true))
+            SELECT r.* FROM patience, kit_runs r WHERE id = $1 FOR UPDATE OF r""",
+        run,
+    )
+    return row
+
+
+async def _results(connection: Connection, run: int, stage: str) -> str | None:
+    """Return what the branches of a stage returned, as a JSON list in order; None until all are done."""
+    found: str | None = await connection.fetchval(
+        """SELECT jsonb_agg(data ORDER BY branch) FROM kit_runs WHERE parent = $1 AND stage = $2
+           AND NOT EXISTS (SELECT FROM kit_runs WHERE parent = $1 AND stage = $2 AND status <> 'done')""",
+        *(run, stage),
+    )
+    return found
