@@ -45,7 +45,9 @@ def _port(text: str) -> int:
 def lab(
     lesson: Annotated[
         str | None,
-        typer.Argument(help="A lesson: its number, name or file. The first by default."),
+        typer.Argument(
+            help="A lesson: its number, name or file; or primer, or glossary. The first by default."
+        ),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     port: Annotated[

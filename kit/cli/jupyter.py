@@ -13,8 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,32 +24,33 @@ def serve(arguments: list[str]) -> None:
     """Run JupyterLab until it ends, or until standard input is closed; print its address once."""
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
-    with settings_without_news() as settings:
+    with tempfile.TemporaryDirectory(prefix="kit-lab-", ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary)
+        write_settings(folder / "settings")
+        folders = [
+            f"--LabServerApp.app_settings_dir={folder / 'settings'}",
+            f"--LabApp.workspaces_dir={folder / 'workspaces'}",  # a learner's own layouts stay as they are
+        ]
         quiet = ["--log-level=WARN", "--LabApp.log_level=WARN"]
-        lab = [f"--LabServerApp.app_settings_dir={settings}", *quiet, *_encryption(), *arguments]
-        server = LabApp.initialize_server(lab)
+        server = LabApp.initialize_server([*folders, *quiet, *_encryption(), *arguments])
         print(f"JupyterLab: {server.public_url}", flush=True)
         server.identity_provider.token_generated = False  # or it shows its address again, in three ways
-        threading.Thread(target=_end_with_the_pipe, args=(server, settings), daemon=True).start()
+        threading.Thread(target=_end_with_the_pipe, args=(server, folder), daemon=True).start()
         server.start()
 
 
-@contextmanager
-def settings_without_news() -> Iterator[Path]:
-    """Yield a folder of JupyterLab settings: those of this environment, without the question about news."""
+def write_settings(folder: Path) -> None:
+    """Write a folder of JupyterLab settings: those of this environment, without the question about news."""
     from jupyterlab.commands import get_app_dir  # type: ignore[import-untyped]
 
-    with tempfile.TemporaryDirectory(prefix="kit-lab-", ignore_cleanup_errors=True) as temporary:
-        folder = Path(temporary) / "settings"
-        environment = Path(get_app_dir()) / "settings"
-        if environment.is_dir():
-            shutil.copytree(environment, folder)
-        folder.mkdir(exist_ok=True)
-        path = folder / "overrides.json"
-        settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        settings.setdefault(NOTIFICATIONS, {})["fetchNews"] = "false"
-        path.write_text(json.dumps(settings), "utf-8")
-        yield folder
+    environment = Path(get_app_dir()) / "settings"
+    if environment.is_dir():
+        shutil.copytree(environment, folder)
+    folder.mkdir(exist_ok=True)
+    path = folder / "overrides.json"
+    settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    settings.setdefault(NOTIFICATIONS, {})["fetchNews"] = "false"
+    path.write_text(json.dumps(settings), "utf-8")
 
 
 def _encryption() -> list[str]:
@@ -64,13 +63,13 @@ def _encryption() -> list[str]:
     return []
 
 
-def _end_with_the_pipe(server: Any, settings: Path) -> None:
+def _end_with_the_pipe(server: Any, folder: Path) -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
     server.stop(from_signal=True)
     time.sleep(PATIENCE)  # a server that stops ends this process meanwhile, and this thread with it
     end_children()
-    shutil.rmtree(settings.parent, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

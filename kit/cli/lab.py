@@ -16,6 +16,8 @@ from typing import Any
 from kit.cli.jupyter import PATIENCE, end_children
 from kit.errors import KitError
 
+LABEXTENSIONS = Path(__file__).with_name("labextensions")  # what our JupyterLab does more than others
+
 
 def lessons_folder() -> Path:
     """Return the folder that holds the lessons: beside this package, or in the current folder.
@@ -33,28 +35,37 @@ def lessons_folder() -> Path:
 
 
 def find_lesson(wanted: str | None = None) -> Path:
-    """Return the notebook of a lesson.
+    """Return the notebook of a lesson, or one that stands beside the lessons.
 
-    ``wanted`` is its number (``"03"``, ``"3"``), its name (``"priorities"``) or its file
-    (``"03_priorities"``, with or without folder and ``.ipynb``); the first lesson when there is none.
+    ``wanted`` is a lesson's number (``"03"``, ``"3"``), its name (``"priorities"``) or its file
+    (``"03_priorities"``, with or without folder and ``.ipynb``), or the name of another notebook in the
+    lessons' folder (``"glossary"``); the first lesson when there is none.
 
     Raises:
-        KitError: no lesson is called that. The message lists the lessons and the closest one.
+        KitError: no notebook is called that. The message lists them, and names the closest one.
     """
-    lessons = sorted(lessons_folder().glob("[0-9][0-9]_*.ipynb"))
+    folder = lessons_folder()
+    lessons = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if wanted is None:
         return lessons[0]
-    asked = Path(wanted).name.removesuffix(".ipynb").lower()
-    by_word: dict[str, Path] = {}
+    others = sorted(set(folder.glob("*.ipynb")) - set(lessons))
+    by_word = {other.stem.lower(): other for other in others}
     for lesson in lessons:
         number, _, name = lesson.stem.partition("_")
         by_word |= {number: lesson, str(int(number)): lesson, name: lesson, lesson.stem: lesson}
+    asked = Path(wanted).name.removesuffix(".ipynb").lower()
     if asked in by_word:
         return by_word[asked]
     close = difflib.get_close_matches(asked, by_word, n=1, cutoff=0.5)
     hint = f" Did you mean {by_word[close[0]].stem!r}?" if close else ""
-    known = "\n".join(f"  {lesson.stem}" for lesson in lessons)
-    raise KitError(f"There is no lesson {wanted!r}.{hint} The lessons are:\n{known}")
+    known = f"The lessons are:\n{_listed(lessons)}"
+    if others:
+        known += f"\nBeside them there are:\n{_listed(others)}"
+    raise KitError(f"There is no lesson {wanted!r}.{hint} {known}")
+
+
+def _listed(notebooks: list[Path]) -> str:
+    return "\n".join(f"  {notebook.stem}" for notebook in notebooks)
 
 
 def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
@@ -64,6 +75,7 @@ def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
         *(sys.executable, "-m", "kit.cli.jupyter"),
         f"--ServerApp.root_dir={lesson.parent}",
         f"--LabApp.default_url=/lab/tree/{lesson.name}",
+        f"--LabApp.extra_labextensions_path={LABEXTENSIONS}",
     ]
     if not browser:
         arguments.append("--no-browser")

@@ -8,35 +8,24 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import sysconfig
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 import asyncpg
-import psutil
 import pytest
 from pgqueuer import AsyncpgDriver, Queries
 
 import kit
-from kit.cli import doctor, jupyter, lab, servers, terminal
+from kit.cli import doctor, servers, terminal
 from kit.database import PLAYGROUND, schema
-from kit.errors import KitError
-from kit.sources import files, open_database, registry, sharing
+from kit.sources import open_database, registry
 from kit.threads import run_sync
-from tests.sources.processes import processes
+from tests.cli.command import eventually, nothing_is_used, nothing_runs, refused, run
 
-SCRIPTS = sysconfig.get_path("scripts")
-KIT = shutil.which("kit", path=SCRIPTS) or "the kit command is not installed"
 CONSUMER = """
 from contextlib import asynccontextmanager
 
@@ -58,50 +47,6 @@ async def main():
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_home() -> Iterator[Path]:
-    """A home of this module's own, because `kit stop` stops every server of a home."""
-    folder = Path(tempfile.mkdtemp(prefix="kit-cli-"))
-    folder.chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KIT_HOME", str(folder))
-        patch.setenv("KIT_POSTGRES", "embedded")
-        patch.delenv("KIT_DSN", raising=False)
-        patch.setenv("PATH", SCRIPTS + os.pathsep + os.environ["PATH"])
-        patch.setenv("COLUMNS", "200")
-        yield folder
-        eventually(lambda: not processes(folder), "the last server of this module and its keeper to end")
-    shutil.rmtree(folder)
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.05)
-    return answer
-
-
-def nothing_runs() -> bool:
-    return all(server.running() is None for server in registry.known())
-
-
-def nothing_is_used() -> bool:
-    return nothing_runs() and not any(sharing.users(server.folder) for server in registry.known())
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [KIT, *arguments], capture_output=True, text=True, timeout=120, env=os.environ | environment
-    )
-
-
-def refused(answer: subprocess.CompletedProcess[str]) -> str:
-    assert answer.returncode == 1
-    assert "Traceback" not in answer.stderr
-    return answer.stderr
-
-
 # The command itself
 
 
@@ -119,237 +64,6 @@ def test_the_version_is_the_distributions():
 
 def test_the_command_and_the_notebooks_call_the_same_database_playground():
     assert inspect.signature(kit.postgres).parameters["database"].default == PLAYGROUND
-
-
-# kit lab: which lesson
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        "03",
-        "3",
-        "priorities",
-        "Priorities",
-        "03_priorities",
-        "03_priorities.ipynb",
-        "notebooks/03_priorities.ipynb",
-    ],
-)
-def test_a_lesson_is_found_by_its_number_its_name_or_its_file(wanted):
-    assert lab.find_lesson(wanted).name == "03_priorities.ipynb"
-
-
-def test_without_a_name_the_first_lesson_is_opened():
-    assert lab.find_lesson().name == "00_start_here.ipynb"
-
-
-def test_an_unknown_lesson_is_refused_with_the_closest_one_and_the_list_and_starts_nothing():
-    message = refused(run("lab", "prioritys"))
-    assert "There is no lesson 'prioritys'. Did you mean '03_priorities'?" in message
-    assert "  00_start_here\n" in message
-    assert nothing_runs()
-
-
-def test_the_lessons_of_the_current_folder_are_used_when_the_kit_is_installed_elsewhere(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(lab, "__file__", str(tmp_path / "site-packages" / "kit" / "cli" / "lab.py"))
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(KitError, match="clone it"):
-        lab.lessons_folder()
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "00_mine.ipynb").touch()
-    assert lab.find_lesson().parent == tmp_path / "notebooks"
-
-
-@pytest.mark.parametrize("port", ["99999", "0", "-1", "8888x", "²", ""])
-def test_what_is_no_port_is_refused_with_one_that_is(port):
-    answer = run("lab", f"--port={port}")
-    assert answer.returncode == 2
-    assert f"{port!r} is no port: use a whole number from 1 to 65535, such as 8890." in answer.stderr
-    assert "Usage: kit lab" in answer.stderr
-
-
-# kit lab: JupyterLab
-
-
-def test_settings_that_the_environment_has_for_jupyterlab_stay(tmp_path, monkeypatch):
-    (tmp_path / "settings").mkdir()
-    (tmp_path / "settings" / "overrides.json").write_text('{"theme": {"name": "dark"}}')
-    monkeypatch.setenv("JUPYTERLAB_DIR", str(tmp_path))
-    with jupyter.settings_without_news() as folder:
-        assert json.loads((folder / "overrides.json").read_text()) == {
-            "theme": {"name": "dark"},
-            jupyter.NOTIFICATIONS: {"fetchNews": "false"},
-        }
-    assert not folder.exists()
-
-
-def test_a_python_without_jupyterlab_is_told_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jupyterlab", None)
-    with pytest.raises(KitError, match="pip install"):
-        lab.open_lab(None, PLAYGROUND)
-    assert nothing_runs()
-
-
-def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_wanted():
-    lesson = lab.find_lesson()
-    bare = lab._arguments(lesson, browser=True, port=None)
-    assert not any(argument.startswith(("--no-browser", "--port")) for argument in bare)
-    asked = lab._arguments(lesson, browser=False, port=9999)
-    assert {"--no-browser", "--port=9999"} <= set(asked)
-    assert ("--allow-root" in bare) is files.is_root()
-
-
-def command_of(process: psutil.Process) -> list[str]:
-    try:
-        return list(process.cmdline())
-    except psutil.Error:  # it has ended meanwhile
-        return []
-
-
-class Lab:
-    """A running `kit lab` and its HTTP interface."""
-
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
-        self.process = process
-        self.log = log
-        address = eventually(self._address, "JupyterLab's address in the output of kit lab", 90)
-        self.base, self.page, self.token = address.groups()
-        eventually(self._answers, "JupyterLab to answer at the address it has shown")
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.ask("/api/status"))
-        except URLError:
-            return False
-
-    def _address(self) -> re.Match[str] | None:
-        assert self.process.poll() is None, self.log.read_text()
-        return re.search(r"(http://\w+:\d+)(/\S*)\?token=(\w+)", self.log.read_text())
-
-    def start_kernel(self) -> psutil.Process:
-        self.ask("/api/kernels", "POST")
-        found = eventually(
-            lambda: [each for each in self.below() if "ipykernel_launcher" in command_of(each)],
-            "the kernel's process",
-        )
-        return found[0]
-
-    def below(self) -> list[psutil.Process]:
-        below: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
-        return below
-
-    def ask(self, path: str, method: str = "GET") -> Any:
-        request = Request(self.base + path, method=method, headers={"Authorization": f"token {self.token}"})
-        with urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-
-@pytest.fixture
-def running_lab(tmp_path: Path) -> Iterator[Lab]:
-    for name in ("tmp", "config", "data", "runtime"):
-        (tmp_path / name).mkdir()
-    environment = os.environ | {
-        "TMPDIR": str(tmp_path / "tmp"),
-        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-        "JUPYTER_DATA_DIR": str(tmp_path / "data"),
-        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-        "KIT_POSTGRES": "embedded",
-    }
-    log = tmp_path / "log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [KIT, "lab", "priorities", "--no-browser"],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    below: list[psutil.Process] = []
-    try:
-        yield Lab(process, log)
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            below = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        process.wait()
-        for child in below:  # only where the test failed is one still there
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to a single process")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_lab_opens_on_its_lesson_and_one_signal_stops_it_its_kernels_and_postgres(
-    running_lab, tmp_path, name
-):
-    assert running_lab.page == "/lab/tree/03_priorities.ipynb"
-    assert {entry["name"] for entry in running_lab.ask("/api/contents")["content"]} >= {"00_start_here.ipynb"}
-
-    settings = running_lab.ask("/lab/api/settings/@jupyterlab/apputils-extension:notification")
-    assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
-
-    kernel = running_lab.start_kernel()
-    assert os.path.samefile(kernel.exe(), sys.executable)
-    assert kernel.environ()["KIT_POSTGRES"] == "embedded"
-    assert kernel.environ()["PATH"].startswith(SCRIPTS)
-    assert not nothing_runs()
-
-    running_lab.process.send_signal(getattr(signal, name))
-    assert running_lab.process.wait(30) == 0
-    with pytest.raises(URLError):
-        running_lab.ask("/api/status")
-    psutil.wait_procs([kernel], timeout=15)
-    assert not kernel.is_running()
-    eventually(nothing_runs, "Postgres to stop after the lab")
-    assert list((tmp_path / "tmp").iterdir()) == []
-    assert "lab.py" not in running_lab.log.read_text(), "a traceback of the kit's own"
-
-
-def test_a_lab_says_where_it_is_once_and_little_else(running_lab):
-    running_lab.start_kernel()
-    opening, address = running_lab.log.read_text().splitlines()
-    assert opening.startswith("PostgreSQL")
-    assert address == f"JupyterLab: {running_lab.base}{running_lab.page}?token={running_lab.token}"
-
-
-def test_a_lab_that_is_killed_leaves_no_jupyterlab_and_no_kernel(running_lab, tmp_path):
-    running_lab.start_kernel()
-    below = running_lab.below()
-    running_lab.process.kill()
-    _, left = psutil.wait_procs(below, timeout=30)
-    assert left == []
-    eventually(nothing_runs, "Postgres to stop after the lab")
-    assert list((tmp_path / "tmp").iterdir()) == []
-
-
-STUBBORN = """
-import os, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-print(child.pid, flush=True)
-time.sleep(600)
-"""
-
-
-@pytest.mark.parametrize("patience", [-4.5, 600], ids=["in its time", "before a second Ctrl-C"])
-def test_a_jupyterlab_that_does_not_end_is_killed_with_what_it_started(patience, monkeypatch):
-    monkeypatch.setattr(lab, "PATIENCE", patience)
-    with subprocess.Popen(
-        [sys.executable, "-c", STUBBORN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        child = psutil.Process(int(process.stdout.readline()))
-        if patience > 0:
-            threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
-            with pytest.raises(KeyboardInterrupt):
-                lab._end(process)
-        else:
-            lab._end(process)
-    assert process.returncode not in (None, 0)
-    psutil.wait_procs([child], timeout=10)
-    assert not child.is_running()
 
 
 # kit env

@@ -1,0 +1,186 @@
+"""``kit lab``: which lesson it opens, and how it starts and ends what it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+import psutil
+import pytest
+
+from kit.cli import jupyter, lab
+from kit.database import PLAYGROUND
+from kit.errors import KitError
+from kit.sources import files
+from tests.cli.command import SCRIPTS, eventually, nothing_runs, refused, run
+from tests.cli.running import Lab, started_lab
+
+# kit lab: which lesson
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "03",
+        "3",
+        "priorities",
+        "Priorities",
+        "03_priorities",
+        "03_priorities.ipynb",
+        "notebooks/03_priorities.ipynb",
+    ],
+)
+def test_a_lesson_is_found_by_its_number_its_name_or_its_file(wanted):
+    assert lab.find_lesson(wanted).name == "03_priorities.ipynb"
+
+
+@pytest.mark.parametrize("wanted", ["primer", "Glossary", "two_programs", "notebooks/two_programs.ipynb"])
+def test_what_stands_beside_the_lessons_is_found_by_its_name(wanted):
+    assert lab.find_lesson(wanted).stem == Path(wanted).stem.lower()
+
+
+def test_without_a_name_the_first_lesson_is_opened():
+    assert lab.find_lesson().name == "00_start_here.ipynb"
+
+
+def test_an_unknown_lesson_is_refused_with_the_closest_one_and_the_list_and_starts_nothing():
+    message = refused(run("lab", "prioritys"))
+    assert "There is no lesson 'prioritys'. Did you mean '03_priorities'?" in message
+    assert "The lessons are:\n  00_start_here\n" in message
+    assert "Beside them there are:\n  glossary\n  primer\n  two_programs\n" in message
+    assert nothing_runs()
+
+
+def test_the_lessons_of_the_current_folder_are_used_when_the_kit_is_installed_elsewhere(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lab, "__file__", str(tmp_path / "site-packages" / "kit" / "cli" / "lab.py"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KitError, match="clone it"):
+        lab.lessons_folder()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_mine.ipynb").touch()
+    assert lab.find_lesson().parent == tmp_path / "notebooks"
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "8888x", "²", ""])
+def test_what_is_no_port_is_refused_with_one_that_is(port):
+    answer = run("lab", f"--port={port}")
+    assert answer.returncode == 2
+    assert f"{port!r} is no port: use a whole number from 1 to 65535, such as 8890." in answer.stderr
+    assert "Usage: kit lab" in answer.stderr
+
+
+# kit lab: JupyterLab
+
+
+def test_settings_that_the_environment_has_for_jupyterlab_stay(tmp_path, monkeypatch):
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "overrides.json").write_text('{"theme": {"name": "dark"}}')
+    monkeypatch.setenv("JUPYTERLAB_DIR", str(tmp_path))
+    jupyter.write_settings(tmp_path / "ours")
+    assert json.loads((tmp_path / "ours" / "overrides.json").read_text()) == {
+        "theme": {"name": "dark"},
+        jupyter.NOTIFICATIONS: {"fetchNews": "false"},
+    }
+
+
+def test_a_python_without_jupyterlab_is_told_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    with pytest.raises(KitError, match="pip install"):
+        lab.open_lab(None, PLAYGROUND)
+    assert nothing_runs()
+
+
+def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_wanted():
+    lesson = lab.find_lesson()
+    bare = lab._arguments(lesson, browser=True, port=None)
+    assert not any(argument.startswith(("--no-browser", "--port")) for argument in bare)
+    asked = lab._arguments(lesson, browser=False, port=9999)
+    assert {"--no-browser", "--port=9999"} <= set(asked)
+    assert ("--allow-root" in bare) is files.is_root()
+
+
+@pytest.fixture
+def running_lab(tmp_path: Path) -> Iterator[Lab]:
+    with started_lab(tmp_path, "priorities") as lab:
+        yield lab
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to a single process")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_lab_opens_on_its_lesson_and_one_signal_stops_it_its_kernels_and_postgres(
+    running_lab, tmp_path, name
+):
+    assert running_lab.page == "/lab/tree/03_priorities.ipynb"
+    assert {entry["name"] for entry in running_lab.ask("/api/contents")["content"]} >= {"00_start_here.ipynb"}
+
+    settings = running_lab.ask("/lab/api/settings/@jupyterlab/apputils-extension:notification")
+    assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
+
+    kernel = running_lab.start_kernel()
+    assert os.path.samefile(kernel.exe(), sys.executable)
+    assert kernel.environ()["KIT_POSTGRES"] == "embedded"
+    assert kernel.environ()["PATH"].startswith(SCRIPTS)
+    assert not nothing_runs()
+
+    running_lab.process.send_signal(getattr(signal, name))
+    assert running_lab.process.wait(30) == 0
+    with pytest.raises(URLError):
+        running_lab.ask("/api/status")
+    psutil.wait_procs([kernel], timeout=15)
+    assert not kernel.is_running()
+    eventually(nothing_runs, "Postgres to stop after the lab")
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert "lab.py" not in running_lab.log.read_text(), "a traceback of the kit's own"
+
+
+def test_a_lab_says_where_it_is_once_and_little_else(running_lab):
+    running_lab.start_kernel()
+    opening, address = running_lab.log.read_text().splitlines()
+    assert opening.startswith("PostgreSQL")
+    assert address == f"JupyterLab: {running_lab.base}{running_lab.page}?token={running_lab.token}"
+
+
+def test_a_lab_that_is_killed_leaves_no_jupyterlab_and_no_kernel(running_lab, tmp_path):
+    running_lab.start_kernel()
+    below = running_lab.below()
+    running_lab.process.kill()
+    _, left = psutil.wait_procs(below, timeout=30)
+    assert left == []
+    eventually(nothing_runs, "Postgres to stop after the lab")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+STUBBORN = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("patience", [-4.5, 600], ids=["in its time", "before a second Ctrl-C"])
+def test_a_jupyterlab_that_does_not_end_is_killed_with_what_it_started(patience, monkeypatch):
+    monkeypatch.setattr(lab, "PATIENCE", patience)
+    with subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        child = psutil.Process(int(process.stdout.readline()))
+        if patience > 0:
+            threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+            with pytest.raises(KeyboardInterrupt):
+                lab._end(process)
+        else:
+            lab._end(process)
+    assert process.returncode not in (None, 0)
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running()
