@@ -209,6 +209,7 @@ class Runner:
                 else:
                     self._finished()
                 finally:
+                    session.backends.update(self.backends)  # Postgres may show them a little longer
                     self._loop.end()
         finally:
             self._ended.set()
@@ -297,9 +298,9 @@ class Runner:
             self._started.set()
 
     async def _look_for_others(self, driver: Any) -> None:
-        mine, others = await consumers_connected(driver, session.backends | self._loop.backends())
+        mine, others = await consumers_connected(driver, session.known_backends())
         self._driver_backends = set(mine)
-        session.backends.update(self.backends)
+        session.backends.update(mine)
         if others and not self._was_ready:
             self.console.notice(
                 f"Another consumer is connected to this database ({others[0]}), "

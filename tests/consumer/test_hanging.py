@@ -54,7 +54,7 @@ async def test_a_wait_that_is_under_way_when_postgres_begins_to_hang_comes_back_
     async def slow(job: object) -> None:
         await asyncio.sleep(3600)
 
-    consumer = kit.run(main_with(slow=slow))  # type: ignore[arg-type]
+    consumer = kit.run(main_with(slow=slow))
     await enqueue("slow")
     folder = await the_servers_folder()
     begun = time.monotonic()
