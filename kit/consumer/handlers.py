@@ -107,7 +107,7 @@ class Handlers:
         if isinstance(error, asyncio.CancelledError) and capture in self._cut:
             # From here on its task goes on, to tell PGQueuer what became of the job.
             self.running[capture].uncancel()
-        elif not (isinstance(error, RuntimeError) and "interpreter shutdown" in str(error)):
+        elif not (isinstance(error, RuntimeError) and "interpreter shutdown" in one_line(error)):
             # With these words Python refuses a new thread, also to asyncio.to_thread, when it ends.
             return False
         self.cut_off.append(capture)

@@ -99,10 +99,10 @@ class Panel:
 
     def _repaint(self) -> None:
         with self._painting:
-            now = picture(self._consumer)
-            if now == self._painted:
-                return
             try:
+                now = picture(self._consumer)
+                if now == self._painted:
+                    return
                 notebook.publish(now, self._display_id, update=True)
             except Exception as error:  # the next change tries again
                 if not self._consumer.console.repeats("the panel"):

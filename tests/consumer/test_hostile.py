@@ -18,6 +18,11 @@ class Mute(Exception):
         raise RuntimeError("no words")
 
 
+class MuteRuntime(RuntimeError):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 class Unusual(BaseException):
     pass
 
@@ -26,6 +31,7 @@ HOSTILE = {
     "NUL": ValueError("before\0after"),
     "surrogate": ValueError("half of \ud83d a pair"),
     "no text": Mute(),
+    "no text, and Python's own": MuteRuntime(),
     "no Exception": Unusual("neither an Exception\0nor an exit"),
     "group": ExceptionGroup("two", [ValueError("a\0"), KeyError("b")]),
 }
