@@ -110,6 +110,12 @@ class Session:
         self.switch_interval = 0.0
         self.unending: list[object] = []
 
+    def known_backends(self) -> set[int]:
+        """Return the Postgres processes that consumers of this process use, or are known to have used."""
+        for consumer in list(self.consumers.values()):
+            self.backends.update(consumer.backends)
+        return self.backends
+
     @property
     def database(self) -> OpenedDatabase | None:
         """The database that the kit's calls use and ``PG*`` name; None when the kit opened none."""

@@ -13,6 +13,7 @@ from pgqueuer.models import Context, Job, Schedule, ScheduleContext
 from kit.consumer.capture import Capture
 from kit.consumer.console import Console
 from kit.consumer.factory import Manager, queue_of, scheduler_of
+from kit.errors import KitError
 from kit.faults import one_line, storable, storable_text
 
 
@@ -63,9 +64,10 @@ class Handlers:
         del self.running[capture]
         self._changed()
 
-    def raised(self, capture: Capture, error: BaseException, *, held: bool = False) -> None:
-        """Tell what its exception means: a retry, a cancellation, or a failure."""
+    def raised(self, capture: Capture, error: BaseException, *, held: bool = False) -> BaseException:
+        """Tell what its exception means, a retry, a cancellation or a failure; return PGQueuer's own."""
         capture.flush()
+        error = _with_a_delay(error)
         if (retry := retry_request(error)) is not None:
             reason = one_line(retry.__cause__) if retry.__cause__ is not None else retry.reason
             capture.add(
@@ -76,8 +78,9 @@ class Handlers:
         else:
             self.failed += 1
             capture.fail(error, held=held)
+        return self._stand_in(capture, error)
 
-    def stand_in(self, capture: Capture, error: BaseException) -> BaseException:
+    def _stand_in(self, capture: Capture, error: BaseException) -> BaseException:
         """Return what PGQueuer is to be told instead of an exception that it could not log; or that one."""
         if isinstance(error, asyncio.CancelledError | SystemExit | KeyboardInterrupt):
             return error  # a canceled job, or the end of the consumer
@@ -107,7 +110,7 @@ class Handlers:
         if isinstance(error, asyncio.CancelledError) and capture in self._cut:
             # From here on its task goes on, to tell PGQueuer what became of the job.
             self.running[capture].uncancel()
-        elif not (isinstance(error, RuntimeError) and "interpreter shutdown" in str(error)):
+        elif not (isinstance(error, RuntimeError) and "interpreter shutdown" in one_line(error)):
             # With these words Python refuses a new thread, also to asyncio.to_thread, when it ends.
             return False
         self.cut_off.append(capture)
@@ -136,9 +139,9 @@ class _WatchedJobs(AbstractEntrypointExecutor):
             # PGQueuer would take the job for canceled, or for failed, and drop it.
             if self.handlers.was_cut_off(capture, error):
                 raise RetryRequested(reason="the consumer was stopped while this ran") from None
-            self.handlers.raised(capture, error, held=self.parameters.on_failure == "hold")
-            if (stand_in := self.handlers.stand_in(capture, error)) is not error:
-                raise stand_in from None
+            told = self.handlers.raised(capture, error, held=self.parameters.on_failure == "hold")
+            if told is not error:
+                raise told from None
             raise
         else:
             if context.cancellation.cancel_called:
@@ -168,12 +171,20 @@ class _WatchedSchedule(AbstractScheduleExecutor):
         try:
             await self.inner.execute(schedule, context)
         except BaseException as error:
-            self.handlers.raised(capture, error)
-            if (stand_in := self.handlers.stand_in(capture, error)) is not error:
-                raise stand_in from None
+            if (told := self.handlers.raised(capture, error)) is not error:
+                raise told from None
             raise
         finally:
             self.handlers.end(capture)
+
+
+def _with_a_delay(error: BaseException) -> BaseException:
+    """Return the error; for a retry whose delay PGQueuer cannot store, one that says so."""
+    retry = retry_request(error)
+    if retry is None or isinstance(retry.delay, timedelta):
+        return error
+    said = f"RetryRequested(delay={retry.delay!r}): the delay is a timedelta, such as timedelta(seconds=5)."
+    return KitError(said).with_traceback(error.__traceback__)
 
 
 def _why_not(error: BaseException) -> str:

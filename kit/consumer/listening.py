@@ -1,4 +1,4 @@
-"""When a consumer that has just started is ready."""
+"""When a consumer that has just started is ready, and why it is not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from datetime import timedelta
 from pgqueuer.errors import FailingListenerError
 
 from kit.consumer.factory import Manager, queue_of, scheduler_of
+from kit.database.target import Unreachable
+from kit.errors import KitError
+from kit.session import session
+
+PROBE = 2.0  # seconds for Postgres to answer when a consumer was not ready in time
 
 
 async def listening(manager: Manager) -> None:
@@ -25,3 +30,29 @@ async def listening(manager: Manager) -> None:
         while wanted:
             await asyncio.sleep(0.01)
             wanted -= {(row.entrypoint, row.expression) for row in await scheduler.queries.peek_schedule()}
+
+
+async def why_not_in_time(name: str, limit: float, entered: bool) -> str:
+    """Return what to say of a consumer that was not ready in ``limit`` seconds.
+
+    ``entered`` says whether its ``main`` came to its ``yield``.
+    """
+    if not await _postgres_answers():
+        return f"Postgres does not answer. Consumer {name!r} was not ready in {limit:g} s."
+    if entered:
+        return f"Consumer {name!r} was stopped: no notification of Postgres reached it in {limit:g} s."
+    return (
+        f"main() did not come to its `yield` or `return` in {limit:g} s, so it was stopped. "
+        "Does it wait for something? start_timeout= gives it longer."
+    )
+
+
+async def _postgres_answers() -> bool:
+    try:
+        connection = await session.target().open(limit=PROBE)
+    except Unreachable as error:
+        return not isinstance(error.__cause__, TimeoutError)
+    except KitError:
+        return True  # this process names none that could
+    connection.terminate()
+    return True

@@ -52,6 +52,13 @@ class Loop(asyncio.SelectorEventLoop):
         self._remember(transport)
         return transport, protocol
 
+    async def start_tls(self, *args: Any, **options: Any) -> Any:
+        """Encrypt a connection as asyncio does, and remember what it is now."""
+        transport = await super().start_tls(*args, **options)
+        if transport is not None:
+            self._remember(transport)
+        return transport
+
     def _remember(self, transport: asyncio.BaseTransport) -> None:
         with self._adding:
             self._connections.add(transport)

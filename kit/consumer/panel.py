@@ -13,6 +13,7 @@ from typing import Protocol
 
 from kit import notebook
 from kit.consumer.console import Console, Line
+from kit.consumer.handlers import Handlers
 from kit.faults import one_line
 
 LINES = 8  # shown at most, the newest
@@ -36,15 +37,10 @@ class Shown(Protocol):
     schedules: tuple[str, ...]
     changed: threading.Event
     console: Console
+    handlers: Handlers
 
     @property
     def state(self) -> str: ...  # noqa: D102
-
-    @property
-    def done(self) -> int: ...  # noqa: D102
-
-    @property
-    def failed(self) -> int: ...  # noqa: D102
 
 
 class Panel:
@@ -103,10 +99,10 @@ class Panel:
 
     def _repaint(self) -> None:
         with self._painting:
-            now = picture(self._consumer)
-            if now == self._painted:
-                return
             try:
+                now = picture(self._consumer)
+                if now == self._painted:
+                    return
                 notebook.publish(now, self._display_id, update=True)
             except Exception as error:  # the next change tries again
                 if not self._consumer.console.repeats("the panel"):
@@ -119,7 +115,7 @@ def picture(consumer: Shown) -> dict[str, str]:
     """Return what the panel shows now: the same as ``text/html`` and as ``text/plain``."""
     lines = consumer.console.latest(LINES)
     names = ", ".join(consumer.entrypoints + consumer.schedules) or "none"
-    facts = f"entrypoints: {names} · {consumer.done} done, {consumer.failed} failed"
+    facts = f"entrypoints: {names} · {consumer.handlers.done} done, {consumer.handlers.failed} failed"
     title = f"consumer {consumer.name!r}: {consumer.state}"
     why = f"\n{consumer.problem}" if consumer.problem else ""
     plain = "\n".join([f"{SIGNS[consumer.state]} {title} · {facts}{why}", *map(_plain, lines)])

@@ -21,20 +21,18 @@ from kit.consumer import factory, screen
 from kit.consumer.capture import Capture
 from kit.consumer.console import Console, Unseen
 from kit.consumer.handlers import Handlers
-from kit.consumer.listening import listening
+from kit.consumer.listening import listening, why_not_in_time
 from kit.consumer.loop import Loop
 from kit.consumer.options import Options
 from kit.consumer.panel import Panel
 from kit.consumer.process import while_running
 from kit.database.other_consumers import consumers_connected
-from kit.database.target import Unreachable
 from kit.errors import KitError
 from kit.session import session
 from kit.threads import happens_within, run_sync
 
 State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
 GRACE = 2.0  # seconds that each of the harder ways to end a consumer is given
-PROBE = 2.0  # seconds for Postgres to answer when a consumer did not start in time
 
 
 class Runner:
@@ -70,16 +68,6 @@ class Runner:
         self._loop = Loop(self.console)
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name=f"kit-consumer-{name}", daemon=True)
-
-    @property
-    def done(self) -> int:
-        """How many jobs' handlers came to their end."""
-        return self.handlers.done
-
-    @property
-    def failed(self) -> int:
-        """How many jobs' handlers raised."""
-        return self.handlers.failed
 
     @property
     def alive(self) -> bool:
@@ -124,19 +112,7 @@ class Runner:
             raise KitError(self.problem) from self._error
         if not in_time:
             self._stop(0)
-            raise KitError(self._why_not_in_time(limit))
-
-    def _why_not_in_time(self, limit: float) -> str:
-        if not run_sync(_answers()):
-            return f"Postgres does not answer. Consumer {self.name!r} was not ready in {limit:g} s."
-        if self._entered:
-            return (
-                f"Consumer {self.name!r} was stopped: no notification of Postgres reached it in {limit:g} s."
-            )
-        return (
-            f"main() did not come to its `yield` or `return` in {limit:g} s, so it was stopped. "
-            "Does it wait for something? start_timeout= gives it longer."
-        )
+            raise KitError(run_sync(why_not_in_time(self.name, limit, self._entered)))
 
     def stop(self, timeout: float = 5.0) -> None:
         """Stop as `kit.Consumer.stop` says; ``timeout`` is in seconds."""
@@ -209,6 +185,7 @@ class Runner:
                 else:
                     self._finished()
                 finally:
+                    session.backends.update(self.backends)  # Postgres may show them a little longer
                     self._loop.end()
         finally:
             self._ended.set()
@@ -297,9 +274,9 @@ class Runner:
             self._started.set()
 
     async def _look_for_others(self, driver: Any) -> None:
-        mine, others = await consumers_connected(driver, session.backends | self._loop.backends())
+        mine, others = await consumers_connected(driver, session.known_backends())
         self._driver_backends = set(mine)
-        session.backends.update(self.backends)
+        session.backends.update(mine)
         if others and not self._was_ready:
             self.console.notice(
                 f"Another consumer is connected to this database ({others[0]}), "
@@ -310,15 +287,3 @@ class Runner:
         if factory.NEWER_FORM not in session.told:
             session.told.add(factory.NEWER_FORM)
             self.console.notice(factory.NEWER_FORM)
-
-
-async def _answers() -> bool:
-    """Return whether the session's Postgres answers; also when there is none that it could."""
-    try:
-        connection = await session.target().open(limit=PROBE)
-    except Unreachable as error:
-        return not isinstance(error.__cause__, TimeoutError)
-    except KitError:
-        return True
-    connection.terminate()
-    return True

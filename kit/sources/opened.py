@@ -126,7 +126,7 @@ async def look_into(target: Target, *, fresh: bool, template: bool) -> tuple[Tar
         others: list[OtherConsumer] = []
         emptied = await emptying.empty(inside, target, template=template) if fresh else None
         if emptied is None or not emptied.made_anew:
-            _, others = await consumers_connected(inside, session.backends)
+            _, others = await consumers_connected(inside, session.known_backends())
         named = target if target.name else target.beside(name)
         return named, Found(version, tuple(others), emptied)
 

@@ -1,4 +1,7 @@
-"""`kit.run` in an idle kernel against a bare script with the same handlers: jobs a second, and latency.
+"""`kit.run` in a kernel against a bare script with the same handlers: jobs a second, and latency.
+
+First the kernel is idle, and gets its jobs from elsewhere. Then its own cells enqueue them, for both, and
+await `kit.wait` meanwhile.
 
 The script is ``asyncio.run(pgqueuer.run(main, …))`` with the same options. Both run side by side, each in a
 process (and a session, which Linux schedules as a group) of its own, and get work alternately, in slices so
@@ -16,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from pgqueuer import AsyncpgDriver, Queries
 import kit
 
 STARTS = 6
-ROUNDS = 10
+ROUNDS = 10  # in an idle kernel, and as many with cells that await
 JOBS = 500
 SINGLE_JOBS = 60
 
@@ -67,7 +70,24 @@ import bench_main
 asyncio.run(pgqueuer.run(bench_main.main, dequeue_timeout=datetime.timedelta(seconds=0.5),
                          heartbeat_timeout=datetime.timedelta(seconds=10)))
 """
-CELL = "import bench_main, kit\nkit.run(bench_main.main)"
+CELL = """
+import time
+import asyncpg, bench_main, kit
+from pgqueuer import AsyncpgDriver, Queries
+kit.run(bench_main.main)
+queries = Queries(AsyncpgDriver(await asyncpg.connect()))
+"""
+MANY = """
+await queries.enqueue(["{name}_count"] * {jobs}, [None] * {jobs}, [0] * {jobs})
+await kit.wait()
+"""
+ONE = """
+await queries.enqueue("{name}_latency", str(time.time()).encode())
+await kit.wait()
+"""
+
+
+Cells = Callable[[str], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -85,14 +105,18 @@ async def the_script(folder: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def the_kit(folder: str) -> AsyncIterator[None]:
-    """Run the kit in a kernel that has nothing else to do."""
+async def the_kit(folder: str) -> AsyncIterator[Cells]:
+    """Run the kit in a kernel that has nothing else to do, and return what runs more cells in it."""
     environment = {**os.environ, "BENCH_NAME": "kit"}
     manager, client = await start_new_async_kernel(cwd=folder, env=environment, stderr=subprocess.DEVNULL)
     try:
-        reply = await client.execute_interactive(CELL, output_hook=lambda _: None, timeout=60)
-        assert reply["content"]["status"] == "ok", reply["content"]
-        yield
+
+        async def run(cell: str) -> None:
+            reply = await client.execute_interactive(cell, output_hook=lambda _: None, timeout=60)
+            assert reply["content"]["status"] == "ok", reply["content"]
+
+        await run(CELL)
+        yield run
     finally:
         client.stop_channels()
         await manager.shutdown_kernel(now=True)
@@ -122,11 +146,14 @@ class Producer:
             await self.one(f"{name}_latency")
             await self.throughput(name)
 
-    async def throughput(self, name: str) -> float:
-        """Return how many jobs a second it does."""
+    async def throughput(self, name: str, cells: Cells | None = None) -> float:
+        """Return how many jobs a second it does; with ``cells``, these enqueue and wait."""
         await self.connection.execute("TRUNCATE pgqueuer, pgqueuer_log")
-        await self.queries.enqueue([f"{name}_count"] * JOBS, [None] * JOBS, [0] * JOBS)
-        await self._until_empty()
+        if cells is not None:
+            await cells(MANY.format(name=name, jobs=JOBS))
+        else:
+            await self.queries.enqueue([f"{name}_count"] * JOBS, [None] * JOBS, [0] * JOBS)
+            await self._until_empty()
         seconds = await self.connection.fetchval(
             "SELECT extract(epoch FROM max(created) FILTER (WHERE status = 'successful')"
             " - min(created) FILTER (WHERE status = 'picked')) FROM pgqueuer_log"
@@ -149,22 +176,36 @@ async def main() -> None:
             "DROP TABLE IF EXISTS latency; CREATE TABLE latency (name text, seconds float8)"
         )
         producer = Producer(connection)
-        pairs: list[tuple[float, float]] = []
-        waits: list[tuple[float, float]] = []
+        pairs: dict[str, list[tuple[float, float]]] = {"idle": [], "awaiting": []}
+        waits: dict[str, list[tuple[float, float]]] = {"idle": [], "awaiting": []}
         for _ in range(STARTS):
-            async with the_kit(folder), the_script(folder):
+            async with the_kit(folder) as cells, the_script(folder):
                 await producer.warm_up()
-                for number in range(ROUNDS):
-                    order = ("kit", "bare") if number % 2 else ("bare", "kit")
-                    found = {name: await producer.throughput(name) for name in order}
-                    pairs.append((found["kit"], found["bare"]))
-                for _ in range(SINGLE_JOBS):
-                    for name in ("kit", "bare"):
-                        await producer.one(f"{name}_latency")
-                waits += zip(await producer.latencies("kit"), await producer.latencies("bare"), strict=True)
+                for kernel, through in (("idle", None), ("awaiting", cells)):
+                    pairs[kernel] += await rounds(producer, through)
+                    waits[kernel] += await singles(producer, through)
         await connection.close()
-    tell("throughput", "jobs/s", pairs, "at least 0.95")
-    tell("latency", "ms", waits, "at most 1.05")
+    for kernel in pairs:
+        tell(f"{kernel} kernel, throughput", "jobs/s", pairs[kernel], "at least 0.95")
+        tell(f"{kernel} kernel, latency", "ms", waits[kernel], "at most 1.05")
+
+
+async def rounds(producer: Producer, cells: Cells | None) -> list[tuple[float, float]]:
+    """Return the throughputs of kit and script, round by round, each first every other time."""
+    pairs = []
+    for number in range(ROUNDS):
+        order = ("kit", "bare") if number % 2 else ("bare", "kit")
+        found = {name: await producer.throughput(name, cells) for name in order}
+        pairs.append((found["kit"], found["bare"]))
+    return pairs
+
+
+async def singles(producer: Producer, cells: Cells | None) -> list[tuple[float, float]]:
+    """Return the latencies of kit and script, job by job."""
+    for _ in range(SINGLE_JOBS):
+        for name in ("kit", "bare"):
+            await (cells(ONE.format(name=name)) if cells is not None else producer.one(f"{name}_latency"))
+    return list(zip(await producer.latencies("kit"), await producer.latencies("bare"), strict=True))
 
 
 def tell(what: str, unit: str, pairs: list[tuple[float, float]], aim: str) -> None:

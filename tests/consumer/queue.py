@@ -128,9 +128,11 @@ async def worker(
         import asyncio, asyncpg, pgqueuer
         from contextlib import asynccontextmanager
 
+        NAME = {{"application_name": "a worker"}}
+
         @asynccontextmanager
         async def main():
-            pgq = pgqueuer.PgQueuer(pgqueuer.AsyncpgDriver(await asyncpg.connect()))
+            pgq = pgqueuer.PgQueuer(pgqueuer.AsyncpgDriver(await asyncpg.connect(server_settings=NAME)))
 
             @pgq.entrypoint({entrypoint!r})
             async def process(job):
@@ -144,7 +146,11 @@ async def worker(
 
     async def consumes() -> bool:
         assert process.returncode is None, "the worker has ended"
-        return any("AS queued_work" in query or "AS eta" in query for query in await connections())
+        rows = await fetch(
+            "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1",
+            "a worker",
+        )
+        return any("AS queued_work" in row["query"] or "AS eta" in row["query"] for row in rows)
 
     try:
         await until("the worker consumes", consumes, 30)

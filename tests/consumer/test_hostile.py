@@ -10,10 +10,15 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job
 
 import kit
-from tests.consumer.queue import enqueue, fetch, logged, main_with, until
+from tests.consumer.queue import enqueue, fetch, logged, main_with, texts, until
 
 
 class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class MuteRuntime(RuntimeError):
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
@@ -26,6 +31,7 @@ HOSTILE = {
     "NUL": ValueError("before\0after"),
     "surrogate": ValueError("half of \ud83d a pair"),
     "no text": Mute(),
+    "no text, and Python's own": MuteRuntime(),
     "no Exception": Unusual("neither an Exception\0nor an exit"),
     "group": ExceptionGroup("two", [ValueError("a\0"), KeyError("b")]),
 }
@@ -110,3 +116,16 @@ async def test_an_exception_that_is_none_fails_its_job_and_leaves_the_running_on
     await until("it has failed", lambda: consumer.failed)
     await kit.wait()
     assert await logged(job) == ["queued", "picked", "successful"]
+
+
+async def test_a_retry_whose_delay_is_a_number_fails_and_says_how_it_is_written() -> None:
+    async def flaky(job: Job) -> None:
+        raise RetryRequested(delay=5)  # type: ignore[arg-type]
+
+    consumer = kit.run(main_with(flaky=flaky))
+    (job,) = await enqueue("flaky")
+    await kit.wait()
+    assert await logged(job) == ["queued", "picked", "exception"]
+    (line,) = texts(consumer)
+    assert "RetryRequested(delay=5): the delay is a timedelta" in line
+    assert consumer.failed == 1

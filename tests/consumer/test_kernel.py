@@ -236,6 +236,16 @@ async def test_a_consumer_that_died_says_so_in_the_next_cell_once(kernel: Kernel
     assert (await kernel.run("1 + 1")).text == "2"
 
 
+async def test_an_exception_that_pgqueuer_cannot_log_is_told_in_the_next_cell_once(kernel: Kernel) -> None:
+    hostile = BLOGS_CONSUMER.replace("""print(f"Processed: {job!r}")""", """raise ValueError("a\\0b")""")
+    await kernel.run(hostile + "    consumer = kit.run(main)")
+    (job,) = await enqueue("fetch")
+    await until("it has failed", lambda: is_logged(job, "exception"))
+    told = (await kernel.run("1 + 1")).text
+    assert f"The exception of fetch #{job} is not one that PGQueuer can log" in told
+    assert (await kernel.run("1 + 1")).text == "2"
+
+
 async def test_a_lost_connection_is_told_in_the_next_cell_and_the_return_too(kernel: Kernel) -> None:
     await kernel.run(BLOGS_CONSUMER + "    consumer = kit.run(main)")
     await fetch(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 import kit
 from kit.consumer.panel import picture
@@ -36,11 +38,18 @@ queries = Queries(AsyncpgDriver(await asyncpg.connect()))
 """
 
 
+ITS_THREAD = """
+import threading
+threads = [thread for thread in threading.enumerate() if thread.name.startswith("kit-panel")]
+{}
+"""
+
+
 @pytest.fixture
 def panel(home: object) -> Callable[..., dict[str, str]]:
     """Run cells after ``kit.run(main)`` in a notebook, and return its panel as it is saved."""
 
-    def run(*cells: str) -> dict[str, str]:
+    def run(*cells: str, ends_in: str | None = None) -> dict[str, str]:
         sources = [
             "import kit\np = kit.postgres(database='panel')",
             SETUP,
@@ -50,44 +59,59 @@ def panel(home: object) -> Callable[..., dict[str, str]]:
         notebook: Any = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]
             cells=[nbformat.v4.new_code_cell(source) for source in sources]  # type: ignore[no-untyped-call]
         )
-        NotebookClient(notebook, timeout=60).execute()
+        with pytest.raises(CellExecutionError, match=ends_in) if ends_in else nullcontext():
+            NotebookClient(notebook, timeout=60).execute()
         (output,) = (output for output in notebook.cells[2].outputs if "data" in output)
         return dict(output.data)
 
     return run
 
 
-LAST_PICTURE = """
-import threading
-consumer.stop()
-for thread in threading.enumerate():
-    if thread.name.startswith("kit-panel"):
-        thread.join(10)
-"""
-
-
 def test_the_panel_counts_jobs_and_shows_the_last_lines_with_their_job_ids(panel) -> None:
-    shown = panel(
-        "await queries.enqueue(['fetch'] * 3, [b'1', b'bad', b'3'], [0] * 3)\nawait kit.wait()", LAST_PICTURE
-    )["text/plain"]
+    shown = panel("await queries.enqueue(['fetch'] * 3, [b'1', b'bad', b'3'], [0] * 3)\nawait kit.wait()")[
+        "text/plain"
+    ]
     assert "entrypoints: fetch · 2 done, 1 failed" in shown
     assert "[fetch #1] fetched 1" in shown
     assert "✗ [fetch #2] exception: ValueError: <b>no</b>" in shown
 
 
 def test_what_handlers_print_is_text_in_the_panel_and_never_markup(panel) -> None:
-    shown = panel("await queries.enqueue('fetch', b'bad')\nawait kit.wait()", LAST_PICTURE)["text/html"]
+    shown = panel("await queries.enqueue('fetch', b'bad')\nawait kit.wait()")["text/html"]
     assert "&lt;b&gt;no&lt;/b&gt;" in shown
     assert "<b>no" not in shown
 
 
 def test_a_stopped_consumer_is_stopped_in_its_panel(panel) -> None:
-    assert "consumer 'consumer': stopped" in panel(LAST_PICTURE)["text/plain"]
+    assert "consumer 'consumer': stopped" in panel("consumer.stop()")["text/plain"]
+
+
+def test_the_panel_of_a_notebook_that_ends_in_an_exception_has_what_happened_before_it(panel) -> None:
+    ends = "await queries.enqueue(['fetch'] * 2, [b'1', b'bad'], [0] * 2)\nawait kit.wait()\n1 / 0"
+    assert "1 done, 1 failed" in panel(ends, ends_in="ZeroDivisionError")["text/plain"]
+
+
+def test_a_repaint_that_fails_is_told_and_the_next_one_is_tried(panel) -> None:
+    without = "works, kit.notebook.publish = kit.notebook.publish, None"
+    job = "await queries.enqueue('fetch', b'1')\nawait kit.wait()"
+    shown = panel(without, job, job, "kit.notebook.publish = works", ITS_THREAD.format("assert threads"))
+    assert "2 done, 0 failed" in shown["text/plain"]
+    assert "[consumer] its panel could not be repainted: TypeError" in shown["text/plain"]
+
+
+def test_no_thread_is_left_when_a_consumer_is_stopped_or_replaced(panel) -> None:
+    shown = panel(
+        "kit.run(main)",
+        ITS_THREAD.format("assert len(threads) == 1"),
+        "kit.session.session.consumers['consumer'].stop()",
+        ITS_THREAD.format("assert not threads"),
+    )
+    assert "stopped" in shown["text/plain"]
 
 
 def test_the_panel_is_bounded_however_much_handlers_print(panel) -> None:
     jobs = "await queries.enqueue(['fetch'] * 500, [b'x' * 5000] * 500, [0] * 500)\nawait kit.wait()"
-    shown = panel(jobs, LAST_PICTURE)
+    shown = panel(jobs)
     assert len(shown["text/plain"].splitlines()) <= 9
     assert len(shown["text/html"]) < 10_000
 

@@ -28,6 +28,7 @@ from pgqueuer.models import Job, Schedule
 
 import kit
 from kit.session import session
+from kit.sources import Postgres
 from tests.consumer.queue import (
     connections,
     cut_connections,
@@ -242,6 +243,29 @@ async def test_ones_own_consumers_are_no_strangers(capsys: pytest.CaptureFixture
     for name in ("first", "second", "first"):
         kit.run(main_with(fetch=nothing), name=name)
     assert "Another consumer" not in capsys.readouterr().out
+
+
+async def test_the_connections_of_ones_own_pools_are_no_strangers_to_anyone(
+    queue_database: Postgres, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @asynccontextmanager
+    async def main() -> AsyncIterator[PgQueuer]:
+        async with asyncpg.create_pool(min_size=4, max_size=8) as pool:
+            pgq = PgQueuer(AsyncpgPoolDriver(pool))
+            pgq.entrypoint("fetch")(nothing)
+            yield pgq
+
+    consumer = kit.run(main)
+    kit.run(main, name="second")
+    await enqueue("fetch", *[b""] * 50)
+    await kit.wait()
+    assert len(runner(consumer).backends) >= 4
+    with kit.postgres("embedded", database=queue_database.name, fresh=False):
+        await enqueue("fetsh")
+        await kit.wait(10)  # it would wait for a stranger that may have this entrypoint
+    said = capsys.readouterr().out
+    assert "nother" not in said
+    assert "Did you mean 'fetch'?" in said
 
 
 async def test_it_counts_what_is_done_and_what_failed_but_not_what_is_tried_again() -> None:

@@ -83,6 +83,7 @@ class Stoppable:
     name = "main"
     alive = True
     stopped = False
+    backends = ()
 
     def stop(self) -> None:
         self.stopped = True
