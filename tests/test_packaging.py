@@ -119,6 +119,14 @@ def test_readme_has_two_commands_to_start_with_and_ci_runs_the_second_word_for_w
 # What is imported is declared
 
 
+def plain_python(cell: dict[str, list[str]]) -> str:
+    """Return a cell's code: also what it writes to a file, and without what goes to a shell."""
+    lines = "".join(cell["source"]).splitlines()
+    if lines and lines[0].startswith("%%") and not lines[0].startswith("%%writefile"):
+        return ""
+    return "\n".join(line for line in lines if not line.startswith(("%", "!")))
+
+
 def imported(files: Iterable[Path]) -> dict[str, Path]:
     """Return the distributions that these files import, each with one of the files."""
     distributions = metadata.packages_distributions()
@@ -127,7 +135,7 @@ def imported(files: Iterable[Path]) -> dict[str, Path]:
         source = path.read_text("utf-8")
         if path.suffix == ".ipynb":
             cells = json.loads(source)["cells"]
-            source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+            source = "\n".join(plain_python(cell) for cell in cells if cell["cell_type"] == "code")
         flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         for node in ast.walk(compile(source, str(path), "exec", flags)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
