@@ -121,6 +121,10 @@ class Session:
         """The database that the kit's calls use and ``PG*`` name; None when the kit opened none."""
         return self._opened[-1] if self._opened else None
 
+    def outside(self) -> Mapping[str, str]:
+        """Return the ``PG*`` variables that this process came with."""
+        return self._outside if self._opened else os.environ
+
     def target(self) -> Target:
         """Return what to connect to: the database opened last, else what ``PG*`` name now.
 

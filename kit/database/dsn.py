@@ -92,6 +92,29 @@ def from_variables(environment: Mapping[str, str]) -> str:
     return f"postgresql:///{database}?{urlencode(said, quote_via=quote)}"
 
 
+def complete(dsn: str, environment: Mapping[str, str]) -> str:
+    """Return ``dsn`` with what it leaves to the ``PG*`` variables, as ``environment`` has them, written out.
+
+    So it means the same when those variables are set to something else.
+    """
+    parts = urlsplit(dsn)
+    login, at, hosts = parts.netloc.rpartition("@")
+    port = environment.get("PGPORT", "5432")
+    if hosts and "," not in port:
+        hosts = ",".join(
+            each if re.search(r":\d+$", each.rpartition("]")[2]) else f"{each}:{port}"
+            for each in hosts.split(",")
+        )
+    names = {variable: key for key, variable in reversed(_PARAMETERS.items())}
+    left = [
+        (names[each], environment[each])
+        for each in sorted(VARIABLES - variables(dsn).keys())
+        if environment.get(each)
+    ]
+    query = urlencode(parse_qsl(parts.query) + left, quote_via=quote)
+    return f"{parts.scheme}://{login}{at}{hosts}{parts.path or '/'}" + (f"?{query}" if query else "")
+
+
 def beside(dsn: str, database: str) -> str:
     """Return ``dsn`` with another database in it."""
     parts = urlsplit(dsn)

@@ -119,7 +119,8 @@ def _choose_and_open(
     _refuse_other_tables()
     if asked in ("auto", "external") and (asked_dsn or os.environ.get("KIT_DSN")):
         named_by = "dsn=" if asked_dsn else "KIT_DSN"
-        server = Target(dsn.check(asked_dsn or os.environ["KIT_DSN"], named_by))
+        given = dsn.check(asked_dsn or os.environ["KIT_DSN"], named_by)
+        server = Target(dsn.complete(given, session.outside()))
         return _open_external(server, named_by, name, fresh=fresh)
     if asked == "external":
         raise KitError(f'Which server? Set KIT_DSN, or pass dsn="{dsn.EXAMPLE}".')

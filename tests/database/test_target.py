@@ -300,3 +300,37 @@ async def test_a_dsn_and_its_variables_lead_to_the_same_place(
         await connection.close()
     async with server.target.connect() as same:
         assert await same.fetchval("SELECT current_database() || inet_server_port()") == there
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "expected"),
+    [
+        ("postgresql://host/x", {"PGPORT": "9999", "PGUSER": "me"}, "postgresql://host:9999/x?user=me"),
+        ("postgresql://host/x", {}, "postgresql://host:5432/x"),
+        ("postgresql://a:b@h:1/x?sslmode=require", {"PGPORT": "7", "PGSSLMODE": "allow"}, None),
+        ("postgresql:///x?host=%2Frun", {"PGUSER": "u p"}, "postgresql:///x?host=%2Frun&user=u%20p"),
+        ("postgresql://h:1", {"PGDATABASE": "d"}, "postgresql://h:1/?dbname=d"),
+        ("postgresql://[::1]/x", {}, "postgresql://[::1]:5432/x"),
+        ("postgresql://[::1]:77/x", {}, None),
+        ("postgresql://one,two:7/x", {"PGPORT": "6"}, "postgresql://one:6,two:7/x"),
+    ],
+)
+def test_what_a_dsn_leaves_to_the_variables_is_written_out_in_it(
+    given: str, environment: dict[str, str], expected: str | None
+) -> None:
+    assert dsn.complete(given, environment) == (expected or given)
+
+
+def test_a_dsn_means_the_same_after_the_kit_has_set_the_variables(
+    server: Postgres, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in server.target.variables().items():
+        monkeypatch.setenv(variable, value)
+    host = server.target.variables()["PGHOST"]
+    monkeypatch.setenv("KIT_DSN", f"postgresql://{host}/postgres")  # the rest is in PG*
+    with (
+        kit.postgres("embedded", database=name),
+        kit.postgres(database=name) as again,
+    ):
+        assert again.target.variables()["PGPORT"] == server.target.variables()["PGPORT"]
+        assert again.name == f"pgqueuer_kit_{name}"
