@@ -119,7 +119,9 @@ def picture(consumer: Shown) -> dict[str, str]:
     title = f"consumer {consumer.name!r}: {consumer.state}"
     why = f"\n{consumer.problem}" if consumer.problem else ""
     plain = "\n".join([f"{SIGNS[consumer.state]} {title} · {facts}{why}", *map(_plain, lines)])
-    body = "".join(_row(line) for line in lines)
+    rows = "".join(_row(line) for line in lines)
+    # Folded, because what handlers print is shown where it is awaited; here it would stand a second time.
+    body = f"<details><summary>the last lines</summary>{rows}</details>" if rows else ""
     return {
         "text/plain": plain,
         "text/html": (
