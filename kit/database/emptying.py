@@ -74,12 +74,9 @@ class Emptied:
     made_anew: bool
 
     def __str__(self) -> str:
-        parts = [
-            f"{count} {what}{'' if count == 1 else 's'}"
-            for count, what in ((self.jobs, "job"), (self.log_rows, "row of the log"))
-            if count
-        ]
-        return " and ".join(parts).replace("row of the logs", "rows of the log")
+        jobs = f"{self.jobs} job{'' if self.jobs == 1 else 's'}"
+        rows = f"{self.log_rows} row{'' if self.log_rows == 1 else 's'} of the log"
+        return " and ".join(text for text, count in ((jobs, self.jobs), (rows, self.log_rows)) if count)
 
 
 async def empty(inside: asyncpg.Connection, target: Target, *, template: bool) -> Emptied:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -137,28 +137,24 @@ class Target:
         return True
 
 
-class _in_plain_words:
-    def __init__(self, opened: asyncpg.Connection, watch: asyncio.Future[None], limit: float) -> None:
-        self._opened, self._watch, self._limit = opened, watch, limit
+@contextmanager
+def _in_plain_words(opened: asyncpg.Connection, watch: asyncio.Future[None], limit: float) -> Iterator[None]:
+    import asyncpg
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        import asyncpg
-
-        if error is None or not isinstance(error, Exception) or isinstance(error, KitError):
-            return
-        if self._watch.done() and not self._watch.cancelled():
-            raise Unreachable(f"it did not answer within {self._limit:g} s") from error
+    try:
+        yield
+    except KitError:
+        raise
+    except Exception as error:
+        said = faults.server_message(error)
+        if watch.done() and not watch.cancelled():
+            raise Unreachable(f"it did not answer within {limit:g} s") from error
         if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError):
-            raise Unreachable(str(error)) from error
-        if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-            if self._opened.is_closed():  # asyncpg's words for a connection that broke while it was used
-                raise Unreachable("the connection broke") from error
-        elif isinstance(error, asyncpg.DiskFullError):
-            said = faults.server_message(error)
+            raise Unreachable(said) from error
+        if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and opened.is_closed():
+            raise Unreachable("the connection broke") from error  # asyncpg's words for it are others
+        if isinstance(error, asyncpg.DiskFullError):
             raise KitError(f"The server's disk is full: {said}. Free some space and try again.") from error
-        elif isinstance(error, asyncpg.PostgresError):
-            said = faults.server_message(error)
+        if isinstance(error, asyncpg.PostgresError):
             raise KitError(f"PostgreSQL refused what the kit asked for: {said}.") from error
+        raise
