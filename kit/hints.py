@@ -46,23 +46,27 @@ def in_one_line(error: BaseException) -> str:
 
 def hint(error: BaseException) -> str | None:
     """Return what to do about ``error``, in one line; None when its own text says enough."""
+    try:
+        text = str(error)
+    except Exception:
+        return None
     match error:
         case NameError(name=str()) if type(error) is NameError and _is_in_learners_code(error):
             return (
                 f"This notebook has no name {error.name!r} yet. Run the cells above first, from the top: a "
                 "restarted kernel has forgotten all that they made."
             )
-        case RuntimeError() if _asked_for_a_second_loop(str(error)):
+        case RuntimeError() if _asked_for_a_second_loop(text):
             return (
                 "A notebook has a loop that runs already, so a cell awaits by itself. "
                 f"Write {_awaited(error)} instead."
             )
-        case RuntimeError() if "attached to a different loop" in str(error):
+        case RuntimeError() if "attached to a different loop" in text:
             return (
                 "It belongs to the loop it was made on, and handlers run on the consumer's: make it inside "
                 "main(), not in a cell. What was sent has probably been done, and only the answer is lost."
             )
-        case TypeError() if (found := _CANNOT_BE_AWAITED.search(str(error))) and _is_in_learners_code(error):
+        case TypeError() if (found := _CANNOT_BE_AWAITED.search(text)) and _is_in_learners_code(error):
             if "Consumer" in found.groups():
                 return "The consumer runs: kit.run is a plain call. Write kit.run(main), without await."
             return "This is a plain call, and it has done its work already. Write it without await."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from kit.sources import Postgres
 
 pytest_plugins = ["kit.testing"]
+
+# A shell lets what it runs in the background ignore an interrupt, and all that is started from there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
 

@@ -23,14 +23,15 @@ def postgres_from(source: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", params=SOURCES)
-def run(request: pytest.FixtureRequest, home: Path) -> Iterator[Callable[[str], Lesson]]:
+def run(request: pytest.FixtureRequest, home: Path) -> Callable[[str], Lesson]:
     """Run a lesson top to bottom, once on each source; later questions read the same run."""
     runs: dict[str, Lesson | AssertionError] = {}
 
     def once(name: str) -> Lesson:
         if name not in runs:
             try:
-                runs[name] = execute(name)
+                with postgres_from(request.param):
+                    runs[name] = execute(name)
             except AssertionError as error:
                 runs[name] = error
         outcome = runs[name]
@@ -38,8 +39,7 @@ def run(request: pytest.FixtureRequest, home: Path) -> Iterator[Callable[[str], 
             raise outcome
         return outcome
 
-    with postgres_from(request.param):
-        yield once
+    return once
 
 
 @pytest.fixture(scope="module", params=LESSONS)
