@@ -35,6 +35,7 @@ CONSUMER = """
 import asyncio, datetime, sys
 import asyncpg
 from pgqueuer import AsyncpgDriver, PgQueuer
+from kit.database.other_consumers import consumers_connected
 
 async def main():
     queuer = PgQueuer(AsyncpgDriver(await asyncpg.connect(sys.argv[1])))
@@ -43,8 +44,13 @@ async def main():
     async def fetch(job):
         pass
 
+    running = asyncio.create_task(queuer.run(dequeue_timeout=datetime.timedelta(seconds=0.2)))
+    looking = await asyncpg.connect(sys.argv[1])
+    while not (await consumers_connected(looking, []))[1]:
+        await asyncio.sleep(0.05)
+    await looking.close()
     print("{}", flush=True)
-    await queuer.run(dequeue_timeout=datetime.timedelta(seconds=0.2))
+    await running
 
 asyncio.run(main())
 """
