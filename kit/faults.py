@@ -16,7 +16,10 @@ from types import TracebackType
 
 from kit import notebook
 
-NO_TABLES = "PGQueuer's tables are not in this database. Run kit.postgres(…), which makes them."
+NO_TABLES = (
+    "PGQueuer's tables are not in this database, or an older PGQueuer made them. Run kit.postgres(…), or "
+    "`pgq install` in a terminal; `pgq upgrade` brings old tables up to date."
+)
 
 
 def one_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgqueuer.domain.settings import db_settings
 
+from kit import faults
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import LIMIT, Target, Unreachable
 from kit.errors import KitError
@@ -82,7 +83,7 @@ class Queue:
         try:
             return bool(await self._value(f"SELECT EXISTS (SELECT FROM {self._busy})"))
         except asyncpg.UndefinedTableError as error:
-            raise KitError(f"The database has no table {self.table!r}. Run kit.postgres() first.") from error
+            raise KitError(f"{faults.NO_TABLES} ({error})") from error
 
     async def has_work_for(self, entrypoints: list[str], running: list[int]) -> bool:
         """Return whether a job that is due or running has one of these entrypoints or ids."""

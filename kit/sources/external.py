@@ -22,8 +22,8 @@ async def prepare(server: Target, said_by: str, name: str) -> Target:
 
     Where another role has that one, it is ``pgqueuer_kit_<role>_<name>``.
 
-    Where this role may not make databases, take the one that ``dsn`` names, if the kit made it or its tables
-    earlier or if it is empty.
+    Where this role may not make databases, take the one that ``server`` names, if the kit made it or
+    PGQueuer's tables in it earlier, or if it is empty.
 
     Args:
         server: the server, and a database on it that this role may connect to.

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pgqueuer.domain.settings import db_settings
 
-from kit import payloads
+from kit import faults, payloads
 from kit.errors import KitError
 from kit.session import session
 from kit.tables import times
@@ -220,12 +220,8 @@ def _table(query: str, *args: Any) -> DataFrame:
     try:
         return run_sync(_read(query, args))
     except KitError as error:
-        if isinstance(error.__cause__, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
-            raise KitError(
-                f"PGQueuer's tables are not in this database, or an older PGQueuer made them"
-                f" ({error.__cause__}). Run kit.postgres(), or `pgq install` in a terminal;"
-                " `pgq upgrade` brings old tables up to date."
-            ) from error.__cause__
+        if faults.tables_are_missing(error.__cause__):
+            raise KitError(f"{faults.NO_TABLES} ({error.__cause__})") from error.__cause__
         raise
 
 

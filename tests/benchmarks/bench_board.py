@@ -19,6 +19,8 @@ from typing import Any
 
 from jupyter_client.manager import start_new_kernel
 
+from tests.benchmarks.figures import figure
+
 ROUNDS = {2_000: 31, 10_000: 9}
 AIM = 0.95
 FRAMES_AIM, UPDATES_AIM = 30, 10
@@ -100,10 +102,13 @@ def consumer() -> None:
                         took[board].append(float(printed.rsplit("took", 1)[1]))
             ratios = [without / with_it for without, with_it in zip(took[False], took[True], strict=True)]
             rates = {board: 1 / statistics.median(times) for board, times in took.items()}
-            print(
-                f"{number:>6,} jobs: {rates[False]:,.0f} jobs/s without the board, {rates[True]:,.0f} with; "
-                f"median ratio {statistics.median(ratios):.3f} (aim: at least {AIM})",
-                flush=True,
+            medians = f"{rates[True]:,.0f} jobs/s, {rates[False]:,.0f} without it"
+            figure(
+                f"consumer with a board, {number} jobs",
+                statistics.median(ratios),
+                f"at least {AIM}",
+                "",
+                medians,
             )
     finally:
         client.stop_channels()
@@ -167,10 +172,9 @@ def browser() -> None:
             seen = page.evaluate(FRAMES, 10)
             stop.set()
             thread.join()
-    print(
-        f"1,000 jobs in Chromium: {seen['frames']:.0f} frames/s (aim: {FRAMES_AIM}), longest frame "
-        f"{seen['longest']:.0f} ms, {seen['updates']:.1f} updates/s (aim: {UPDATES_AIM})"
-    )
+    figure("1,000 jobs on the board", seen["frames"], f"{FRAMES_AIM}", "frames/s")
+    updates = f"{seen['updates']:.1f} updates/s, aim {UPDATES_AIM}"
+    figure("1,000 jobs on the board, longest frame", seen["longest"], "under 100", "ms", updates)
 
 
 async def _fill_and_move(dsn: str, stop: threading.Event) -> None:

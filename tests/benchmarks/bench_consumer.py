@@ -28,6 +28,7 @@ from jupyter_client.manager import start_new_async_kernel
 from pgqueuer import AsyncpgDriver, Queries
 
 import kit
+from tests.benchmarks.figures import figure
 
 STARTS = 6
 ROUNDS = 10  # in an idle kernel, and as many with cells that await
@@ -212,7 +213,7 @@ def tell(what: str, unit: str, pairs: list[tuple[float, float]], aim: str) -> No
     """Print the medians of both, and the median of their ratios."""
     kits, bares = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-    print(f"{what}: kit {kits:.4g}, bare {bares:.4g} {unit}; median ratio {ratio:.2f} (aim: {aim})")
+    figure(f"{what} / bare script", ratio, aim, "", f"{kits:.4g}, bare {bares:.4g} {unit}")
 
 
 if __name__ == "__main__":

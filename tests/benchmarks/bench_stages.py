@@ -24,6 +24,7 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
 import kit
 from kit.stages import Pipeline, Step
 from kit.stages.store import install
+from tests.benchmarks.figures import figure
 
 RUNS, ROUNDS, CONNECTIONS = 300, 7, 10
 STAGES = ["one", "two", "three", "four", "five"]
@@ -139,10 +140,8 @@ async def compare() -> float:
             ours.append(a)
             bare.append(b)
     ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
-    print(
-        f"stages: {statistics.median(ours):.0f} stages/s, by hand {statistics.median(bare):.0f} jobs/s, "
-        f"ratio {ratio:.2f} (at least 0.70)"
-    )
+    medians = f"{statistics.median(ours):.0f} stages/s, by hand {statistics.median(bare):.0f} jobs/s"
+    figure("staged jobs / by hand", ratio, "at least 0.85", "", medians)
     return ratio
 
 

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 import kit
 from tests.consumer.queue import enqueue, fetch, main_with, nobody_is_connected, nothing, until
-
-
-@contextmanager
-def hanging(folder: Path) -> Iterator[None]:
-    """Stop a server's whole process tree, and let it go on at the end."""
-    server = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
-    stopped = [server, *server.children(recursive=True)]
-    for process in stopped:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in stopped:
-            process.resume()
+from tests.sources.processes import hung
 
 
 async def the_servers_folder() -> Path:
@@ -42,7 +26,7 @@ async def test_wait_comes_back_within_its_limit_and_says_that_postgres_does_not_
         kit.run(main_with(fetch=nothing))
     await enqueue("nobody_has_this", execute_after=None)
     folder = await the_servers_folder()
-    with hanging(folder):
+    with hung(folder):
         begun = time.monotonic()
         with pytest.raises(kit.KitError, match="Postgres does not answer"):
             await kit.wait(timeout=3)
@@ -60,7 +44,7 @@ async def test_a_wait_that_is_under_way_when_postgres_begins_to_hang_comes_back_
     begun = time.monotonic()
     waiting = asyncio.create_task(kit.wait(timeout=3))
     await until("it waits", lambda: consumer._runner.running_jobs())
-    with hanging(folder):
+    with hung(folder):
         with pytest.raises(kit.KitError, match="Postgres does not answer"):
             await waiting
         took = time.monotonic() - begun
@@ -70,7 +54,7 @@ async def test_a_wait_that_is_under_way_when_postgres_begins_to_hang_comes_back_
 async def test_stop_is_bounded_and_the_connections_are_gone_afterwards() -> None:
     consumer = kit.run(main_with(fetch=nothing))
     folder = await the_servers_folder()
-    with hanging(folder):
+    with hung(folder):
         begun = time.monotonic()
         await asyncio.to_thread(consumer.stop, 1)
         took = time.monotonic() - begun
@@ -81,7 +65,7 @@ async def test_stop_is_bounded_and_the_connections_are_gone_afterwards() -> None
 
 async def test_run_is_bounded_and_says_that_postgres_does_not_answer() -> None:
     folder = await the_servers_folder()
-    with hanging(folder):
+    with hung(folder):
         begun = time.monotonic()
         with pytest.raises(kit.KitError, match="Postgres does not answer"):
             await asyncio.to_thread(kit.run, main_with(fetch=nothing), start_timeout=2)

@@ -1,5 +1,5 @@
 """A server and a database of one's own, as for the tests of sources."""
 
-from tests.sources.conftest import name, same_environment, server, sql
+from tests.sources.conftest import name, no_database_remains, same_environment, server, sql
 
-__all__ = ["name", "same_environment", "server", "sql"]
+__all__ = ["name", "no_database_remains", "same_environment", "server", "sql"]

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from kit.database import dsn, target
 from kit.database.target import LIMIT, Target, Unreachable
 from kit.sources import Postgres
 from tests.sources.conftest import own_home
-from tests.sources.processes import ask, servers, wait_until
+from tests.sources.processes import ask, hung, servers, tree, wait_until
 
 __all__ = ["own_home"]
 
@@ -34,30 +34,6 @@ CALLS: dict[str, Callable[[], object]] = {
     "sql with an argument": lambda: kit.sql("SELECT $1::int", 1),
     "reset": kit.reset,
 }
-
-
-def tree(home: Path) -> list[psutil.Process]:
-    """Return the server of ``home`` and every process of it."""
-    found = servers(home)
-    for each in list(found):
-        with suppress(psutil.Error):
-            found += each.children(recursive=True)
-    return found
-
-
-@contextmanager
-def hung(home: Path) -> Iterator[None]:
-    """Let the server of ``home`` neither answer nor refuse, as one whose machine is paused."""
-    paused = tree(home)
-    assert paused, "there is no server to pause"
-    for process in paused:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in paused:
-            with suppress(psutil.Error):
-                process.resume()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kit.database import dsn as dsns
+from kit.session import session
 from kit.sources import Postgres, external, open_database
 from tests.sources.processes import ask, processes, wait_until
 
@@ -30,6 +31,14 @@ def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield home
     wait_until(lambda: not processes(parent), f"the end of the processes that use {parent}")
     shutil.rmtree(parent)
+
+
+@pytest.fixture(autouse=True)
+def no_database_remains(same_environment: None) -> Iterator[None]:
+    """Let the databases of this process go when a test ends, before its environment is looked at."""
+    yield
+    while session.database is not None:
+        session.database.stop()
 
 
 @pytest.fixture(autouse=True)

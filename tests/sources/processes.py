@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -85,6 +86,31 @@ def servers(home: Path) -> list[psutil.Process]:
             if "postgres" in process.name():
                 found.append(process)
     return found
+
+
+def tree(home: Path) -> list[psutil.Process]:
+    """Return the server of ``home`` and every process of it."""
+    found = servers(home)
+    for server in list(found):
+        with suppress(psutil.Error):
+            found += server.children(recursive=True)
+    return found
+
+
+@contextmanager
+def hung(home: Path) -> Iterator[None]:
+    """Let the server of ``home`` neither answer nor refuse, as one whose machine is paused."""
+    paused = tree(home)
+    assert paused, f"there is no server in {home} to pause"
+    for process in paused:
+        with suppress(psutil.Error):
+            process.suspend()
+    try:
+        yield
+    finally:
+        for process in paused:
+            with suppress(psutil.Error):
+                process.resume()
 
 
 def keepers(home: Path) -> list[psutil.Process]:

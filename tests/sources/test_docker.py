@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,9 @@ import asyncpg
 import pytest
 
 import kit
-from kit.session import session
 from kit.sources import container, docker, files, open_database, status
 from tests.sources.processes import CONSUMER, Program, ask, keepers, processes, wait_until
 from tests.sources.registry import serving
-
-
-@pytest.fixture(autouse=True)
-def no_database_remains(own_home: Path) -> Iterator[None]:
-    yield
-    while session.database is not None:
-        session.database.stop()
 
 
 def containers(home: Path) -> list[Any]:

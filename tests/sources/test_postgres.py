@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -23,13 +23,10 @@ ONE_JOB = "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (0, 'queue
 
 
 @pytest.fixture(autouse=True)
-def embedded_server(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Use the server of these tests, and leave this process without a database."""
+def embedded_server(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the server of these tests."""
     for variable in (*NAMES, "KIT_DSN", "KIT_POSTGRES"):
         monkeypatch.delenv(variable, raising=False)
-    yield
-    while session.database is not None:
-        session.database.stop()
 
 
 def test_it_says_in_one_line_what_where_and_why(name: str, capsys: pytest.CaptureFixture[str]) -> None:

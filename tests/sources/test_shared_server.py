@@ -11,19 +11,11 @@ import pytest
 import kit
 from kit.database import dsn as dsns
 from kit.database.schema import MARK
-from kit.session import session
 from kit.sources import Postgres, external
 from tests.sources.processes import CONSUMER, Program, ask
 
 Sql = Callable[..., Any]
 ONE_JOB = "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (0, 'queued', 'fetch') RETURNING id"
-
-
-@pytest.fixture(autouse=True)
-def no_database_remains() -> Iterator[None]:
-    yield
-    while session.database is not None:
-        session.database.stop()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,7 +17,6 @@ import pytest
 
 import kit
 from kit.cli import servers as command
-from kit.session import session
 from kit.sources import account, embedded, files, open_database, registry, sharing, status
 from tests.sources.processes import ROOT, Program, ask, keepers, processes, servers, wait_until
 
@@ -26,13 +24,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 as_root = pytest.mark.skipif(not files.is_root(), reason="only root can make files of another account")
 NOBODY = 65534
 GONE = '{"id": "gone", "host": "127.0.0.1", "port": 1, "password": "x"}'
-
-
-@pytest.fixture(autouse=True)
-def no_database_remains(own_home: Path) -> Iterator[None]:
-    yield
-    while session.database is not None:
-        session.database.stop()
 
 
 def folder_of(home: Path) -> Path:

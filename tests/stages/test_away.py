@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import psutil
 import pytest
 
 import kit
 from kit.errors import KitError
 from kit.stages import Pipeline
+from tests.sources.processes import hung
 
 from .conftest import Desk, consuming
 from .test_stages import effect
 
 LIMIT = 10.0
-
-
-@contextmanager
-def hanging(folder: Path) -> Iterator[None]:
-    """Stop a server's whole process tree, and let it go on at the end."""
-    server = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
-    stopped = [server, *server.children(recursive=True)]
-    for process in stopped:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in stopped:
-            process.resume()
 
 
 async def timed(call: Any) -> float:
@@ -50,7 +34,7 @@ async def test_while_postgres_hangs_every_call_comes_back_within_ten_seconds(des
     run = await orders.start(desk.connection)
     producer = await asyncpg.connect()
     folder = Path(await desk.value("SHOW data_directory"))
-    with hanging(folder):
+    with hung(folder):
         took = await asyncio.gather(
             timed(orders.start(producer)),
             timed(asyncio.to_thread(kit.stages.cancel, run)),
@@ -76,7 +60,7 @@ async def test_postgres_that_hangs_in_the_middle_of_a_call_ends_it_within_ten_se
         timed(asyncio.to_thread(kit.stages.cancel, run)), timed(asyncio.to_thread(kit.stages.retry, run))
     )
     await desk.until("both to wait", "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted")
-    with hanging(folder):
+    with hung(folder):
         took = await calls
     await transaction.rollback()
     assert max(took) < LIMIT + 2
