@@ -52,7 +52,8 @@ def test_two_programs_share_one_server_and_the_last_one_out_stops_it(own_home: P
         assert second.says()["dsn"] == dsn
         first.leave()
         assert ask(dsn, "SELECT 1") == 1
-        assert len(servers(own_home)) == len(keepers(own_home)) == 1
+        # A second keeper, started while the first was on its way, ends as soon as it sees that one.
+        wait_until(lambda: len(servers(own_home)) == len(keepers(own_home)) == 1, "one server and one keeper")
         second.leave()
         wait_until(lambda: not servers(own_home), "the end of the server after its last user")
         wait_until(lambda: not keepers(own_home), "the end of the keeper after its server")

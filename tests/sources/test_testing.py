@@ -65,7 +65,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=os.environ | {"KIT_POSTGRES": "embedded"} | environment,
+        env=os.environ | {"KIT_POSTGRES": "embedded", "PYTEST_ADDOPTS": ""} | environment,
         capture_output=True,
         text=True,
         check=False,
