@@ -59,7 +59,7 @@ def shell() -> tuple[psutil.Process, str]:
     """
     import psutil
 
-    parents = psutil.Process().parents()
+    parents = _parents()
     if not parents:
         raise KitError("`kit env` cannot see which terminal it was started from.")
     for parent, above in zip(parents, [*parents[1:], None], strict=True):
@@ -68,6 +68,22 @@ def shell() -> tuple[psutil.Process, str]:
             if name in _DIALECTS:
                 return (above if above and _is_copy(parent, above) else parent), _DIALECTS[name]
     return parents[0], "powershell" if sys.platform == "win32" else "sh"
+
+
+def _parents() -> list[psutil.Process]:
+    """Return the processes above this one, the nearest first.
+
+    Not psutil's own list: that ends where a parent seems younger than its child, as it does by the second
+    whenever the system's clock is being set.
+    """
+    import psutil
+
+    process, found = psutil.Process(), []
+    with contextlib.suppress(psutil.Error):
+        while above := process.ppid():
+            process = psutil.Process(above)
+            found.append(process)
+    return found
 
 
 def _is_copy(process: psutil.Process, above: psutil.Process) -> bool:

@@ -18,6 +18,12 @@ from kit.sources import Postgres, external, open_database
 from tests.sources.processes import ask, processes, wait_until
 
 
+def let_go() -> None:
+    """Leave this process without a database."""
+    while session.database is not None:
+        session.database.stop()
+
+
 @pytest.fixture
 def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home for this test alone, which every account can enter; nothing may run there when it ends."""
@@ -29,6 +35,7 @@ def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("KIT_DSN", "KIT_POSTGRES", "KIT_PG_BIN"):
         monkeypatch.delenv(name, raising=False)
     yield home
+    let_go()
     wait_until(lambda: not processes(parent), f"the end of the processes that use {parent}")
     shutil.rmtree(parent)
 
@@ -37,8 +44,7 @@ def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def no_database_remains(same_environment: None) -> Iterator[None]:
     """Let the databases of this process go when a test ends, before its environment is looked at."""
     yield
-    while session.database is not None:
-        session.database.stop()
+    let_go()
 
 
 @pytest.fixture(autouse=True)
