@@ -292,7 +292,7 @@ async def until(holds: Any, timeout: float = 10) -> None:
 
 
 HUNG = """
-import time
+import contextlib, time
 import kit, psutil
 from kit.errors import KitError
 
@@ -304,11 +304,13 @@ def within(seconds, what, holds):
 
 def suspend():
     for process in tree:
-        process.suspend()
+        with contextlib.suppress(psutil.NoSuchProcess):  # a backend may end by itself meanwhile
+            process.suspend()
 
 def resume():
     for process in tree:
-        process.resume()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
 
 database = kit.postgres("embedded", database="hung")
 board = kit.board()
