@@ -58,8 +58,12 @@ class Learner:
         return result
 
     def forget(self) -> None:
-        """Forget every name, as a restarted kernel does; modules stay imported, which saves the time."""
-        self.run([nbformat.v4.new_code_cell("%reset -f")])  # type: ignore[no-untyped-call]
+        """Forget every name, and what was told once, as a restarted kernel does.
+
+        Modules stay imported, which saves the time.
+        """
+        untold = "from kit.session import session; session.told.clear()"
+        self.run([nbformat.v4.new_code_cell(f"{untold}\n%reset -f")])  # type: ignore[no-untyped-call]
 
     def _execute(self, cell: Any) -> None:
         where = f"lesson {self.lesson.name}, cell {cell.id!r}"
