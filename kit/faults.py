@@ -101,6 +101,22 @@ def postgres_is_away(error: BaseException) -> bool:
     return False
 
 
+def worth_another_try(error: BaseException) -> bool:
+    """Return whether Postgres is away, or ended the work for a reason that passes.
+
+    SQLSTATE class 57 is "operator intervention", 53 "insufficient resources", 40 "transaction rollback", as
+    after a deadlock (PostgreSQL's manual, appendix A). A driver's InterfaceError without a state is one of a
+    connection that broke.
+    """
+    state = getattr(error, "sqlstate", None) or ""
+    if state:
+        return state[:2] in ("08", "57", "53", "40")
+    if isinstance(error, OSError):
+        return True
+    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("asyncpg")}
+    return bool(kinds & {"InterfaceError", "InternalClientError"})
+
+
 def tables_are_missing(error: BaseException | None) -> bool:
     """Return whether the error means that PGQueuer's tables, or a column of today's, are not there."""
     if getattr(error, "sqlstate", None) in ("42P01", "42703"):  # undefined table, undefined column

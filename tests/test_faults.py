@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 import nbformat
 import pytest
@@ -92,3 +94,29 @@ async def test_an_error_from_inside_of_asyncpg_is_placed_at_the_line_that_called
     assert "test_faults.py, line " in faults.place(caught.value)
     assert '`await connection.fetchval("SELECT $1::bytea", "text")`' in faults.place(caught.value)
     assert faults.place(caught.value, cells_only=True) == ""
+
+
+async def test_a_deadlock_is_worth_another_try_and_a_mistake_is_not(queue_database: Postgres) -> None:
+    first, second = await asyncpg.connect(), await asyncpg.connect()
+    try:
+        async with first.transaction():
+            await first.execute("SELECT pg_advisory_xact_lock(1)")
+            with pytest.raises(asyncpg.DeadlockDetectedError) as caught:  # noqa: PT012
+                async with second.transaction():
+                    await second.execute(
+                        "SET LOCAL deadlock_timeout = '50ms'; SELECT pg_advisory_xact_lock(2)"
+                    )
+                    waiting = asyncio.create_task(first.execute("SELECT pg_advisory_xact_lock(2)"))
+                    await second.execute("SELECT pg_advisory_xact_lock(1)")
+            await waiting
+        assert faults.worth_another_try(caught.value)
+        await first.close()
+        with pytest.raises(asyncpg.InterfaceError) as closed:
+            await first.execute("SELECT 1")
+        assert faults.worth_another_try(closed.value)
+    finally:
+        await first.close()
+        await second.close()
+    assert faults.worth_another_try(TimeoutError())
+    assert not faults.worth_another_try(await refused("SELECT 1 / 0"))
+    assert not faults.worth_another_try(ValueError("no such order"))

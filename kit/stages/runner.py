@@ -16,11 +16,11 @@ from pgqueuer import Job, PgQueuer, RetryRequested
 from pgqueuer.domain.errors import retry_request
 
 from kit.errors import KitError
-from kit.faults import storable
+from kit.faults import storable, worth_another_try
 from kit.stages import store
 from kit.stages.checks import message, no_stage, reference, to_json
 from kit.stages.stage import Stage, Step
-from kit.stages.store import AWAY, Connection, Overtaken, Row, Suspect, Taken
+from kit.stages.store import Connection, Overtaken, Row, Suspect, Taken
 
 PAUSE = 0.5  # seconds between two tries to reach a Postgres that is away, or a step that is taken
 LATER = 5.0  # seconds that the second of these grows to
@@ -79,7 +79,9 @@ class StageRunner:
                 except Suspect:
                     async with self.suspects:
                         return await self._attempt(run, job, again=again, alone=True)
-            except AWAY as error:
+            except Exception as error:
+                if not worth_another_try(error):
+                    raise
                 if self.pgq.shutdown.is_set():
                     raise RetryRequested(reason=str(error)) from error
                 logger.warning("Run %s tries %s again: %s", run, job.entrypoint, error)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from kit import faults
 from kit.database.target import LIMIT, Unreachable
 from kit.errors import KitError
 from kit.session import session
@@ -17,17 +18,6 @@ from kit.stages.store.schema import Connection, install
 T = TypeVar("T")
 
 PATIENCE = "5s"  # for a lock that somebody else holds
-
-# Postgres is away, or broke the connection, or undid the transaction to end a deadlock.
-AWAY = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.exceptions.TransactionRollbackError,
-)
 
 
 async def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
@@ -61,7 +51,9 @@ async def limited(connection: Connection) -> AsyncIterator[None]:
             "Somebody keeps locked what this needs: an open transaction, or a worker that was frozen in the "
             "middle of a step. End that one, then try again."
         ) from error
-    except AWAY as error:
+    except Exception as error:
+        if not faults.worth_another_try(error):
+            raise
         if limit.when() <= asyncio.get_running_loop().time():
             raise KitError(
                 f"Postgres did not answer within {LIMIT:g} s, so the connection was closed. Most likely "
