@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Protocol
 
 from kit.database.dsn import VARIABLES
@@ -51,8 +51,6 @@ class RunningConsumer(Protocol):
 
     def running_jobs(self) -> list[int]: ...  # noqa: D102
 
-    def jobs_seen(self) -> list[tuple[int, datetime]]: ...  # noqa: D102
-
     def unseen(self, notices_only: bool) -> Any: ...  # noqa: D102
 
     def stop(self, timeout: float = ...) -> None: ...  # noqa: D102
@@ -71,6 +69,8 @@ class Session:
         consumers: the consumer that has each name, running or not.
         boards: the board that follows each database.
         backends: the Postgres processes that this process's consumers are known to have used.
+        managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
+        began: the jobs that the consumers of each name took up, and when (seconds since 1970), the last ones.
         told: what is said once a process, and has been.
         watching: how many calls are about to show what consumers have to say.
         lock: to be held while how many consumers run is changed.
@@ -83,9 +83,11 @@ class Session:
         "_opened",
         "_outside",
         "backends",
+        "began",
         "boards",
         "consumers",
         "lock",
+        "managers",
         "running",
         "switch_interval",
         "told",
@@ -103,6 +105,8 @@ class Session:
         self.consumers: dict[str, RunningConsumer] = {}
         self.boards: dict[Target, Closable] = {}
         self.backends: set[int] = set()
+        self.managers: dict[str, str] = {}
+        self.began: dict[str, deque[tuple[int, float]]] = {}
         self.told: set[str] = set()
         self.watching = 0
         self.lock = threading.Lock()

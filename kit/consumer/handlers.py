@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -22,12 +24,16 @@ class Handlers:
 
     Attributes:
         done, failed: how many jobs' handlers came to their end, and how many raised.
+        began: the jobs whose handlers were called, and when, in seconds since 1970.
         running: what runs now, and in which task.
         cut_off: what was cancelled because the consumer was stopped.
     """
 
-    def __init__(self, console: Console, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, console: Console, began: deque[tuple[int, float]], changed: Callable[[], None]
+    ) -> None:
         self.console = console
+        self.began = began
         self.done = 0
         self.failed = 0
         self.running: dict[Capture, asyncio.Task[object]] = {}
@@ -52,6 +58,8 @@ class Handlers:
         """Note that a handler starts, in the task that runs it."""
         capture = Capture(self.console, entrypoint, job_id)
         capture.begin()
+        if job_id is not None:
+            self.began.append((job_id, time.time()))
         task = asyncio.current_task()
         assert task is not None
         self.running[capture] = task

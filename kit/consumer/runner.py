@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 from typing import Any, Literal
 
 import pgqueuer
@@ -32,6 +32,7 @@ from kit.session import session
 from kit.threads import happens_within, run_sync
 
 State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
+REMEMBERED = 100_000  # jobs of which it is kept who took them up
 GRACE = 2.0  # seconds that each of the harder ways to end a consumer is given
 
 
@@ -53,7 +54,8 @@ class Runner:
         self.schedules: tuple[str, ...] = ()
         self.changed = threading.Event()
         self.console = Console(name, self._tell)
-        self.handlers = Handlers(self.console, self._tell)
+        began = session.began.setdefault(name, deque(maxlen=REMEMBERED))
+        self.handlers = Handlers(self.console, began, self._tell)
         self.panel = Panel(self)
         self._make = make
         self._options = options
@@ -82,11 +84,6 @@ class Runner:
     def running_jobs(self) -> list[int]:
         """Return the ids of the jobs whose handlers run now; from any thread."""
         return [run.job_id for run in self.handlers.running_now() if run.job_id is not None]
-
-    def jobs_seen(self) -> list[tuple[int, datetime]]:
-        """Return the jobs of which something was printed or told, and when."""
-        lines = self.console.lines.copy()
-        return [(line.job_id, line.time) for line in lines if line.job_id is not None]
 
     def unseen(self, notices_only: bool = False) -> Unseen:
         """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
@@ -254,6 +251,8 @@ class Runner:
         async with factory.enter(self._make, self._tell_of_the_newer_form) as manager:
             self._entered = True
             self.entrypoints, self.schedules = self.handlers.watch(manager)
+            if (queue := factory.queue_of(manager)) is not None:
+                session.managers[str(queue.queue_manager_id)] = self.name
             ready = asyncio.create_task(self._say_when_ready(manager))
             try:
                 yield manager

@@ -31,6 +31,19 @@ async def waiting() -> AsyncIterator[PgQueuer]:
     await connection.close()
 
 
+@asynccontextmanager
+async def quick() -> AsyncIterator[PgQueuer]:
+    connection = await asyncpg.connect()
+    pgq = PgQueuer(AsyncpgDriver(connection))
+
+    @pgq.entrypoint("quick")
+    async def quick(job: Job) -> None:
+        await asyncio.sleep(0.001)
+
+    yield pgq
+    await connection.close()
+
+
 SILENT = "ALTER TABLE pgqueuer DISABLE TRIGGER tg_pgqueuer_changed"
 
 
@@ -91,6 +104,19 @@ async def test_a_consumer_of_this_process_is_told_by_its_name_and_state(
     assert followed.state.consumers[0].state == "running"
     await asyncio.to_thread(consumer.stop, 0)
     await followed.until("that it has stopped", lambda: followed.state.consumers[0].state == "stopped")
+
+
+async def test_only_consumers_that_are_there_are_named_however_often_one_was_started(
+    followed: Followed, hands: Hands
+) -> None:
+    ended = 0
+    for _ in range(3):
+        kit.run(quick, name="quick")
+        ended += len(await hands.enqueue(*[b"x"] * 30, entrypoint="quick"))
+        await followed.until("its jobs", lambda: followed.state.totals()["successful"] == ended)
+        names = {consumer["name"] for change in followed.told for consumer in change.get("consumers", [])}
+        assert names <= {"quick"}
+    assert [one.name for one in followed.state.consumers] == ["quick"]
 
 
 async def test_a_job_that_ends_between_two_looks_is_shown_as_ended(followed: Followed, hands: Hands) -> None:

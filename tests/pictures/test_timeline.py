@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer
 
 import kit
 from kit.errors import KitError
-from kit.pictures.timeline.histories import NOBODY, histories_of_jobs, histories_of_runs
+from kit.pictures.timeline.histories import NOBODY, UNKNOWN, histories_of_jobs, histories_of_runs
 from kit.pictures.timeline.summary import summary
 from kit.stages import Pipeline, Step
 from tests.pictures.conftest import Hands
@@ -31,13 +32,13 @@ def no_window() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def printing() -> AsyncIterator[PgQueuer]:
+async def silent() -> AsyncIterator[PgQueuer]:
     connection = await asyncpg.connect()
     pgq = PgQueuer(AsyncpgDriver(connection))
 
     @pgq.entrypoint("work")
     async def work(job: Job) -> None:
-        print("working")
+        pass
 
     yield pgq
     await connection.close()
@@ -149,11 +150,17 @@ async def test_a_job_that_raised_is_known_by_its_worker(hands: Hands) -> None:
 
 
 async def test_jobs_of_this_process_are_known_by_their_consumers_name(hands: Hands) -> None:
-    await hands.enqueue(b"x")
-    consumer = kit.run(printing, name="second")
-    await kit.wait()
+    """Also of those that printed nothing, and after the consumer was replaced by another."""
+    for _ in range(2):
+        await hands.enqueue(*[b"x"] * 20)
+        consumer = kit.run(silent, name="second")
+        await kit.wait()
     assert [text.get_text() for text in kit.timeline("worker").texts] == ["second"]
-    consumer.stop()
+    await asyncio.to_thread(consumer.stop)
+    kit.reset()
+    await hands.enqueue(b"x")
+    await hands.end(await hands.pick(1))
+    assert [text.get_text() for text in kit.timeline("worker").texts] == [UNKNOWN]
 
 
 async def test_a_staged_run_is_one_row_with_its_stages(hands: Hands) -> None:

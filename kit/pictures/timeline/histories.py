@@ -22,6 +22,7 @@ Doing = Literal["waiting", "running"]
 
 UNKNOWN = "worker not known"
 NOBODY = "nobody yet"
+CLOCKS_DIFFER = 0.05  # seconds that Postgres's clock may be ahead of ours, in a container for one
 
 _GOES_ON = ("queued", "picked")  # any other status ends a job, or holds it
 
@@ -132,7 +133,7 @@ def name_consumers(histories: list[History]) -> None:
     """Group jobs by who ran them.
 
     PGQueuer keeps a job's consumer in its row while the job runs, and in the log with an exception; of other
-    jobs it keeps none. This process's consumers know the jobs they run and those whose handlers printed.
+    jobs it keeps none. This process remembers the jobs that its own consumers took up.
     """
     names = db_settings().qualified
     rows = sql(
@@ -143,19 +144,19 @@ def name_consumers(histories: list[History]) -> None:
         FROM {names.queue_table_log} WHERE traceback IS NOT NULL"""
     )
     ids: dict[int, str] = {job: worker for job, worker in _rows(rows) if isinstance(worker, str)}
-    begun = {history.id: history.spans[0].begin for history in histories}
-    here: dict[int, str] = {}
-    for name, consumer in list(session.consumers.items()):
-        # Ids begin again after a reset: what was printed before a job was there is another one's.
-        told = [job for job, time in consumer.jobs_seen() if time >= begun.get(job, time)]
-        here |= dict.fromkeys([*told, *consumer.running_jobs()], name)
-    called = {ids[job]: name for job, name in here.items() if job in ids}
+    begun = {history.id: history.spans[0].begin.timestamp() for history in histories}
+    here: dict[int, tuple[float, str]] = {}
+    for name, jobs in list(session.began.items()):
+        for job, time in jobs.copy():
+            # Ids begin again after a reset: what began before a job was there was another one's.
+            if job in begun and time >= begun[job] - CLOCKS_DIFFER:
+                here[job] = max(here.get(job, (0.0, "")), (time, name))
     for history in histories:
         worker = ids.get(history.id)
-        if history.id in here:
-            history.group = here[history.id]
-        elif worker is not None:
-            history.group = called.get(worker, f"worker {worker[:8]}")
+        if worker is not None:
+            history.group = session.managers.get(worker, f"worker {worker[:8]}")
+        elif history.id in here:
+            history.group = here[history.id][1]
         else:
             history.group = NOBODY if history.waited() is None else UNKNOWN
 
