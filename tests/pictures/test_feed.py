@@ -109,11 +109,15 @@ async def test_a_consumer_of_this_process_is_told_by_its_name_and_state(
 async def test_only_consumers_that_are_there_are_named_however_often_one_was_started(
     followed: Followed, hands: Hands
 ) -> None:
-    ended = 0
+    jobs: list[int] = []
+
+    def all_ended() -> bool:
+        return followed.state.totals()["successful"] == len(jobs)
+
     for _ in range(3):
         kit.run(quick, name="quick")
-        ended += len(await hands.enqueue(*[b"x"] * 30, entrypoint="quick"))
-        await followed.until("its jobs", lambda: followed.state.totals()["successful"] == ended)
+        jobs += await hands.enqueue(*[b"x"] * 30, entrypoint="quick")
+        await followed.until("its jobs", all_ended)
         names = {consumer["name"] for change in followed.told for consumer in change.get("consumers", [])}
         assert names <= {"quick"}
     assert [one.name for one in followed.state.consumers] == ["quick"]
