@@ -1,6 +1,7 @@
 """How a status and a priority look: sign, word and colours. Whatever shows one is given it from here.
 
-The colours carry white text at 4.5:1, or stand out from their theme's ground at 3:1; none is the only sign.
+A status's colour carries white text at 4.5:1, or stands out from its theme's ground at 3:1; a priority's
+carries its own text at 4.5:1. No colour is the only sign.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _GREY, _SLATE, _STONE = "#757575", "#6f7b87", "#6b7280"
-_BLUE, _INDIGO, _IRIS, _VIOLET = "#1976d2", "#3d6fb0", "#5f5fc4", "#8a4fc0"
+_BLUE, _INDIGO, _VIOLET = "#1976d2", "#3d6fb0", "#8a4fc0"
 _GREEN, _AMBER, _RUST, _RED, _PINK = "#2a8553", "#a86400", "#b4530c", "#d23c3c", "#b5377f"
 
 
@@ -55,6 +56,17 @@ RUNS = {
     "done": _look("done", "✓", _GREEN, "o"),
 }
 
+# What has no meaning of its own, in a light and in a dark theme: text, text of less weight, the ground, what
+# lies on it, what stands out from it, and lines.
+NEUTRAL = {
+    "text": ("#212121", "#e8e8e8"),
+    "quiet": ("#5f6368", "#b4b8bd"),
+    "ground": ("#ffffff", "#111111"),
+    "raised": ("#ffffff", "#1c1c1c"),
+    "tint": ("#f2f2f2", "#303030"),
+    "rule": ("#d9d9d9", "#4d4d4d"),
+}
+
 RETRIED = ("↻", "retry", "retries")  # the sign of a job that was put back, and what one and many are called
 
 
@@ -65,21 +77,25 @@ class Step:
     Attributes:
         least: the lowest of them; None where there is none.
         name: what they are called.
-        fill: their colour, which carries white text.
+        fill: their colour.
+        text: the colour of what is written on it.
     """
 
     least: int | None
     name: str
     fill: str
+    text: str
 
 
+# From light to dark in even steps: what is more urgent is darker, also for those who do not tell red from
+# green, or see no colour at all.
 RAMP = (
-    Step(None, "below 0", _STONE),
-    Step(0, "0", _INDIGO),
-    Step(1, "1–2", _IRIS),
-    Step(3, "3–5", _VIOLET),
-    Step(6, "6–9", _PINK),
-    Step(10, "10 and more", _RUST),
+    Step(None, "below 0", "#c1d4e3", "#111827"),
+    Step(0, "0", "#83b6de", "#111827"),
+    Step(1, "1–2", "#5398d6", "#111827"),
+    Step(3, "3–5", "#2b6dc0", "#ffffff"),
+    Step(6, "6–9", "#3a4699", "#ffffff"),
+    Step(10, "10 and more", "#3a2259", "#ffffff"),
 )
 STAGES = (_INDIGO, _RUST, _GREEN, _VIOLET, _PINK, _STONE, "#0f7b8a", _AMBER)  # the stages of a run, in order
 
@@ -88,9 +104,14 @@ WAITS = "#c3c9cf"
 WAITING = _look("waiting", "◷", "#9aa3ab", ">")
 
 
+def step(priority: int) -> Step:
+    """Return how a priority looks."""
+    return next(step for step in reversed(RAMP) if step.least is None or priority >= step.least)
+
+
 def fill(priority: int) -> str:
     """Return a priority's colour."""
-    return next(step.fill for step in reversed(RAMP) if step.least is None or priority >= step.least)
+    return step(priority).fill
 
 
 def retries(attempts: int) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -62,6 +64,60 @@ def test_a_priority_has_the_colour_of_the_step_it_falls_into() -> None:
     assert said == {priority: palette.RAMP[step].fill for priority, step in steps.items()}
 
 
+def linear(colour: str) -> list[float]:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+
+
+def lab(rgb: list[float]) -> tuple[float, float, float]:
+    """The place of a colour in CIE L*a*b*, from its linear red, green and blue."""
+    red, green, blue = (max(0.0, part) for part in rgb)
+    x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.95047
+    y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    z = (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.08883
+    fx, fy, fz = (part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116 for part in (x, y, z))
+    return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
+
+
+# How who lacks the green-sensitive cones sees linear red, green and blue (Machado, Oliveira, Fernandes 2009).
+DEUTERANOPIA = (
+    (0.367322, 0.860646, -0.227968),
+    (0.280085, 0.672501, 0.047413),
+    (-0.01182, 0.04294, 0.968881),
+)
+
+
+def seen_with(matrix: tuple[tuple[float, ...], ...], rgb: list[float]) -> list[float]:
+    return [sum(weight * part for weight, part in zip(row, rgb, strict=True)) for row in matrix]
+
+
+def contrast(one: str, other: str) -> float:
+    weights = (0.2126, 0.7152, 0.0722)
+    dark, light = sorted(
+        sum(w * p for w, p in zip(weights, linear(colour), strict=True)) for colour in (one, other)
+    )
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_higher_priority_is_darker_and_told_from_the_next_without_colour_and_with_deuteranopia() -> None:
+    colours = [linear(step.fill) for step in palette.RAMP]
+    greys = [lab(colour)[0] for colour in colours]
+    assert all(light - dark > 9 for light, dark in pairwise(greys)), greys
+    seen = [lab(seen_with(DEUTERANOPIA, colour)) for colour in colours]
+    for one, other in combinations(seen, 2):
+        assert math.dist(one, other) > 9
+    assert all(one[0] > other[0] for one, other in pairwise(seen))
+
+
+def test_what_is_written_on_a_priority_and_on_every_ground_can_be_read() -> None:
+    for step in palette.RAMP:
+        assert contrast(step.fill, step.text) >= 4.5
+    for theme in (0, 1):
+        for ground in ("ground", "raised", "tint"):
+            for text in ("text", "quiet"):
+                assert contrast(palette.NEUTRAL[text][theme], palette.NEUTRAL[ground][theme]) >= 4.5
+
+
 def test_the_browser_is_given_every_look_of_a_job() -> None:
     script, styles = assets.script(), assets.styles()
     for statuses in COLUMNS:
@@ -72,5 +128,11 @@ def test_the_browser_is_given_every_look_of_a_job() -> None:
         assert step.fill in styles
         assert step.fill in script
     used = set(re.findall(r"var\((--[\w-]+)\)", styles))
-    given = set(re.findall(r"(--[\w-]+):", styles)) | {"--columns"}
+    given = set(re.findall(r"(--[\w-]+):", styles)) | {
+        "--columns",
+        "--room",
+        "--card-0",
+        "--card-1",
+        "--card-2",
+    }
     assert used <= given, "the style sheet uses what nobody says"

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 from kit import palette
 from kit.pictures.board.state import COLUMNS
 
-SCRIPTS = ("queue.js", "small_cards.js", "motion.js", "field.js", "detail.js", "board.js")  # in this order
+SCRIPTS = (  # in this order
+    "queue.js",
+    "sizes.js",
+    "small_cards.js",
+    "motion.js",
+    "field.js",
+    "keys.js",
+    "detail.js",
+    "board.js",
+)
+DARK = "[data-jp-theme-light=false], .vscode-dark, .vscode-high-contrast"
 STYLES = ("board.css", "cards.css")
 _HERE = Path(__file__).parent
 
@@ -21,7 +32,7 @@ def script() -> str:
             for first, *others in COLUMNS
         ],
         "words": {status: look.word for status, look in palette.JOBS.items()},
-        "ramp": [{"least": step.least, "name": step.name, "fill": step.fill} for step in palette.RAMP],
+        "ramp": [dataclasses.asdict(step) for step in palette.RAMP],
         "retried": palette.RETRIED,
     }
     return f"const LOOKS = {json.dumps(looks)};\n" + _read(SCRIPTS)
@@ -30,14 +41,21 @@ def script() -> str:
 def styles() -> str:
     """Return the style sheet, in which ``--c-<column>`` is a column's colour and ``.kb-p<n>`` a priority's.
 
-    A dark theme of JupyterLab's is told by the attribute that it sets on the page's body.
+    A dark theme of JupyterLab's, or of nbconvert's page, is told by an attribute of the page's body, one of
+    VS Code's by a class.
     """
     looks = [palette.JOBS[first] for first, *_ in COLUMNS]
-    light = "".join(f"--c-{look.word}: {look.light};" for look in looks)
-    dark = "".join(f"--c-{look.word}: {look.dark};" for look in looks)
-    rules = [f".kit-board {{{light}}}", f"[data-jp-theme-light=false] .kit-board {{{dark}}}"]
+    themes = [
+        "".join(f"--c-{look.word}: {getattr(look, theme)};" for look in looks)
+        + "".join(f"--n-{name}: {colours[at]};" for name, colours in palette.NEUTRAL.items())
+        for at, theme in enumerate(("light", "dark"))
+    ]
+    rules = [f".kit-board {{{themes[0]}}}", f":is({DARK}) .kit-board {{{themes[1]}}}"]
     rules += [f".kit-board .kb-{look.word} {{--status: var(--c-{look.word});}}" for look in looks]
-    rules += [f".kit-board .kb-p{at} {{--fill: {step.fill};}}" for at, step in enumerate(palette.RAMP)]
+    rules += [
+        f".kit-board .kb-p{at} {{--fill: {step.fill}; --on-fill: {step.text};}}"
+        for at, step in enumerate(palette.RAMP)
+    ]
     return "\n".join([*rules, _read(STYLES)])
 
 
