@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import os
 import subprocess
@@ -17,7 +18,7 @@ import nbclient
 import nbformat
 import pytest
 from nbconvert import HTMLExporter
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 import kit
 from kit.errors import KitError
@@ -106,35 +107,76 @@ def test_the_published_notebook_has_no_widget_and_keeps_its_pictures(executed: n
     published = without_widgets(copy.deepcopy(executed))
     kinds = [set(output.get("data", {})) for cell in published.cells for output in cell.outputs]
     assert not any("application/vnd.jupyter.widget-view+json" in kind for kind in kinds)
-    assert {"image/svg+xml", "text/plain"} in kinds
+    assert {"text/html", "image/svg+xml", "text/plain"} in kinds
     assert "widgets" not in published.metadata
 
 
 @pytest.mark.browser
-def test_a_rendered_page_shows_the_board_and_the_timeline_offline(
+def test_a_rendered_page_shows_the_board_and_the_timeline_offline_in_its_theme(
     executed: nbformat.NotebookNode, tmp_path: Path
 ) -> None:
     nothing: Any = {"require_js_url": "", "jquery_url": "", "mathjax_url": "", "mermaid_js_url": ""}
-    exporter: Any = HTMLExporter(preprocessors=[DropWidgets], **nothing)  # type: ignore[no-untyped-call]
-    page_text, _ = exporter.from_notebook_node(executed)
-    file = tmp_path / "published.html"
-    file.write_text(page_text, encoding="utf-8")
     asked: list[str] = []
+    seen: dict[str, Any] = {}
+    ARTIFACTS.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGS)
         context = browser.new_context(viewport={"width": 1100, "height": 1500}, offline=True)
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
-        page.goto(file.as_uri())
-        shown = page.locator("img").evaluate_all(
-            "images => images.map(i => [i.src.slice(5, 14), i.naturalWidth, i.height > 150])"
-        )
-        ARTIFACTS.mkdir(exist_ok=True)
-        page.screenshot(path=ARTIFACTS / "published.png", full_page=True)
+        for name, theme, steps in (("light", "light", [DropWidgets]), ("dark", "dark", [])):
+            exporter: Any = HTMLExporter(preprocessors=steps, theme=theme, **nothing)  # type: ignore[no-untyped-call]
+            page_text, _ = exporter.from_notebook_node(executed)
+            file = tmp_path / f"{name}.html"
+            file.write_text(page_text, encoding="utf-8")
+            page.goto(file.as_uri())
+            images = "images => images.map(i => [i.src.slice(5, 14), i.naturalWidth, i.height > 150])"
+            shown = page.locator("img").evaluate_all(images)
+            assert [kind for kind, _, _ in shown] == ["image/svg", "image/png"]
+            assert all(width > 600 and tall for _, width, tall in shown)
+            still = page.locator(".kit-still:visible")
+            assert still.count() == 1
+            assert still.locator("img").get_attribute("alt") == "1 queued, 0 picked, 1 held, 5 successful."
+            assert "As it was at" in still.inner_text()
+            seen[name] = light_of(page, still.locator("img").screenshot())
+            page.screenshot(path=ARTIFACTS / f"published-{name}.png", full_page=True)
+            if steps:
+                assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+            # Beside a live board, in whatever output area, the still picture is not shown.
+            page.evaluate(BOARD_BEFORE_STILL)
+            assert page.locator(".kit-still:visible").count() == 0
         browser.close()
-    assert [kind for kind, _, _ in shown] == ["image/svg", "image/png"]
-    assert all(width > 600 and tall for _, width, tall in shown)
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert seen["dark"] < 80 < 200 < seen["light"]
+
+
+# Whoever draws the live board, it stands in the output before that of the still picture.
+BOARD_BEFORE_STILL = """
+() => {
+  let output = document.querySelector('.kit-still').parentElement;
+  const board = document.createElement('div');
+  board.className = 'kit-board';
+  while (output.parentElement.children.length < 2) output = output.parentElement;
+  output.before(document.createElement('div'));
+  output.previousElementSibling.append(board);
+}
+"""
+
+
+def light_of(page: Page, picture: bytes) -> float:
+    """How light a picture is in its corner, where there is nothing but ground: from 0 to 255."""
+    data = base64.b64encode(picture).decode()
+    light: float = page.evaluate(
+        """async (data) => {
+            const image = new Image();
+            image.src = `data:image/png;base64,${data}`;
+            await image.decode();
+            const context = new OffscreenCanvas(image.width, image.height).getContext('2d');
+            context.drawImage(image, 0, 0);
+            return context.getImageData(image.width - 20, 14, 1, 1).data[0];
+        }""",
+        data,
+    )
+    return light
 
 
 def test_the_still_picture_of_many_jobs_stays_small() -> None:

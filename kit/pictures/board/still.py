@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import datetime
 from html import escape
 
 from kit import palette
+from kit.pictures.board.assets import DARK
 from kit.pictures.board.state import COLUMNS, BoardState, Card
 
 WIDTH = 860  # fits a page of an exported notebook, and GitHub
@@ -16,15 +19,24 @@ TALL = 6  # more rows of cards than this in one place are drawn small
 ROWS = 12  # of small cards; the rest is a number
 LANE_TOP = 26
 STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#212121}.b{font-weight:600}.n{font-size:20px}.s{font-size:10px}"
-    ".p{fill:#fff;font-weight:600}.q{fill:#5f6368;font-size:11px}.m{text-anchor:middle}.e{text-anchor:end}"
+    "text{font:12px system-ui,sans-serif;fill:var(--text)}.b{font-weight:600}.n{font-size:20px}"
+    ".s{font-size:10px}.p{font-weight:600}.q{fill:var(--quiet);font-size:11px}.m{text-anchor:middle}"
+    ".e{text-anchor:end}.g{fill:var(--ground)}.r{fill:var(--raised)}.l{stroke:var(--rule)}"
+)
+# What a page needs beside the picture: no picture where the live board is, just before it; no line that says
+# the widget was not found, when its kernel is gone; the picture's colours as light or dark as the page.
+PAGE_STYLE = (
+    ":has(.kit-board):not(:has(.kit-still))+:has(.kit-still):not(:has(.kit-board)){display:none}"
+    ".jp-OutputArea-child:has(+.jp-OutputArea-child .kit-still) .jupyter-widgets:not(:has(*)){display:none}"
+    ".kit-still{margin:4px 0}.kit-still img{max-width:100%}.kit-still figcaption{font-size:12px}"
+    f":is({DARK}) .kit-still img{{color-scheme:dark}}"
 )
 
 Lane = tuple[str, list[list[Card]], list[int]]
 
 
 def still(state: BoardState) -> str:
-    """Draw ``state`` as an SVG of its own: light ground, no script, no font or file from elsewhere."""
+    """Draw ``state`` as an SVG of its own, light or dark as asked; no script, font or file from elsewhere."""
     with state.lock:
         lanes = _lanes(state)
         summary = state.summary()
@@ -35,7 +47,7 @@ def still(state: BoardState) -> str:
     body, height = _body(lanes, edges, counting, now)
     words = summary + (" More than can be drawn: counted." if counting else "")
     parts = [
-        f'<rect x="1" y="1" width="{WIDTH - 2}" height="{height - 2}" rx="8" fill="#fff" stroke="#d9d9d9"/>',
+        f'<rect x="1" y="1" width="{WIDTH - 2}" height="{height - 2}" rx="8" class="g l"/>',
         f'<text x="{PAD}" y="24"><tspan class="b">{escape(name)}</tspan>',
         f'<tspan dx="12">{escape(words)}</tspan></text>',
         *_heads(lanes, edges),
@@ -44,10 +56,36 @@ def still(state: BoardState) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
         f' height="{height}" role="img" aria-label="{escape(words)}"><title>{escape(words)}</title>'
-        + f"<style>{STYLE}</style>"
+        + f"<style>{_colours()}{STYLE}</style>"
         + "".join(parts)
         + "</svg>"
     )
+
+
+def in_page(picture: str, words: str, at: float) -> str:
+    """Return ``picture`` as HTML for an output of a notebook.
+
+    It follows the theme of the page, hides beside the live board, and says in words what it is, also where no
+    picture is shown.
+
+    Args:
+        picture: what :func:`still` has drawn.
+        words: the same in words.
+        at: when it was so, in seconds since 1970.
+    """
+    data = base64.b64encode(picture.encode()).decode()
+    clock = datetime.fromtimestamp(at).strftime("%H:%M:%S")
+    return (
+        f'<style>{PAGE_STYLE}</style><figure class="kit-still">'
+        f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(words)}">'
+        f"<figcaption>As it was at {clock}; run the cell again for a live board.</figcaption></figure>"
+    )
+
+
+def _colours() -> str:
+    """Declare the neutral colours, light or dark as the page wants the picture."""
+    themes = ["".join(f"--{name}:{both[at]};" for name, both in palette.NEUTRAL.items()) for at in (0, 1)]
+    return f"svg{{{themes[0]}}}@media(prefers-color-scheme:dark){{svg{{{themes[1]}}}}}"
 
 
 def _lanes(state: BoardState) -> list[Lane]:
@@ -118,11 +156,11 @@ def _body(lanes: list[Lane], edges: list[float], counting: bool, now: float) -> 
             parts += drawn
             height = max(height, tall)
         if index:
-            parts.append(f'<path d="M{PAD} {top}H{WIDTH - PAD}" stroke="#d9d9d9"/>')
+            parts.append(f'<path d="M{PAD} {top}H{WIDTH - PAD}" class="l"/>')
         parts.append(f'<text x="{PAD + 6}" y="{top + 17}" class="b">{escape(name)}</text>')
         top += LANE_TOP + height + 10
     lines = "".join(f"M{edge} 61V{top}" for edge in edges[1:-1])
-    return [f'<path d="{lines}" stroke="#e6e6e6"/>', *parts], top + 8
+    return [f'<path d="{lines}" class="l"/>', *parts], top + 8
 
 
 def _cell(
@@ -149,6 +187,7 @@ def _cell(
 
 
 def _card(card: Card, x: float, y: float, colour: str, now: float) -> str:
+    step = palette.step(card.priority)
     later = card.status == "queued" and (card.due or 0) > now
     dash = ' stroke-dasharray="3 2"' if later else ""
     # How long it was put off, not how long is left: a still picture has no clock.
@@ -156,21 +195,22 @@ def _card(card: Card, x: float, y: float, colour: str, now: float) -> str:
     mark = f"{palette.RETRIED[0]}{card.attempts}" if card.attempts else delay if later else ""
     return (
         f"<g><title>{escape(_said(card))}</title>"
-        f'<rect x="{x}" y="{y}" width="{CARD[0]}" height="{CARD[1]}" rx="5" fill="#fff"'
+        f'<rect x="{x}" y="{y}" width="{CARD[0]}" height="{CARD[1]}" rx="5" class="r"'
         f' stroke="{colour}"{dash}/>'
         f'<path d="M{x + 5} {y}h17v24h-17a5 5 0 0 1-5-5v-14a5 5 0 0 1 5-5"'
-        f' fill="{palette.fill(card.priority)}"/>'
-        f'<text x="{x + 11}" y="{y + 16}" class="p m">{card.priority}</text>'
+        f' fill="{step.fill}"/>'
+        f'<text x="{x + 11}" y="{y + 16}" class="p m" style="fill:{step.text}">{card.priority}</text>'
         f'<text x="{x + 27}" y="{y + 16}">#{card.id}</text>'
         f'<text x="{x + CARD[0] - 4}" y="{y + 16}" class="s e">{mark}</text></g>'
     )
 
 
 def _small(card: Card, x: float, y: float, colour: str, _now: float) -> str:
-    fill = palette.fill(card.priority)
+    step = palette.step(card.priority)
     return (
-        f'<rect x="{x}" y="{y}" width="{SMALL[0]}" height="{SMALL[1]}" rx="3" fill="{fill}"'
-        f' stroke="{colour}"/><text x="{x + 11}" y="{y + 11}" class="p s m">{card.priority}</text>'
+        f'<rect x="{x}" y="{y}" width="{SMALL[0]}" height="{SMALL[1]}" rx="3" fill="{step.fill}"'
+        f' stroke="{colour}"/><text x="{x + 11}" y="{y + 11}" class="p s m" style="fill:{step.text}">'
+        f"{card.priority}</text>"
     )
 
 

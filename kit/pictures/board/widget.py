@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from kit import notebook
 from kit.database.target import Target
-from kit.pictures.board import assets
+from kit.errors import KitError
+from kit.pictures.board import assets, detail
 from kit.pictures.board.feed import Feed
 from kit.pictures.board.state import BoardState
-from kit.pictures.board.still import still
+from kit.pictures.board.still import in_page, still
 from kit.session import session
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WORDS = "The live board; below, its last picture."
+HTML = "text/html"
+SLOWEST = 60  # seconds
 SETTLED = 2.0  # seconds without a change before the still picture is brought up to date
 FIRST_LOOK = 5.0
 LAST_LOOK = 1.0
 
 
-def board() -> Board:
+def board(*, slow: float = 0) -> Board:
     """Show the queue as a live picture: every job a card, from queued to its end, a lane an entrypoint.
 
     The board follows this process's current database on a thread of its own, so it moves while the
@@ -38,17 +41,24 @@ def board() -> Board:
 
     Beside the live picture stands a still one, which is what a saved or published notebook shows.
 
+    Args:
+        slow: slow motion: show each state that a job goes through for at least so many seconds. The
+            consumer keeps its speed, the board falls behind it.
+
     Returns:
         The :class:`Board`; ``str()`` of it says the picture in words.
 
     Raises:
-        KitError: no database is known; run ``kit.postgres()`` first.
+        KitError: no database is known; run ``kit.postgres()`` first. Or ``slow`` is no time.
     """
+    if not (isinstance(slow, int | float) and 0 <= slow <= SLOWEST):
+        raise KitError(f"slow={slow!r} is not a time: give seconds from 0 to {SLOWEST}, such as slow=0.5.")
     target = session.target()
     found = session.boards.get(target)
     if not isinstance(found, Board) or not found.running:
         found = session.boards[target] = Board(target)
         found.start()
+    found.slow = slow
     found.show()
     return found
 
@@ -58,7 +68,10 @@ class Board:
 
     Attributes:
         state: what is shown.
+        slow: how long each state of a job is shown at least, in seconds.
     """
+
+    slow: float = 0
 
     def __init__(self, target: Target) -> None:
         self.state = BoardState(target.name)
@@ -124,9 +137,9 @@ class Board:
             self._settling.cancel()
         self._settling = self._loop.call_later(SETTLED, self._redraw)
 
-    def _send(self, kind: str, picture: dict[str, Any]) -> None:
+    def _send(self, kind: str, picture: dict[str, Any], **about: int) -> None:
         if self._widget is not None:
-            self._widget.send({"kind": kind}, [json.dumps(picture, separators=(",", ":")).encode()])
+            self._widget.send({"kind": kind, **about}, [json.dumps(picture, separators=(",", ":")).encode()])
 
     def show(self) -> None:
         """Display the board here, below the cell that runs. Outside a notebook nothing happens."""
@@ -135,8 +148,9 @@ class Board:
         self._shown_by = notebook.cell_number()
         if self._widget is None:
             self._widget = _widget(self.state)
-            self._widget.on_msg(lambda *_: self._send("full", self.state.full()))
+            self._widget.on_msg(lambda _widget, question, _buffers: self._asked(question))
             notebook.after_each_cell(self._cell_has_run)
+        self._widget.slow = self.slow
         view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
         notebook.publish({WIDGET: view, "text/plain": WORDS})
         self._stills.append(f"board-{uuid.uuid4().hex}")
@@ -148,8 +162,22 @@ class Board:
         if notebook.in_notebook() and notebook.cell_number() != self._shown_by:
             self.show()
 
+    def _asked(self, question: dict[str, Any]) -> None:
+        """Answer the page: with everything, or with what is known of one job."""
+        if question.get("kind") != "detail":
+            self._send("full", self.state.full())
+        elif self._loop is not None and self.running:
+            job = int(question["job"])
+            asyncio.run_coroutine_threadsafe(self._tell_detail(job), self._loop)
+
+    async def _tell_detail(self, job: int) -> None:
+        async with self._target.connect() as connection:
+            self._send("detail", await detail.of_job(connection, self.state, job), job=job)
+
     def _publish(self, name: str, *, update: bool) -> None:
-        bundle = {"image/svg+xml": self._drawn, "text/plain": self.state.summary()}
+        words = self.state.summary()
+        page = in_page(self._drawn, words, self.state.now)
+        bundle = {HTML: page, "image/svg+xml": self._drawn, "text/plain": words}
         notebook.publish(bundle, name, update=update)
 
     def _redraw(self) -> None:
@@ -180,6 +208,7 @@ def _widget(state: BoardState) -> anywidget.AnyWidget:
     class BoardWidget(anywidget.AnyWidget):
         _esm = assets.script()
         _css = assets.styles()
+        slow = traitlets.Float(0.0).tag(sync=True)
         # Taken anew whenever a page asks: after a reload the board must not come back as it once was.
         picture = traitlets.Any().tag(sync=True, to_json=lambda _value, _widget: state.full())
 
