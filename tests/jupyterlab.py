@@ -348,6 +348,16 @@ class Notebook:
         number = self._command("docmanager:save")
         wait_until("the notebook is saved", lambda: self._ended(number), 10)
 
+    def save_with_widgets(self, words: str) -> None:
+        """Switch on "Save Widget State Automatically", and save the notebook until that says ``words``."""
+        self._command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
+
+        def said() -> bool:
+            self.save()
+            return words in self._ask("JSON.stringify(panel.content.model.getMetadata('widgets') ?? '')")
+
+        wait_until(f"the widgets say {words!r}", said, 15, every=0.2)
+
     def reload(self) -> None:
         """Reload the page, as a learner who presses F5."""
         self.save()

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -16,11 +17,14 @@ from pgqueuer.models import TracebackRecord
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 from pgqueuer.queries import Queries
 from pgqueuer.types import QueueEntrypoint, QueueManagerId
+from playwright.sync_api import Page
 
 from kit.pictures.board.feed import Feed
 from kit.pictures.board.state import BoardState, Card
 from kit.session import session
 from kit.sources import Postgres
+from tests.jupyterlab import JupyterLab, browser_page, write_notebook
+from tests.pictures.seen import CONSUMER, SETUP, Seen
 
 
 class Hands:
@@ -114,3 +118,34 @@ async def followed(queue_database: Postgres) -> AsyncIterator[Followed]:
     yield picture
     feed.stop()
     await asyncio.wait_for(task, 10)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, queue_server: Postgres) -> Iterator[JupyterLab]:
+    assert queue_server.source  # it stays up meanwhile, so that no kernel has to start one
+    root = tmp_path_factory.mktemp("lab")
+    with JupyterLab(root) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with browser_page() as page:
+        yield page
+
+
+@pytest.fixture
+def seen(lab: JupyterLab, page: Page, request: pytest.FixtureRequest) -> Iterator[Seen]:
+    """A notebook whose first cells have run: setup, the board; then a consumer, a sleep, a second board."""
+    name = request.node.name.removeprefix("test_")[:40]
+    cells = [SETUP.format(name=name), "kit.board()", CONSUMER, "time.sleep(4)", "kit.board()"]
+    cells += ["consumer.stop()", "kit.board(slow=0.5)"]
+    write_notebook(Path(lab.root) / f"{name}.ipynb", *cells)
+    page.set_viewport_size({"width": 1280, "height": 1400})
+    notebook = lab.open(page, f"{name}.ipynb")
+    notebook.run_cell(0)
+    notebook.run_cell(1)
+    assert notebook.errors() == []
+    page.locator(".kit-board").first.wait_for()
+    yield Seen(notebook)
+    notebook.shutdown()

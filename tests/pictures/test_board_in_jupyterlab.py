@@ -2,128 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
-
-import asyncpg
 import pytest
-from pgqueuer.db import AsyncpgDriver
-from pgqueuer.queries import Queries
-from playwright.sync_api import Page
 
-from kit.sources import Postgres
-from kit.threads import run_sync
-from tests.jupyterlab import JupyterLab, Notebook, browser_page, wait_until, write_notebook
+from tests.jupyterlab import wait_until
+from tests.pictures.seen import FAINT_TEXT, Seen
 
 pytestmark = pytest.mark.browser
-
-T = TypeVar("T")
-
-SETUP = """
-import kit, asyncio, time
-database = kit.postgres("embedded", database={name!r})
-print("dsn", database.dsn)
-"""
-CONSUMER = """
-from contextlib import asynccontextmanager
-import asyncpg
-from pgqueuer import PgQueuer
-from pgqueuer.db import AsyncpgDriver
-
-@asynccontextmanager
-async def main():
-    connection = await asyncpg.connect()
-    pgq = PgQueuer(AsyncpgDriver(connection))
-
-    @pgq.entrypoint("send_email")
-    async def send_email(job):
-        await asyncio.sleep(0.3)
-
-    @pgq.entrypoint("charge_card", on_failure="hold")
-    async def charge_card(job):
-        raise ValueError("no <b>money</b> left")
-
-    yield pgq
-    await connection.close()
-
-consumer = kit.run(main)
-"""
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, queue_server: Postgres) -> Iterator[JupyterLab]:
-    assert queue_server.source  # it stays up meanwhile, so that no kernel has to start one
-    root = tmp_path_factory.mktemp("lab")
-    with JupyterLab(root) as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with browser_page() as page:
-        yield page
-
-
-class Seen:
-    """A notebook with a board, and a producer outside of it."""
-
-    def __init__(self, notebook: Notebook) -> None:
-        self.notebook = notebook
-        self.page = notebook.page
-
-    @property
-    def dsn(self) -> str:
-        return self.notebook.text(0).split("dsn ")[1].split()[0]
-
-    def enqueue(self, *payloads: bytes, entrypoint: str = "send_email", priority: int = 0) -> list[int]:
-        number = len(payloads)
-
-        async def enqueue(connection: asyncpg.Connection) -> list[Any]:
-            queries = Queries(AsyncpgDriver(connection))
-            return list(await queries.enqueue([entrypoint] * number, list(payloads), [priority] * number))
-
-        return self._connected(enqueue)
-
-    def execute(self, sql: str) -> None:
-        self._connected(lambda connection: connection.execute(sql))
-
-    def _connected(self, act: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-        dsn = self.dsn
-
-        async def connected() -> T:
-            connection = await asyncpg.connect(dsn)
-            try:
-                return await act(connection)
-            finally:
-                await connection.close()
-
-        return run_sync(connected())
-
-    def cards(self, status: str = "card") -> list[str]:
-        """What the cards of one column are called."""
-        names: list[str] = self.page.locator(f".kb-card.kb-{status}").evaluate_all(
-            "cards => cards.map(card => card.getAttribute('aria-label'))"
-        )
-        return names
-
-    def until(self, what: str, probe: Any) -> None:
-        wait_until(what, probe, 15)
-
-
-@pytest.fixture
-def seen(lab: JupyterLab, page: Page, request: pytest.FixtureRequest) -> Iterator[Seen]:
-    """A notebook whose first cells have run: setup, the board; then a consumer, a sleep, a second board."""
-    name = request.node.name.removeprefix("test_")[:40]
-    cells = [SETUP.format(name=name), "kit.board()", CONSUMER, "time.sleep(4)", "kit.board()"]
-    write_notebook(Path(lab.root) / f"{name}.ipynb", *cells)
-    notebook = lab.open(page, f"{name}.ipynb")
-    notebook.run_cell(0)
-    notebook.run_cell(1)
-    assert notebook.errors() == []
-    page.locator(".kit-board").first.wait_for()
-    yield Seen(notebook)
-    notebook.shutdown()
 
 
 def test_a_job_appears_and_moves_with_no_further_cell_also_while_a_cell_sleeps(seen: Seen) -> None:
@@ -204,12 +88,15 @@ def test_cards_are_reached_by_keyboard_and_the_summary_is_announced(seen: Seen) 
     seen.until("it is kept", lambda: seen.page.locator(".kb-card.kb-pinned").count() == 1)
     voice = seen.page.locator(".kit-board [aria-live=polite]")
     wait_until("the summary is said", lambda: "3 queued" in (voice.text_content() or ""), 20)
-    seen.enqueue(*[b"many"] * 30)
+    *_, last = seen.enqueue(*[b"many"] * 300)
     seen.until("a crowd", lambda: seen.page.locator(".kb-small-cards").count() == 1)
+    reached = (
+        "document.getElementById(document.activeElement.getAttribute('aria-activedescendant')).textContent"
+    )
     seen.page.keyboard.press("End")
-    assert seen.page.evaluate(active).startswith("Job 33,")
+    assert seen.page.evaluate(reached).startswith(f"Job {last},")
     seen.page.keyboard.press("ArrowLeft")
-    assert seen.page.evaluate(active).startswith("Job 32,")
+    assert seen.page.evaluate(reached).startswith(f"Job {last - 1},")
     assert "many" in seen.page.locator(".kb-detail").inner_text()
 
 
@@ -246,37 +133,3 @@ def test_a_thousand_jobs_are_drawn_and_ten_thousand_are_counted(seen: Seen) -> N
     assert crowd.count() == 0
     assert "More than can be drawn" in seen.page.locator(".kb-summary").inner_text()
     seen.notebook.screenshot("board-10000")
-
-
-# Each visible text and its contrast to what is painted behind it, by WCAG's formula.
-FAINT_TEXT = """
-() => {
-  const parse = (colour) => {
-    const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number);
-    return { rgb: [r, g, b], a };
-  };
-  const over = (top, under) => top.rgb.map((v, i) => v * top.a + under[i] * (1 - top.a));
-  const light = (rgb) => {
-    const [r, g, b] = rgb.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (node) => {
-    if (!node) return [255, 255, 255];
-    const own = parse(getComputedStyle(node).backgroundColor);
-    return own.a === 1 ? own.rgb : over(own, ground(node.parentElement));
-  };
-  const faint = [];
-  const texts = document.createTreeWalker(document.querySelector('.kit-board'), NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const node = texts.currentNode.parentElement;
-    if (!texts.currentNode.textContent.trim() || node.getClientRects().length === 0) continue;
-    if (node.closest('.kb-voice') || node.getAttribute('aria-hidden')) continue;
-    const behind = ground(node);
-    const text = over(parse(getComputedStyle(node).color), behind);
-    const [a, b] = [light(text), light(behind)].sort((x, y) => y - x);
-    const contrast = (a + 0.05) / (b + 0.05);
-    if (contrast < 4.5) faint.push([contrast.toFixed(2), node.className, texts.currentNode.textContent]);
-  }
-  return faint;
-}
-"""

@@ -1,6 +1,8 @@
 // One view of the queue: its state in words and numbers, the field of cards, and the job pointed at.
 
 const RATE_SECONDS = 60;
+const NARROW = 50; // a board of fewer ems of width has its columns one below the other
+const MEDIUM = 76; // one of fewer has the numbers of its columns below their names
 const SAY_EVERY = 8000; // milliseconds between two announcements to a screen reader
 
 class View {
@@ -41,14 +43,18 @@ class View {
     rate.append(spark, (this.rate = make("span")));
     head.append((this.title = make("span", "kb-title")), (this.summary = make("span", "kb-summary")), rate);
     this.trouble = make("div", "kb-trouble");
+    this.facts = make("div", "kb-facts");
     this.consumers = make("ul", "kb-consumers");
     this.consumers.setAttribute("aria-label", "Consumers");
     this.legend = make("div", "kb-legend");
     this.voice = make("div", "kb-voice");
     this.voice.setAttribute("role", "status");
     this.voice.setAttribute("aria-live", "polite");
-    this.root.append(head, this.trouble, this.consumers, this.field.node, this.detail.node, this.legend, this.voice);
-    this.root.addEventListener("keydown", (event) => this.field.key(event));
+    // Trouble takes the place of what is said of consumers and ages, so that the cards stay where they are.
+    this.middle = make("div", "kb-middle");
+    this.middle.append(this.trouble, this.consumers, this.facts);
+    this.root.append(head, this.middle, this.field.node, this.detail.node, this.legend, this.voice);
+    this.root.addEventListener("keydown", (event) => this.field.keys.press(event));
   }
 
   // Draw with the browser's next frame, once however much has changed.
@@ -61,15 +67,17 @@ class View {
 
   draw() {
     const { rest } = this.queue;
-    // The still picture in the next output says the same; the style sheet hides it beside a live board.
-    this.root.closest(".jp-OutputArea-child")?.classList.add("kb-live");
-    // First of all, for it measures where cards stand, which is free only while nothing has changed.
-    this.field.draw(this.queue.now());
+    const ems = this.root.clientWidth / parseFloat(getComputedStyle(this.root).fontSize);
+    this.root.classList.toggle("kb-narrow", ems < NARROW);
+    this.root.classList.toggle("kb-medium", ems < MEDIUM);
+    // Before all else, for it measures where cards stand, which is free only while nothing has changed.
+    this.field.draw(this.queue.now(), ems < NARROW);
     setText(this.title, rest.database || "queue");
     setText(this.summary, rest.counting ? `${rest.summary} More than can be drawn: counted.` : rest.summary);
-    const ended = "The kernel that drew this board has restarted or ended: run the cell again for a live one.";
-    const trouble = this.queue.live ? rest.trouble : ended;
+    const ended = () => `As it was at ${this.queue.clock(this.queue.now())}; run the cell again for a live board.`;
+    const trouble = this.queue.live ? rest.trouble : ended();
     this.trouble.hidden = !trouble;
+    this.consumers.hidden = this.facts.hidden = Boolean(trouble);
     setText(this.trouble, trouble ? `⚠ ${trouble}` : "");
     this.root.classList.toggle("kb-stale", Boolean(trouble));
     this.drawLegend();
@@ -83,10 +91,19 @@ class View {
     const now = this.queue.now();
     this.drawRate(now);
     this.drawConsumers(now);
+    this.drawFacts(now);
     this.field.tick(now);
     const { pointed, pinned } = this.field;
-    const job = pointed ?? pinned;
-    this.detail.show(job, job !== null && job === pinned);
+    this.detail.show(pointed ?? pinned?.id ?? null, pinned?.id);
+  }
+
+  // An operator's first two questions.
+  drawFacts(now) {
+    const { oldest, failures } = this.queue.rest;
+    const words = oldest ? [`oldest waits ${span(now - oldest, true)}`] : [];
+    const shown = (failures ?? []).slice(0, 3).map(([name, jobs]) => `${number(jobs)} × ${name}`);
+    if (failures?.length > shown.length) shown.push(`${failures.length - shown.length} other exceptions`);
+    setText(this.facts, [...words, ...shown].join("  ·  "));
   }
 
   // The last words always come, but no more often than a listener can bear.

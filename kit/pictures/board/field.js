@@ -1,6 +1,7 @@
 // The field of the board: a lane for each entrypoint, a column for each status, and the cards in their places.
+// It holds still: what has grown shrinks only after a while in which nothing has changed.
 
-const FEW = 14; // more cards than this in one place are drawn small
+const QUIET = 8000; // milliseconds without a change
 
 class Field {
   // `again` asks for a new drawing, `pointed` tells that another job is to be shown in detail.
@@ -12,6 +13,7 @@ class Field {
     this.lanes = new Map();
     this.cells = new Map(); // where each job was drawn last
     this.order = [];
+    this.crowded = new Set(); // columns that are wide
     this.focused = this.pinned = this.pointed = null;
     this.node = make("div", "kb-scroll");
     const heads = make("div", "kb-columns kb-grid");
@@ -29,42 +31,62 @@ class Field {
     this.ground.addEventListener("pointermove", (event) => this.point(this.jobAt(event)));
     this.ground.addEventListener("pointerleave", () => this.point(null));
     this.ground.addEventListener("pointerdown", (event) => (this.focused = this.jobAt(event) ?? this.focused));
-    this.ground.addEventListener("focusin", (event) => this.focusOn(this.jobAt(event) ?? this.focused));
+    this.ground.addEventListener("focusin", (event) => this.keys.focusOn(this.jobAt(event) ?? this.focused));
     this.ground.addEventListener("focusout", () => this.point(null));
     this.ground.addEventListener("click", (event) => this.pin(this.jobAt(event)));
+    this.keys = new Keys(this);
   }
 
   jobAt(event) {
     const { target } = event;
-    if (target.small) return target.small.at(event.offsetX ?? -1, event.offsetY ?? -1);
+    if (target.small) return "offsetX" in event ? target.small.at(event.offsetX, event.offsetY) : this.focused;
     return target.closest(".kb-card")?.job ?? null;
   }
 
   // What changes by the clock alone.
   tick(now) {
     for (const [job, node] of this.nodes) setText(node.mark, this.markOf(this.queue.cards.get(job), now));
+    if (this.settled || performance.now() - this.changed < QUIET || this.pointed !== null) return;
+    this.settled = true;
+    this.marks = false;
+    this.crowded.clear();
+    for (const lane of this.lanes.values()) {
+      lane.more = false;
+      for (const cell of lane.cells) Object.assign(cell, { size: WIDE, used: false });
+    }
+    this.again();
   }
 
-  draw(now) {
+  draw(now, narrow) {
     const { rest } = this.queue;
+    if (this.queue.version !== this.drawn) {
+      [this.changed, this.settled, this.drawn] = [performance.now(), false, this.queue.version];
+    }
     const lanes = this.sort(now);
     const from = this.motion.places(lanes);
     const held = this.ground.contains(document.activeElement);
     lanes.forEach((lane, index) => {
       const there = this.ground.children[index];
-      if (there !== lane) this.ground.insertBefore(lane, there ?? null);
+      if (there !== lane.node) this.ground.insertBefore(lane.node, there ?? null);
     });
     while (this.ground.children.length > lanes.length) this.ground.lastChild.remove();
     this.drawColumns(lanes);
-    const widths = this.heads.map((head) => head.clientWidth - 12);
+    const room = rooms(lanes.length, narrow);
+    for (const card of this.queue.cards.values()) this.marks ||= card.attempts > 0 || isLater(card, now);
+    this.widths = cardWidths(String(Math.max(0, ...this.queue.cards.keys())).length, this.marks);
+    this.widths.forEach((width, size) => this.node.style.setProperty(`--card-${size}`, `${width}px`));
+    const inner = lanes.length ? lanes[0].cells.map((cell) => cell.cards.clientWidth) : [];
     this.cells.clear();
     this.order = [];
     for (const lane of lanes) {
       lane.cells.forEach((cell, column) => {
-        const total = this.count(lane.entrypoint, column);
-        if (rest.counting) drawCount(cell, total, column === 0 ? rest.waiting[lane.entrypoint] : null);
-        else this.fill(cell, lane.jobs[column], total, now, widths[column]);
+        const total = this.queue.count(lane.entrypoint, column);
+        cell.used ||= total > 0;
+        cell.classList.toggle("kb-unused", !cell.used);
+        if (rest.counting) drawCount(cell.cards, total, column === 0 ? rest.waiting[lane.entrypoint] : null);
+        else this.fill(lane, column, total, now, inner[column] || inner[0], room);
       });
+      lane.node.style.setProperty("--room", `${room[lane.more ? 1 : 0]}px`);
     }
     this.forget();
     // Whoever walked through the cards with the keyboard goes on where they were.
@@ -73,12 +95,14 @@ class Field {
   }
 
   // The lanes, each with its jobs by column: queued in the order they will run, ended with the newest first.
+  // A new lane comes after those that are there.
   sort(now) {
     const { rest, cards } = this.queue;
     const names = new Set(Object.keys(rest.counts));
     for (const card of cards.values()) names.add(card.entrypoint);
     for (const name of this.lanes.keys()) if (!names.has(name)) this.lanes.delete(name);
-    const lanes = [...names].sort().map((name) => this.lane(name));
+    for (const name of [...names].sort()) this.lane(name);
+    const lanes = [...this.lanes.values()];
     for (const lane of lanes) lane.jobs = COLUMNS.map(() => []);
     if (rest.counting) return lanes;
     for (const card of cards.values()) this.lanes.get(card.entrypoint).jobs[COLUMN_OF[card.status]].push(card);
@@ -93,54 +117,56 @@ class Field {
 
   lane(name) {
     let lane = this.lanes.get(name);
-    if (!lane) {
-      lane = make("div", "kb-lane");
-      lane.entrypoint = name;
-      const row = make("div", "kb-grid");
-      lane.cells = COLUMNS.map((column) => {
-        const cell = make("div", `kb-cell kb-${column.name}`);
-        cell.setAttribute("role", "group");
-        row.append(cell);
-        return cell;
-      });
-      lane.append(make("div", "kb-entrypoint", name), row);
-      this.lanes.set(name, lane);
-    }
+    if (lane) return lane;
+    lane = { entrypoint: name, node: make("div", "kb-lane"), more: false };
+    const row = make("div", "kb-grid");
+    lane.cells = COLUMNS.map((column) => {
+      const cell = make("div", `kb-cell kb-${column.name}`);
+      cell.setAttribute("role", "group");
+      const label = make("div", "kb-label", column.icon);
+      label.setAttribute("aria-hidden", "true"); // the group is called so
+      cell.append(label, (cell.cards = make("div", "kb-cards")));
+      cell.size = WIDE;
+      row.append(cell);
+      return cell;
+    });
+    lane.node.append(make("div", "kb-entrypoint", name), row);
+    this.lanes.set(name, lane);
     return lane;
   }
 
-  count(entrypoint, column) {
-    const counts = this.queue.rest.counts[entrypoint] ?? {};
-    return COLUMNS[column].statuses.reduce((sum, status) => sum + (counts[status] ?? 0), 0);
-  }
-
-  // Columns are as wide as what they have to show.
   drawColumns(lanes) {
-    const weights = COLUMNS.map((_, column) => {
-      const most = Math.max(0, ...lanes.map((lane) => lane.jobs[column].length));
-      return most > 80 ? 6 : most > 24 ? 4 : most > 8 ? 2 : column === 0 || column === 2 ? 1.4 : most > 1 ? 1 : 0.6;
+    COLUMNS.forEach((_, column) => {
+      if (GROWS[column] && lanes.some((lane) => lane.jobs[column].length > CROWD)) this.crowded.add(column);
     });
-    const template = weights.map((weight) => `minmax(100px, ${weight}fr)`).join(" ");
+    if (this.queue.rest.counting) this.crowded.clear();
+    const shares = SHARES.map((share, column) => (this.crowded.has(column) ? CROWD_SHARE : share));
+    const template = shares.map((share) => `minmax(var(--least), ${share}fr)`).join(" ");
     if (template !== this.template) this.node.style.setProperty("--columns", (this.template = template));
     this.heads.forEach((head, column) => {
-      const total = lanes.reduce((sum, lane) => sum + this.count(lane.entrypoint, column), 0);
+      const total = lanes.reduce((sum, lane) => sum + this.queue.count(lane.entrypoint, column), 0);
       setText(head.lastChild, number(total));
       head.classList.toggle("kb-none", total === 0);
       for (const lane of lanes) {
-        const words = `${lane.entrypoint}, ${COLUMNS[column].name}: ${number(this.count(lane.entrypoint, column))}`;
+        const words = `${lane.entrypoint}, ${COLUMNS[column].name}: ${number(this.queue.count(lane.entrypoint, column))}`;
         if (lane.cells[column].ariaLabel !== words) lane.cells[column].ariaLabel = words;
       }
     });
   }
 
-  fill(cell, cards, total, now, width) {
-    const wanted = [];
-    if (cards.length > FEW) {
+  fill(lane, column, total, now, width, room) {
+    const [cell, wanted] = [lane.cells[column], []];
+    const cards = GROWS[column] ? lane.jobs[column] : lane.jobs[column].slice(0, lastShown(width, room));
+    const { size, more } = fitting(cards.length, width, this.widths, room, GROWS[column] && cards.length > CALM);
+    cell.size = cards.length ? Math.max(cell.size, size) : WIDE;
+    lane.more ||= more;
+    if (cell.size >= FIRST_SMALL) {
       cell.small ??= new SmallCards();
       const inHand = cell.small.canvas === document.activeElement ? this.focused : null;
-      cell.small.show(cards, width, new Set([this.pinned, inHand]));
+      cell.small.show(cards, width, PITCHES[cell.size - FIRST_SMALL], now, this.pinned?.id, inHand);
+      cell.small.canvas.ariaLabel = cell.ariaLabel;
       wanted.push(cell.small.canvas);
-    } else for (const card of cards) wanted.push(this.cardNode(card, now));
+    } else for (const card of cards) wanted.push(this.cardNode(card, now, cell.size));
     for (const card of cards) {
       this.cells.set(card.id, cell);
       this.order.push(card.id);
@@ -150,15 +176,15 @@ class Field {
       setText(cell.more, `and ${number(total - cards.length)} before`);
       wanted.push(cell.more);
     }
-    cell.counted = null;
+    cell.cards.counted = null;
     wanted.forEach((node, index) => {
-      const there = cell.childNodes[index];
-      if (there !== node) cell.insertBefore(node, there ?? null);
+      const there = cell.cards.childNodes[index];
+      if (there !== node) cell.cards.insertBefore(node, there ?? null);
     });
-    while (cell.childNodes.length > wanted.length) cell.lastChild.remove();
+    while (cell.cards.childNodes.length > wanted.length) cell.cards.lastChild.remove();
   }
 
-  cardNode(card, now) {
+  cardNode(card, now, size) {
     let node = this.nodes.get(card.id);
     if (!node) {
       node = make("button", "kb-card");
@@ -168,65 +194,55 @@ class Field {
       node.append(
         (node.priority = make("span")),
         make("span", "kb-name", `#${card.id}`),
+        (node.text = make("span", "kb-text")),
         (node.mark = make("span", "kb-mark")),
       );
       this.nodes.set(card.id, node);
     }
-    const later = isLater(card, now);
-    const look = `kb-card kb-${columnOf(card).name}${later ? " kb-deferred" : ""}${card.id === this.pinned ? " kb-pinned" : ""}`;
+    const pinned = card.id === this.pinned?.id;
+    const looks = [columnOf(card).name, `size-${size}`];
+    if (isLater(card, now)) looks.push("deferred");
+    if (pinned) looks.push("pinned");
+    const look = `kb-card ${looks.map((name) => `kb-${name}`).join(" ")}`;
     if (node.card === card && node.className === look) return node;
     node.card = card;
     node.className = look;
     node.priority.className = `kb-priority kb-p${step(card.priority)}`;
-    setText(node.priority, String(card.priority));
+    setText(node.priority, short(card.priority));
+    setText(node.text, size === WIDE ? (card.payload ?? "") : "");
     setText(node.mark, this.markOf(card, now));
     node.setAttribute("aria-label", sayCard(card, now));
+    node.setAttribute("aria-pressed", String(pinned));
     return node;
   }
 
   markOf(card, now) {
     if (!card) return "";
-    const wait = isLater(card, now) ? span(Math.ceil(card.due - now), true).replace(" ", "") : "";
-    if (wait) return card.attempts ? `${RETRIED}${card.attempts} ${wait}` : `◴${wait}`;
-    return card.attempts ? `${RETRIED}${card.attempts}` : "";
+    const again = card.attempts ? `${RETRIED}${card.attempts}` : "";
+    if (!isLater(card, now)) return again;
+    const wait = span(Math.ceil(card.due - now), true).replace(" ", "");
+    const tight = this.cells.get(card.id)?.size === TIGHT;
+    return again ? (tight ? again : `${again} ${wait}`) : tight ? "◴" : `◴${wait}`;
   }
 
   // Let go of the elements of cards that are elsewhere now.
   forget() {
     for (const [job, node] of this.nodes) {
       const cell = this.cells.get(job);
-      if (cell && node.parentNode === cell) continue;
+      if (cell && node.parentNode === cell.cards) continue;
       node.remove();
       this.nodes.delete(job);
     }
+    // After a reset another job may have the same id: it is not the one that was kept.
+    const kept = this.pinned && this.queue.cards.get(this.pinned.id);
+    if (kept?.created && this.pinned.created && Math.abs(kept.created - this.pinned.created) > 0.001) this.pinned = null;
     if (!this.cells.has(this.focused)) this.focused = this.order[0] ?? null;
-    this.keepTabStop();
+    this.keys.keepTabStop();
   }
 
   // What has the keyboard's focus when this job has: its own element, or the canvas of small cards.
   holder(job) {
     return this.nodes.get(job) ?? this.cells.get(job)?.small?.canvas ?? null;
-  }
-
-  // One card is in the Tab order; the arrow keys go on from there.
-  keepTabStop() {
-    const stop = this.holder(this.focused);
-    if (stop === this.stop && stop?.tabIndex === 0) return;
-    if (this.stop) this.stop.tabIndex = -1;
-    if (stop) stop.tabIndex = 0;
-    this.stop = stop;
-  }
-
-  focusOn(job) {
-    this.focused = job;
-    this.keepTabStop();
-    const holder = this.holder(job);
-    const card = this.queue.cards.get(job);
-    if (!holder || !card) return;
-    holder.setAttribute("aria-label", sayCard(card, this.queue.now()));
-    if (holder !== document.activeElement) holder.focus();
-    if (holder.small) this.again();
-    this.point(job);
   }
 
   point(job) {
@@ -237,33 +253,7 @@ class Field {
 
   pin(job) {
     if (job === null && this.pinned === null) return;
-    this.pinned = this.pinned === job ? null : job;
+    this.pinned = job === null || this.pinned?.id === job ? null : { ...this.queue.cards.get(job) };
     this.again();
-  }
-
-  key(event) {
-    if (event.key === "Escape") return this.pin(null);
-    if (!event.target.small && !event.target.job) return undefined;
-    const at = this.order.indexOf(this.focused);
-    const nextCell = (by) => {
-      let to = at;
-      while (to in this.order && this.cells.get(this.order[to]) === this.cells.get(this.focused)) to += by;
-      return to;
-    };
-    const goals = {
-      ArrowRight: () => at + 1,
-      ArrowLeft: () => at - 1,
-      ArrowDown: () => nextCell(1),
-      ArrowUp: () => nextCell(-1),
-      Home: () => 0,
-      End: () => this.order.length - 1,
-    };
-    if (event.key === "Enter" || event.key === " ") this.pin(this.focused);
-    else if (!(event.key in goals)) return undefined;
-    else {
-      const goal = this.order[goals[event.key]()];
-      if (goal !== undefined) this.focusOn(goal);
-    }
-    return event.preventDefault();
   }
 }

@@ -48,7 +48,7 @@ class Motion {
   // A card on its way into many small ones.
   ghost(job, x, y) {
     const { priority } = this.field.queue.cards.get(job);
-    const node = make("span", `kb-ghost kb-priority kb-p${step(priority)}`, `${priority}`);
+    const node = make("span", `kb-ghost kb-priority kb-p${step(priority)}`, short(priority));
     node.style.left = `${x}px`;
     node.style.top = `${y}px`;
     this.air.append(node);

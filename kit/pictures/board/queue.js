@@ -1,7 +1,7 @@
 // What the kernel has told of the queue, and how it is said.
 //
 // The board's JavaScript is one module: the constant LOOKS, made from the kit's palette, and then queue.js,
-// small_cards.js, motion.js, field.js, detail.js and board.js. Whatever came out of the queue is set as text, never
+// sizes.js, small_cards.js, motion.js, field.js, keys.js, detail.js and board.js. Whatever came out of the queue is set as text, never
 // as markup, and nothing is asked of any server but the kernel.
 
 const COLUMNS = LOOKS.columns;
@@ -15,6 +15,9 @@ const statusWord = (card) => LOOKS.words[card.status];
 const retries = (card) => `${card.attempts} ${card.attempts === 1 ? RETRY : RETRIES}`;
 const isLater = (card, now) => card.status === "queued" && card.due > now;
 const number = (value) => value.toLocaleString("en");
+const SHORT = new Intl.NumberFormat("en", { notation: "compact" });
+const short = (value) => (Math.abs(value) < 1000 ? String(value) : SHORT.format(value));
+const TAKEN_EVERY = 1000; // milliseconds between two pictures for the notebook that is saved with its widgets
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -49,56 +52,143 @@ function sayCard(card, now) {
 // There is one for each model, however many views it has.
 class Queue {
   constructor(model) {
-    this.cards = new Map();
+    this.told = new Map(); // the jobs as they are
+    this.cards = new Map(); // and as they are shown: the same, but in slow motion
+    this.steps = new Map(); // in slow motion, what is still to be shown of a job
     this.views = new Set();
-    this.live = true;
+    this.details = new Map();
     this.model = model;
-    this.fill(model.get("picture"));
+    const picture = model.get("picture");
+    this.fill(picture);
+    // What was saved with the notebook comes back without a kernel that could keep it true.
+    if (picture.saved) this.stop(picture.saved);
     model.on("msg:custom", (message, buffers) => this.hear(message, buffers));
     // The kernel was restarted, ended, or is reached again: believe it is there when it answers.
     model.on("comm_live_update", () => {
-      this.live = false;
-      this.ask();
+      this.stop(Date.now() / 1000);
+      this.ask({ kind: "again" });
       this.redraw();
     });
   }
 
+  get live() {
+    return this.stopped === undefined;
+  }
+
+  stop(at) {
+    this.stopped ??= at;
+  }
+
+  get slow() {
+    return this.model.get("slow") ?? 0;
+  }
+
   fill(picture) {
+    this.told.clear();
     this.cards.clear();
+    this.steps.clear();
     this.rest = {};
+    for (const card of picture.cards ?? []) this.cards.set(card.id, card);
     this.take(picture);
   }
 
   take(change) {
     this.version = change.version;
-    this.offset = Date.now() / 1000 - change.now;
-    for (const job of change.gone ?? []) this.cards.delete(job);
-    for (const card of change.cards ?? []) this.cards.set(card.id, card);
+    this.offset = (change.saved ?? Date.now() / 1000) - change.now;
+    for (const job of change.gone ?? []) for (const known of [this.told, this.cards, this.steps]) known.delete(job);
+    for (const card of change.cards ?? []) {
+      this.told.set(card.id, card);
+      this.show(card);
+    }
     Object.assign(this.rest, change);
+    delete this.rest.cards;
+  }
+
+  // Show a card; in slow motion after each state that it went through since, for as long as that takes.
+  show(card) {
+    const waiting = this.steps.get(card.id);
+    const shown = waiting?.at(-1) ?? this.cards.get(card.id);
+    if (!this.slow || (shown?.status === card.status && shown.attempts === card.attempts)) {
+      if (waiting) waiting[waiting.length - 1] = card;
+      else this.cards.set(card.id, card);
+      return;
+    }
+    const ends = COLUMN_OF[card.status] > 1 || card.status === "failed";
+    const before = { ...card, ended: undefined, error: shown?.error, trace: undefined };
+    const steps = [];
+    if (!shown && card.status !== "queued" && card.created) steps.push({ ...before, status: "queued", picked: undefined });
+    if (ends && shown?.status !== "picked" && card.picked) steps.push({ ...before, status: "picked" });
+    steps.push(card);
+    if (waiting) waiting.push(...steps);
+    else {
+      if (!shown) this.cards.set(card.id, steps.shift());
+      this.steps.set(card.id, steps);
+      this.stepLater(card.id);
+    }
+  }
+
+  stepLater(job) {
+    setTimeout(() => {
+      const steps = this.steps.get(job);
+      if (!steps) return;
+      if (steps.length) this.cards.set(job, steps.shift());
+      if (steps.length) this.stepLater(job);
+      else this.steps.delete(job);
+      this.redraw();
+    }, this.slow * 1000);
+  }
+
+  // How many jobs of an entrypoint stand in a column; in slow motion as many as are seen there.
+  count(entrypoint, column) {
+    const { statuses } = COLUMNS[column];
+    const counts = this.rest.counts[entrypoint] ?? {};
+    let sum = statuses.reduce((total, status) => total + (counts[status] ?? 0), 0);
+    for (const job of this.steps.keys()) {
+      const [told, shown] = [this.told.get(job), this.cards.get(job)];
+      if (shown.entrypoint === entrypoint) sum += statuses.includes(shown.status) - statuses.includes(told.status);
+    }
+    return sum;
   }
 
   hear(message, buffers) {
     const change = JSON.parse(new TextDecoder().decode(buffers[0]));
-    this.live = true;
-    if (message.kind === "full") this.fill(change);
-    else if (change.version > this.version) {
-      // A message was lost (a reload, a server that limits its rate): ask for everything.
-      if (change.version !== this.version + 1) this.ask();
-      this.take(change);
+    if (message.kind === "detail") this.details.set(message.job, change);
+    else {
+      if (message.kind === "full") this.fill(change);
+      else if (change.version > this.version) {
+        // A message was lost (a reload, a server that limits its rate): ask for everything.
+        if (change.version !== this.version + 1) this.ask({ kind: "again" });
+        this.take(change);
+      }
+      this.stopped = undefined;
+      this.keep();
     }
     this.redraw();
   }
 
-  ask() {
+  // A notebook that is saved with its widgets keeps what the model holds: let that be the last picture.
+  keep() {
+    this.keeping ??= setTimeout(() => {
+      this.keeping = undefined;
+      const picture = { ...this.rest, version: this.version, now: this.now(), saved: Date.now() / 1000 };
+      this.model.set("picture", { ...picture, cards: [...this.told.values()] });
+    }, TAKEN_EVERY);
+  }
+
+  ask(question) {
     try {
-      this.model.send({ kind: "again" });
+      this.model.send(question);
     } catch {
       // There is no kernel to ask; the board says so.
     }
   }
 
   now() {
-    return Date.now() / 1000 - this.offset;
+    return (this.stopped ?? Date.now() / 1000) - this.offset;
+  }
+
+  clock(at) {
+    return new Date((at + this.offset) * 1000).toLocaleTimeString([], { hour12: false });
   }
 
   redraw() {
