@@ -107,7 +107,7 @@ class _Stuck:
             return []
         self._next_look = now + STUCK_SECONDS / 5
         consumers = [consumer for consumer in _consumers() if consumer.alive]
-        working = [consumer for consumer in consumers if consumer.state != "stopping"]
+        working = [consumer for consumer in consumers if consumer.state not in ("stopping", "paused")]
         known = [name for consumer in working for name in consumer.entrypoints]
         running = [job for consumer in consumers for job in consumer.running_jobs()]
         own = [pid for consumer in consumers for pid in consumer.backends]
