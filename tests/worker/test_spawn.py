@@ -178,7 +178,7 @@ async def test_a_worker_comes_back_from_a_lost_connection(write: Write) -> None:
 
 
 def is_there(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
 KERNEL = """
