@@ -82,10 +82,9 @@ class Process:
             guard.kill(self.pid)  # what its handlers have left running in its group
         with suppress(OSError):
             _tell_guard(f"-{self.pid}")
-        for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
-            with suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
+        assert self.popen.stdin is not None
+        with suppress(OSError):
+            self.popen.stdin.close()  # the other two are closed by who reads them to their end
         return code
 
     def _each(self, what: str) -> None:
@@ -139,7 +138,7 @@ def _forget_in_a_fork() -> None:
     # Or the guard would not see the end of the kernel as long as the fork lives.
     if session.guard is not None and session.guard.stdin is not None:
         with suppress(OSError):
-            os.close(session.guard.stdin.fileno())
+            session.guard.stdin.close()
     session.guard = None
     session.guarded.clear()
 

@@ -164,14 +164,16 @@ class Worker:
 
     def _hear(self, pipe: IO[bytes]) -> None:
         """Keep what is printed by code that belongs to no handler."""
-        for line in pipe:
-            self._console.add("print", line.decode("utf-8", "replace").rstrip("\r\n"))
+        with pipe:
+            for line in pipe:
+                self._console.add("print", line.decode("utf-8", "replace").rstrip("\r\n"))
 
     def _listen(self, pipe: IO[bytes]) -> None:
         try:
-            for line in pipe:
-                with suppress(ValueError):  # its last line, cut off when it was killed
-                    self._take(json.loads(line))
+            with pipe:
+                for line in pipe:
+                    with suppress(ValueError):  # its last line, cut off when it was killed
+                        self._take(json.loads(line))
         finally:
             self._has_ended()
 
