@@ -54,6 +54,8 @@ class RunningConsumer(Protocol):
 
     def unseen(self, notices_only: bool) -> Any: ...  # noqa: D102
 
+    def catch_up(self) -> None: ...  # noqa: D102
+
     def stop(self, timeout: float = ...) -> None: ...  # noqa: D102
 
 

@@ -89,6 +89,9 @@ class Runner:
         """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
         return self.console.take(notices_only=notices_only)
 
+    def catch_up(self) -> None:
+        """Do nothing: what it has to say is known at once."""
+
     # From the thread of a cell
 
     def start(self) -> None:

@@ -48,6 +48,8 @@ async def wait(timeout: Duration = 30.0) -> None:
         try:
             async with _refreshed(cell):
                 last_words = await _until_done(target, limit)
+            for consumer in _consumers():
+                consumer.catch_up()  # what a worker printed may still be on its way
         finally:
             cell.show(screen.unseen())
             cell.close(last_words)

@@ -2,7 +2,7 @@
 
 It tells of everything on what was its standard output, an object of JSON a line. What is printed by code that
 belongs to no handler, and what other programs print, goes to standard error, as it is. Commands come by
-standard input: ``go``, ``stop 5.0``.
+standard input: ``go``, ``stop 5.0``, ``tell 3`` (all, and then that number).
 """
 
 from __future__ import annotations
@@ -149,7 +149,12 @@ def _live(runner: _Told, channel: Channel) -> None:
 
     def obey() -> None:
         for line in sys.stdin:
-            stop(float(line.split()[1]))
+            command, _, argument = line.partition(" ")
+            if command == "stop":
+                stop(float(argument))
+            else:
+                runner.tell()
+                channel.send(told_all=int(argument))
         os._exit(1)  # whoever started this is gone
 
     threading.Thread(target=obey, daemon=True).start()

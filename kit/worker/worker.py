@@ -19,6 +19,7 @@ from kit.threads import Duration, as_timedelta, happens_within
 from kit.worker.process import Process
 
 State = Literal["starting", "running", "paused", "reconnecting", "stopping", "stopped", "killed", "failed"]
+TO_TELL = 1.0  # seconds for a worker to tell what it has to say
 TO_END = 5.0  # seconds that a worker is given to end after its handlers have, or were cut off
 
 
@@ -48,6 +49,8 @@ class Worker:
         self._console = Console(name, lambda: None, worker=True)
         self._paused = False
         self._was_ready = False
+        self._questions = 0
+        self._told_all = threading.Event()
         self._asked: Literal["stop", "kill"] | None = None
         self._ended = threading.Event()
         self._process = Process({**given, "name": name})
@@ -105,6 +108,14 @@ class Worker:
     def unseen(self, notices_only: bool = False) -> Unseen:
         """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
         return self._console.take(notices_only=notices_only)
+
+    def catch_up(self) -> None:
+        """Return when all that it had to say at this moment is known here, or it does not answer."""
+        if self.alive and not self._paused:
+            self._questions += 1
+            self._told_all.clear()
+            self._process.say(f"tell {self._questions}")
+            happens_within(TO_TELL, self._told_all)
 
     def kill(self) -> None:
         """End its process, and what its handlers have started, at once: SIGKILL, as a crash does.
@@ -194,6 +205,8 @@ class Worker:
         began = session.began.setdefault(self.name, deque(maxlen=REMEMBERED))
         began.extend((job, at) for job, at in told.get("began", ()))
         self._told_state = told.get("state", self._told_state)
+        if told.get("told_all") == self._questions:
+            self._told_all.set()
         if told.get("ready"):
             self._was_ready = True
             self.started.set()
@@ -208,6 +221,7 @@ class Worker:
         if self._asked is None and self._was_ready:
             self._console.notice(self._what_happened(code))
         self._ended.set()
+        self._told_all.set()
         self.started.set()
 
     def _what_happened(self, code: int) -> str:
