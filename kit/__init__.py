@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from kit.tables import schedules as schedules
     from kit.tables import sql as sql
     from kit.tables import statistics as statistics
+    from kit.worker.spawn import spawn as spawn
+    from kit.worker.worker import Worker as Worker
 
 _HOMES = {
     "Consumer": "kit.consumer",
     "KitError": "kit.errors",
     "Postgres": "kit.sources",
+    "Worker": "kit.worker",
     "board": "kit.pictures.board",
     "jobs": "kit.tables",
     "log": "kit.tables",
@@ -37,6 +40,7 @@ _HOMES = {
     "reset": "kit.sources",
     "run": "kit.consumer",
     "schedules": "kit.tables",
+    "spawn": "kit.worker",
     "sql": "kit.tables",
     "stages": "kit.stages",
     "statistics": "kit.tables",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -53,6 +54,8 @@ class RunningConsumer(Protocol):
 
     def unseen(self, notices_only: bool) -> Any: ...  # noqa: D102
 
+    def catch_up(self) -> None: ...  # noqa: D102
+
     def stop(self, timeout: float = ...) -> None: ...  # noqa: D102
 
 
@@ -76,6 +79,8 @@ class Session:
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
         switch_interval: Python's, in seconds, from before the first consumer.
+        guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
+        guarded: the workers (pids) it knows.
         unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
     """
 
@@ -86,6 +91,8 @@ class Session:
         "began",
         "boards",
         "consumers",
+        "guard",
+        "guarded",
         "lock",
         "managers",
         "running",
@@ -98,6 +105,8 @@ class Session:
     def __init__(self) -> None:
         self._opened: list[OpenedDatabase] = []
         self._outside: dict[str, str] = {}
+        self.guard: subprocess.Popen[bytes] | None = None
+        self.guarded: set[int] = set()
         self.forget_consumers()
 
     def forget_consumers(self) -> None:

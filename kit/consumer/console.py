@@ -32,10 +32,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _label(consumer: str, entrypoint: str | None, job_id: int | None) -> str:
+def _label(consumer: str, entrypoint: str | None, job_id: int | None, worker: bool = False) -> str:
     if entrypoint is None:
         return f"[{consumer}]"
-    return f"[{entrypoint}]" if job_id is None else f"[{entrypoint} #{job_id}]"
+    whose = f"{consumer} · " if worker else ""
+    return f"[{whose}{entrypoint}]" if job_id is None else f"[{whose}{entrypoint} #{job_id}]"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Line:
         job_id: the job's id; None for a schedule, and for code that belongs to no handler.
         time: when, in UTC.
         order: rises with every line of this process.
+        worker: whether the consumer is a process of its own; then its name stands before the line, too.
     """
 
     text: str
@@ -60,11 +62,12 @@ class Line:
     job_id: int | None = None
     time: datetime = field(default_factory=_now, compare=False)
     order: int = field(default_factory=lambda: next(_order), compare=False, repr=False)
+    worker: bool = False
 
     def __str__(self) -> str:
         if self.kind == "notice":
             return self.text
-        return f"{_label(self.consumer, self.entrypoint, self.job_id)} {self.text}".rstrip()
+        return f"{_label(self.consumer, self.entrypoint, self.job_id, self.worker)} {self.text}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,13 @@ class Lines(list[T], Generic[T]):
 class Console:
     """Where one consumer's output is kept, and what of it nobody has seen yet.
 
-    ``changed`` is called after every new line, on whichever thread it came from.
+    ``changed`` is called after every new line, on whichever thread it came from. ``worker`` says whether the
+    consumer is a process of its own.
     """
 
-    def __init__(self, name: str, changed: Callable[[], None]) -> None:
+    def __init__(self, name: str, changed: Callable[[], None], *, worker: bool = False) -> None:
         self.name = name
+        self.worker = worker
         self.lines: deque[Line] = deque(maxlen=KEPT_LINES)
         self.failures: deque[Failure] = deque(maxlen=KEPT_ERRORS)
         self._unseen: deque[Line] = deque(maxlen=KEPT_LINES)
@@ -126,7 +131,7 @@ class Console:
         """Keep a line, to be shown by whoever looks next."""
         if len(text) > LONGEST_LINE:
             text = f"{text[:LONGEST_LINE]} … ({len(text) - LONGEST_LINE} more characters)"
-        line = Line(storable_text(text), kind, self.name, entrypoint, job_id)
+        line = Line(storable_text(text), kind, self.name, entrypoint, job_id, worker=self.worker)
         self.lines.append(line)
         with self._queueing:
             if len(self._unseen) == KEPT_LINES:
@@ -145,6 +150,10 @@ class Console:
             with suppress(OSError, ValueError):
                 print(line, file=getattr(sys.stderr, "real", sys.stderr))
         self._changed()
+
+    def has_unseen(self) -> bool:
+        """Return whether there is a line that nobody has seen."""
+        return bool(self._unseen or self._unseen_notices)
 
     def latest(self, number: int) -> list[Line]:
         """Return the newest lines, oldest first, whether seen or not."""

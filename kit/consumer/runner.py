@@ -26,7 +26,7 @@ from kit.consumer.loop import Loop
 from kit.consumer.options import Options
 from kit.consumer.panel import Panel
 from kit.consumer.process import while_running
-from kit.database.other_consumers import consumers_connected
+from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
 from kit.session import session
 from kit.threads import happens_within, run_sync
@@ -88,6 +88,9 @@ class Runner:
     def unseen(self, notices_only: bool = False) -> Unseen:
         """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
         return self.console.take(notices_only=notices_only)
+
+    def catch_up(self) -> None:
+        """Do nothing: what it has to say is known at once."""
 
     # From the thread of a cell
 
@@ -277,10 +280,7 @@ class Runner:
         self._driver_backends = set(mine)
         session.backends.update(mine)
         if others and not self._was_ready:
-            self.console.notice(
-                f"Another consumer is connected to this database ({others[0]}), "
-                "and takes jobs of this queue too."
-            )
+            self.console.notice(takes_jobs_too(others[0]))
 
     def _tell_of_the_newer_form(self) -> None:
         if factory.NEWER_FORM not in session.told:

@@ -48,6 +48,8 @@ async def wait(timeout: Duration = 30.0) -> None:
         try:
             async with _refreshed(cell):
                 last_words = await _until_done(target, limit)
+            for consumer in _consumers():
+                consumer.catch_up()  # what a worker printed may still be on its way
         finally:
             cell.show(screen.unseen())
             cell.close(last_words)
@@ -107,7 +109,7 @@ class _Stuck:
             return []
         self._next_look = now + STUCK_SECONDS / 5
         consumers = [consumer for consumer in _consumers() if consumer.alive]
-        working = [consumer for consumer in consumers if consumer.state != "stopping"]
+        working = [consumer for consumer in consumers if consumer.state not in ("stopping", "paused")]
         known = [name for consumer in working for name in consumer.entrypoints]
         running = [job for consumer in consumers for job in consumer.running_jobs()]
         own = [pid for consumer in consumers for pid in consumer.backends]

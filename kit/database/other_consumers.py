@@ -42,3 +42,8 @@ async def consumers_connected(
     mine = [row["pid"] for row in rows if row["mine"]]
     others = [OtherConsumer(row["pid"], row["application_name"]) for row in rows if not row["mine"]]
     return mine, others
+
+
+def takes_jobs_too(other: OtherConsumer) -> str:
+    """Return what to tell whoever starts a consumer beside that one."""
+    return f"Another consumer is connected to this database ({other}), and takes jobs of this queue too."

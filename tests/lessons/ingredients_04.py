@@ -74,13 +74,13 @@ BEATS: Beats = {
     ],
     "5 · Delivered twice": [
         Ingredient(
-            "the second delivery",
-            (Edit("deliver-twice", 'await q.enqueue(["charge", "ship"], [b"1", b"1"], [0, 0])', "pass"),),
+            "the kill",
+            (Edit("kill-one", "    worker.kill()", "    await kit.wait()"),),
             then={"deliver-twice": (row("teapot", "shipped", 1, 1),)},
         ),
         Ingredient(
             "the guard of charge",
-            (Edit("charge-without-accidents", GUARD, ""),),
+            (Edit("file-charge", GUARD, ""),),
             then={"deliver-twice": (r"teapot\s+shipped\s+2\s+3$",)},
         ),
         Ingredient(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from tests.lessons.ingredients import Edit
-from tests.lessons.notebook import FOLDER, Lesson, Section, blank, one_with_id, read
+from tests.lessons.notebook import Lesson, Section, blank, one_with_id, read
 
 SECONDS_A_CELL = 60
 
@@ -78,14 +79,15 @@ class Learner:
 
 @contextmanager
 def learner_of(name: str) -> Iterator[Learner]:
-    """Start a fresh kernel for a lesson, and end it."""
+    """Start a fresh kernel for a lesson, in a folder of its own for what the lesson writes, and end it."""
+    folder = tempfile.TemporaryDirectory(prefix="kit-lesson-")
     client = NotebookClient(
         nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
         timeout=SECONDS_A_CELL,
         kernel_name="python3",
-        resources={"metadata": {"path": str(FOLDER)}},
+        resources={"metadata": {"path": folder.name}},
     )
-    with client.setup_kernel():
+    with folder, client.setup_kernel():
         yield Learner(read(name), client)
 
 

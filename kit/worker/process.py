@@ -1,0 +1,147 @@
+"""A worker's process as the operating system knows it: started, guarded, frozen, killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from kit.session import session
+from kit.worker import guard
+
+TO_FREEZE = 5.0  # seconds for the operating system to stop or go on with every thread of a process
+
+# What runs in it. It finds the same modules as this process does, those beside the notebook first.
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1])['path']; "
+    "from kit.worker import program; program.main()"
+)
+
+
+class Process:
+    """One process, in a group of its own, so that it hears nothing of this one's terminal and signals.
+
+    It does nothing before the guard knows it, and ends by itself when this process dies until then.
+    """
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        options: dict[str, Any] = {"start_new_session": True}
+        if sys.platform == "win32":
+            options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+        here = os.getcwd()
+        path = [here, *(entry for entry in sys.path if entry not in ("", here))]
+        self.popen = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, json.dumps({**given, "path": path})],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
+            **options,
+        )
+        self.pid = self.popen.pid
+        try:
+            _tell_guard(f"+{self.pid}")
+        except BaseException:
+            self.kill()
+            self.end()
+            raise
+        self.say("go")
+
+    def say(self, command: str) -> None:
+        """Send it a line, which it reads as a command; nothing when it has ended."""
+        assert self.popen.stdin is not None
+        with suppress(OSError, ValueError):
+            self.popen.stdin.write(f"{command}\n".encode())
+            self.popen.stdin.flush()
+
+    def kill(self) -> None:
+        """End it, and what its handlers have started, at once."""
+        if self.popen.returncode is None:
+            guard.kill(self.pid)
+
+    def pause(self) -> None:
+        """Freeze it, with what its handlers have started, and return when it is frozen."""
+        self._each("suspend")
+        self._until_stopped(True)
+
+    def resume(self) -> None:
+        """Let it go on; nothing when it was not frozen."""
+        self._each("resume")
+        self._until_stopped(False)
+
+    def end(self) -> int:
+        """Wait until it has ended, and return its exit code: negative when a signal ended it."""
+        code = self.popen.wait()
+        if sys.platform != "win32":
+            guard.kill(self.pid)  # what its handlers have left running in its group
+        with suppress(OSError):
+            _tell_guard(f"-{self.pid}")
+        assert self.popen.stdin is not None
+        with suppress(OSError):
+            self.popen.stdin.close()  # the other two are closed by who reads them to their end
+        return code
+
+    def _each(self, what: str) -> None:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            for each in [process, *process.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    getattr(each, what)()
+
+    def _until_stopped(self, wanted: bool) -> None:
+        deadline = time.monotonic() + TO_FREEZE
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            while (process.status() == psutil.STATUS_STOPPED) is not wanted and time.monotonic() < deadline:
+                time.sleep(0.005)
+
+
+def _tell_guard(line: str) -> None:
+    """Tell the guard of a worker; a guard that is not there, or no longer, is started first."""
+    with session.lock:
+        if session.guard is None or session.guard.poll() is not None:
+            session.guard = _start_guard()
+            for pid in session.guarded:
+                _write(f"+{pid}")
+        pid = int(line[1:])
+        (session.guarded.add if line[0] == "+" else session.guarded.discard)(pid)
+        _write(line)
+
+
+def _write(line: str) -> None:
+    assert session.guard is not None
+    assert session.guard.stdin is not None
+    session.guard.stdin.write(f"{line}\n".encode())
+    session.guard.stdin.flush()
+
+
+def _start_guard() -> subprocess.Popen[bytes]:
+    options: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", guard.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **options,
+    )
+
+
+def _forget_in_a_fork() -> None:
+    # Or the guard would not see the end of the kernel as long as the fork lives.
+    if session.guard is not None and session.guard.stdin is not None:
+        with suppress(OSError):
+            session.guard.stdin.close()
+    session.guard = None
+    session.guarded.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_a_fork)

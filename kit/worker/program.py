@@ -1,0 +1,191 @@
+"""What runs in a worker's process: the consumer that `kit.run` runs, and its end told to the notebook.
+
+It tells of everything on what was its standard output, an object of JSON a line. What is printed by code that
+belongs to no handler, and what other programs print, goes to standard error, as it is. Commands come by
+standard input: ``go``, ``stop 5.0``, ``tell 3`` (all, and then that number).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from pgqueuer.types import QueueExecutionMode
+
+from kit import faults
+from kit.consumer import factory, screen
+from kit.consumer.options import Options
+from kit.consumer.runner import Runner
+from kit.database.other_consumers import consumers_connected
+from kit.errors import KitError
+from kit.session import session
+
+PAUSE = 0.05  # seconds between two reports that are not urgent
+GRACE = 5.0  # seconds for handlers to end after a SIGTERM from elsewhere
+
+
+class Channel:
+    """Where the process tells of itself. A whole line at a time, from any thread."""
+
+    def __init__(self) -> None:
+        self._to = os.dup(1)
+        os.dup2(2, 1)  # a print that belongs to no handler must not stand among the lines
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        self._lock = threading.Lock()
+
+    def send(self, **told: Any) -> None:
+        """Send one report; when nobody is there to read it, end."""
+        data = json.dumps(told).encode() + b"\n"
+        with self._lock:
+            try:
+                while data:
+                    data = data[os.write(self._to, data) :]
+            except OSError:
+                os._exit(1)
+
+
+class _Told(Runner):
+    """A runner that tells the notebook of every line at once: the next moment this process may be killed."""
+
+    def __init__(self, channel: Channel, name: str, make: factory.Factory, options: Options) -> None:
+        self._channel = channel
+        self._telling = threading.RLock()
+        self._sent: dict[str, Any] = {}
+        super().__init__(name, make, options)
+
+    def _tell(self) -> None:
+        super()._tell()
+        if self.console.has_unseen():
+            self.tell()
+
+    async def _look_for_others(self, driver: Any) -> None:
+        mine, _ = await consumers_connected(driver, ())  # who is a stranger, the notebook knows
+        self._driver_backends = set(mine)
+
+    def tell(self) -> None:
+        """Tell what has changed."""
+        with self._telling:
+            began = session.began[self.name]
+            now: dict[str, Any] = {
+                "state": self.state,
+                "problem": self.problem,
+                "entrypoints": self.entrypoints,
+                "schedules": self.schedules,
+                "backends": self.backends,
+                "managers": list(session.managers),
+                "done": self.handlers.done,
+                "failed": self.handlers.failed,
+                "running": [(str(run), run.job_id) for run in self.handlers.running_now()],
+            }
+            told = {key: value for key, value in now.items() if self._sent.get(key) != value}
+            self._sent |= told
+            if began:
+                told["began"] = [began.popleft() for _ in range(len(began))]
+            unseen = self.unseen()
+            if unseen.lines:
+                told["lines"] = [
+                    (line.kind, line.text, line.entrypoint, line.job_id) for line in unseen.lines
+                ]
+            if told:
+                self._channel.send(**told)
+
+
+def main() -> None:
+    """Run the consumer that the command line describes, until it is told to stop or ends by itself."""
+    channel = Channel()
+    if os.read(0, 3) != b"go\n":
+        return
+    given = json.loads(sys.argv[1])
+    sys.argv = ["pgq", "run", given["target"]]
+    try:
+        runner = _Told(channel, given["name"], _import(given["target"]), _options(given))
+        with screen.looking():
+            _live(runner, channel)
+    except KitError as error:
+        channel.send(problem=_explain(error), state="failed")
+        os._exit(1)
+    except SystemExit as error:  # from the module, when it was imported
+        channel.send(problem=f"{given['target']!r} ended this process: SystemExit({error.code!r}).")
+        os._exit(1)
+
+
+def _import(target: str) -> factory.Factory:
+    sys.dont_write_bytecode = True
+    # A file that was written twice in a second, with the same length, has the same name for its bytecode.
+    with suppress(ImportError, OSError, ValueError, AttributeError):
+        spec = importlib.util.find_spec(target.partition(":")[0])
+        if spec is not None and spec.cached is not None:
+            os.unlink(spec.cached)
+    return factory.resolve(target)
+
+
+def _options(given: dict[str, Any]) -> Options:
+    seconds = {key: timedelta(seconds=given[key]) for key in given if key.endswith(("_timeout", "_delay"))}
+    return Options(
+        batch_size=given["batch_size"],
+        max_concurrent_tasks=given["max_concurrent_tasks"],
+        mode=QueueExecutionMode.continuous,
+        shutdown_on_listener_failure=True,
+        restart_on_failure=given["restart_on_failure"],
+        **seconds,
+    )
+
+
+def _live(runner: _Told, channel: Channel) -> None:
+    stopping = threading.Event()
+
+    def stop(limit: float) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            threading.Thread(target=runner.stop, args=(limit,), daemon=True).start()
+
+    def obey() -> None:
+        for line in sys.stdin:
+            command, _, argument = line.partition(" ")
+            if command == "stop":
+                stop(float(argument))
+            else:
+                runner.tell()
+                channel.send(told_all=int(argument))
+        os._exit(1)  # whoever started this is gone
+
+    threading.Thread(target=obey, daemon=True).start()
+    runner.start()
+    signal.signal(signal.SIGTERM, lambda *_: stop(GRACE))
+    runner.tell()
+    channel.send(ready=True)
+    while runner.state not in ("stopped", "failed"):
+        runner.changed.wait(1.0)
+        runner.changed.clear()
+        runner.tell()
+        stopping.wait(PAUSE)
+    runner.tell()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if runner.state == "stopped" else 1)
+
+
+def _explain(error: KitError) -> str:
+    """Return what is wrong, and below it the learner's own traceback where there is one."""
+    cause = error.__cause__
+    if cause is None or isinstance(cause, KitError | ModuleNotFoundError) or faults.postgres_is_away(cause):
+        return str(error)
+    if isinstance(cause, SyntaxError):
+        return f"{error}\n\n{''.join(traceback.format_exception_only(cause)).rstrip()}"
+    return f"{error}\n\n{_own_lines(cause)}"
+
+
+def _own_lines(error: BaseException) -> str:
+    trace = error.__traceback__
+    foreign = ("kit", "pgqueuer", "importlib", "contextlib", "asyncio")
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").split(".")[0] in foreign:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__)).rstrip()

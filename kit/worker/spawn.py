@@ -1,0 +1,165 @@
+"""``spawn()``: start consumers in processes of their own, or say at once why that cannot be."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict, Unpack, overload
+
+from kit.consumer import screen
+from kit.consumer.options import Options, as_mode
+from kit.database.other_consumers import consumers_connected, takes_jobs_too
+from kit.errors import KitError
+from kit.session import session
+from kit.threads import Duration, as_timedelta, happens_within, run_sync
+from kit.worker.worker import Worker, Workers, stop_together
+
+TO_ANSWER = 3.0  # seconds that Postgres is given before anything is started
+TO_IMPORT = 15.0  # seconds for Python to start and import PGQueuer, on a busy machine
+
+IN_A_FILE = (
+    "Another process cannot see what is defined in a notebook, so a worker runs a file. Write `%%writefile "
+    "consumer.py` as the first line of the cell that defines main, with the imports and handlers it needs "
+    'in the same cell; run that cell, and then: kit.spawn("consumer:main").'
+)
+
+
+class _Rest(TypedDict, total=False):
+    """The options of `spawn` that do not change what it returns."""
+
+    name: str
+    batch_size: int
+    dequeue_timeout: Duration
+    heartbeat_timeout: Duration
+    max_concurrent_tasks: int | None
+    restart_on_failure: bool
+    restart_delay: Duration
+    start_timeout: Duration
+
+
+@overload
+def spawn(  # type: ignore[overload-overlap]
+    target: str, *, count: Literal[1] = 1, **options: Unpack[_Rest]
+) -> Worker: ...
+@overload
+def spawn(target: str, *, count: int, **options: Unpack[_Rest]) -> Workers: ...
+def spawn(
+    target: str,
+    *,
+    count: int = 1,
+    name: str = "worker",
+    batch_size: int = 10,
+    dequeue_timeout: Duration = 0.5,
+    heartbeat_timeout: Duration = 10.0,
+    max_concurrent_tasks: int | None = None,
+    restart_on_failure: bool = True,
+    restart_delay: Duration = 0.5,
+    start_timeout: Duration = 30.0,
+) -> Worker | Workers:
+    """Run a consumer in an operating-system process of its own, as ``pgq run consumer:main`` does.
+
+    It returns when the worker runs: entrypoints registered, listening. Calling it again with the same
+    ``name`` stops the workers before and takes their place. They end with this process, however it ends.
+    Durations are seconds, or a timedelta.
+
+    Args:
+        target: ``"module:name"`` of the factory ``pgq run`` takes, in a file beside the notebook or on the
+            path. It is read afresh each time.
+        count: how many such processes. One is a `Worker`, several are a list of them.
+        name: what they are called: ``worker``; of several, ``worker 1``, ``worker 2``, …
+        batch_size, dequeue_timeout, heartbeat_timeout, max_concurrent_tasks, restart_on_failure,
+            restart_delay, start_timeout: as in `kit.run`.
+
+    Raises:
+        KitError: a worker could not start, and why. Then none of them runs.
+    """
+    _check(target, count, name)
+    given = _given(
+        batch_size=batch_size,
+        max_concurrent_tasks=max_concurrent_tasks,
+        restart_on_failure=restart_on_failure,
+        dequeue_timeout=as_timedelta("dequeue_timeout", dequeue_timeout),
+        heartbeat_timeout=as_timedelta("heartbeat_timeout", heartbeat_timeout),
+        restart_delay=as_timedelta("restart_delay", restart_delay),
+        start_timeout=as_timedelta("start_timeout", start_timeout),
+    )
+    _replace(name)
+    run_sync(_postgres_answers())
+    names = [name] if count == 1 else [f"{name} {number}" for number in range(1, count + 1)]
+    workers = Workers()
+    with screen.looking():
+        try:
+            for each in names:
+                worker = Worker(each, name, {"target": target, **given})
+                workers.append(worker)
+                session.consumers[each] = worker
+            for worker in workers:
+                _until_ready(worker, target, given["start_timeout"] + TO_IMPORT)
+        except BaseException:
+            workers.kill()
+            raise
+        finally:
+            for worker in workers:
+                screen.show(worker.unseen())
+    run_sync(_look_for_others())
+    return workers[0] if count == 1 else workers
+
+
+def _check(target: object, count: object, name: object) -> None:
+    if not isinstance(target, str):
+        raise KitError(f'kit.spawn takes "module:name", not {target!r}. {IN_A_FILE}')
+    module, colon, attribute = target.partition(":")
+    if not (module and colon and attribute):
+        raise KitError(f'{target!r} names no factory. Write "module:name", for example "consumer:main".')
+    if module == "__main__":
+        raise KitError(f"{target!r} is in this notebook. {IN_A_FILE}")
+    if type(count) is not int or count < 1:
+        raise KitError(f"count={count!r}: it is how many processes are started, 1 or more.")
+    if not isinstance(name, str) or not name:
+        raise KitError(f"name={name!r}: a worker's name is a text, for example name='second'.")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options as the other process is told them, checked: durations are seconds."""
+    Options(mode=as_mode("continuous"), shutdown_on_listener_failure=True, **options)
+    return {
+        key: value.total_seconds() if hasattr(value, "total_seconds") else value
+        for key, value in options.items()
+    }
+
+
+def _replace(name: str) -> None:
+    """Stop the workers before, and the consumer of this name, if there are any."""
+    before = {key: one for key, one in session.consumers.items() if getattr(one, "group", key) == name}
+    stop_together(one for one in before.values() if isinstance(one, Worker))
+    for key, one in before.items():
+        one.stop()
+        del session.consumers[key]
+
+
+async def _postgres_answers() -> None:
+    (await session.target().open(limit=TO_ANSWER)).terminate()
+
+
+async def _look_for_others() -> None:
+    connection = await session.target().open(limit=TO_ANSWER)
+    try:
+        _, others = await consumers_connected(connection, session.known_backends())
+    finally:
+        connection.terminate()
+    if others:
+        print(takes_jobs_too(others[0]))
+
+
+def _until_ready(worker: Worker, target: str, limit: float) -> None:
+    in_time = happens_within(limit, worker.started)
+    if in_time and worker.alive:
+        return
+    if not in_time:
+        raise KitError(f"Worker {worker.name!r} was not ready in {limit:g} s, and was killed.")
+    session.consumers.pop(worker.name, None)
+    if worker.problem is not None:
+        missing = ("There is no module", "has no name")
+        hint = f" {IN_A_FILE}" if any(words in worker.problem for words in missing) else ""
+        raise KitError(f"{worker.problem}{hint}")
+    printed = "".join(f"\n  {line.text}" for line in worker.output[-5:])
+    said = f" The last it said:{printed}" if printed else ""
+    raise KitError(f"The worker for {target!r} ended at once, with exit code {worker.exit_code}.{said}")

@@ -1,0 +1,272 @@
+"""`Worker`: what a learner has of a consumer in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import IO, Any, Literal
+
+from kit.consumer import screen
+from kit.consumer.console import Console, Line, Lines, Unseen
+from kit.consumer.runner import REMEMBERED
+from kit.session import session
+from kit.threads import Duration, as_timedelta, happens_within
+from kit.worker.process import Process
+
+State = Literal["starting", "running", "paused", "reconnecting", "stopping", "stopped", "killed", "failed"]
+TO_TELL = 1.0  # seconds for a worker to tell what it has to say
+TO_END = 5.0  # seconds that a worker is given to end after its handlers have, or were cut off
+
+
+class Worker:
+    """A consumer that `kit.spawn` started, in a process of its own.
+
+    Attributes:
+        name: what it is called in messages and pictures.
+        group: the ``name`` that `kit.spawn` was given.
+        problem: why it failed, in plain words; None while it has not.
+        entrypoints, schedules: the names it has handlers for.
+        done, failed: how many jobs' handlers came to their end, and how many raised.
+    """
+
+    def __init__(self, name: str, group: str, given: dict[str, Any]) -> None:
+        self.name = name
+        self.group = group
+        self.problem: str | None = None
+        self.entrypoints: tuple[str, ...] = ()
+        self.schedules: tuple[str, ...] = ()
+        self.done = 0
+        self.failed = 0
+        self.started = threading.Event()
+        self._told_state: Any = "starting"
+        self._backends: set[int] = set()
+        self._running: list[tuple[str, int | None]] = []
+        self._console = Console(name, lambda: None, worker=True)
+        self._paused = False
+        self._was_ready = False
+        self._questions = 0
+        self._told_all = threading.Event()
+        self._asked: Literal["stop", "kill"] | None = None
+        self._ended = threading.Event()
+        self._process = Process({**given, "name": name})
+        pipes = self._process.popen
+        self._hearing = self._thread("prints", self._hear, pipes.stderr)
+        self._listening = self._thread("reports", self._listen, pipes.stdout)
+
+    def __repr__(self) -> str:
+        why = f" ({self.problem})" if self.problem else ""
+        code = "" if self.exit_code is None else f", exit code {self.exit_code}"
+        names = ", ".join(self.entrypoints + self.schedules) or "none"
+        return (
+            f"<Worker {self.name!r}: {self.state}{why}; process {self.pid}{code}; entrypoints: {names}; "
+            f"{self.done} done, {self.failed} failed>"
+        )
+
+    @property
+    def pid(self) -> int:
+        """The number of its process, and of that process's group."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there; one that is paused is."""
+        return not self._ended.is_set()
+
+    @property
+    def exit_code(self) -> int | None:
+        """What its process ended with: 0, or negative when a signal ended it (-9: SIGKILL); None before."""
+        return self._process.popen.returncode
+
+    @property
+    def state(self) -> State:
+        """What it does now, in one word.
+
+        As `kit.Consumer.state`, and ``"paused"`` or ``"killed"``.
+        """
+        state: State = "paused" if self._paused and self.alive else self._told_state
+        return state
+
+    @property
+    def output(self) -> Lines[Line]:
+        """What its handlers printed and what became of them, oldest first: the last 10 000 lines."""
+        return Lines(self._console.lines.copy())
+
+    @property
+    def backends(self) -> tuple[int, ...]:
+        """The Postgres processes (pids) it is known to use."""
+        return tuple(self._backends)
+
+    def running_jobs(self) -> list[int]:
+        """Return the ids of the jobs whose handlers ran when it last told; none when it has ended."""
+        return [job for _, job in self._running if job is not None] if self.alive else []
+
+    def unseen(self, notices_only: bool = False) -> Unseen:
+        """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
+        return self._console.take(notices_only=notices_only)
+
+    def catch_up(self) -> None:
+        """Return when all that it had to say at this moment is known here, or it does not answer."""
+        if self.alive and not self._paused:
+            self._questions += 1
+            self._told_all.clear()
+            self._process.say(f"tell {self._questions}")
+            happens_within(TO_TELL, self._told_all)
+
+    def kill(self) -> None:
+        """End its process, and what its handlers have started, at once: SIGKILL, as a crash does.
+
+        Its handlers do not come to their end, and it tells nobody: the jobs it had stay ``picked``.
+        """
+        self._asked = self._asked or "kill"
+        self._process.kill()
+        self._ended.wait(TO_END)
+
+    def stop(self, timeout: Duration = 5.0) -> None:
+        """Let it take no more jobs, wait for the handlers that run, and end it; a second call does nothing.
+
+        After ``timeout`` seconds (or a timedelta) those that still run are cancelled, and their jobs are put
+        back into the queue. A paused worker goes on for that.
+        """
+        limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
+        self.begin_to_stop(limit)
+        with screen.looking():
+            if not happens_within(limit + TO_END, self._ended):
+                self._console.notice(f"Worker {self.name!r} did not end, and was killed.")
+                self.kill()
+            if session.consumers.get(self.name) is self:
+                screen.show(self._console.take())
+
+    def begin_to_stop(self, limit: float) -> None:
+        """Ask it to stop, without waiting; ``limit`` is in seconds."""
+        if not self.alive:
+            return
+        self._asked = self._asked or "stop"
+        self._process.say(f"stop {limit}")
+        if self._paused:
+            self.resume()
+
+    def pause(self) -> None:
+        """Freeze its process (SIGSTOP): its handlers stand still, and so does its heartbeat.
+
+        Its jobs stay ``picked``. When the heartbeat is older than ``heartbeat_timeout`` another worker takes
+        them, and after `resume` two are at work on them.
+        """
+        if self.alive:
+            self._process.pause()
+            self._paused = True
+
+    def resume(self) -> None:
+        """Let a paused worker go on where it stood (SIGCONT)."""
+        self._paused = False
+        if self.alive:
+            self._process.resume()
+
+    # On threads of its own
+
+    def _thread(self, what: str, read: Any, pipe: Any) -> threading.Thread:
+        thread = threading.Thread(target=read, args=(pipe,), name=f"kit-{self.name}-{what}", daemon=True)
+        thread.start()
+        return thread
+
+    def _hear(self, pipe: IO[bytes]) -> None:
+        """Keep what is printed by code that belongs to no handler."""
+        with pipe:
+            for line in pipe:
+                self._console.add("print", line.decode("utf-8", "replace").rstrip("\r\n"))
+
+    def _listen(self, pipe: IO[bytes]) -> None:
+        try:
+            with pipe:
+                for line in pipe:
+                    with suppress(ValueError):  # its last line, cut off when it was killed
+                        self._take(json.loads(line))
+        finally:
+            self._has_ended()
+
+    def _take(self, told: dict[str, Any]) -> None:
+        for kind, text, entrypoint, job in told.get("lines", ()):
+            if kind == "notice":
+                self._console.notice(text)
+            else:
+                self._console.add(kind, text, entrypoint, job)
+        for field in ("problem", "done", "failed"):
+            setattr(self, field, told.get(field, getattr(self, field)))
+        self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))
+        self.schedules = tuple(told.get("schedules", self.schedules))
+        self._running = [(name, job) for name, job in told.get("running", self._running)]
+        self._backends.update(told.get("backends", ()))
+        session.backends.update(self._backends)
+        session.managers.update(dict.fromkeys(told.get("managers", ()), self.name))
+        began = session.began.setdefault(self.name, deque(maxlen=REMEMBERED))
+        began.extend((job, at) for job, at in told.get("began", ()))
+        self._told_state = told.get("state", self._told_state)
+        if told.get("told_all") == self._questions:
+            self._told_all.set()
+        if told.get("ready"):
+            self._was_ready = True
+            self.started.set()
+
+    def _has_ended(self) -> None:
+        code = self._process.end()
+        self._hearing.join(TO_END)
+        if self._asked == "kill" or code < 0:
+            self._told_state = "killed"
+        else:
+            self._told_state = "stopped" if code == 0 else "failed"
+        if self._asked is None and self._was_ready:
+            self._console.notice(self._what_happened(code))
+        self._ended.set()
+        self._told_all.set()
+        self.started.set()
+
+    def _what_happened(self, code: int) -> str:
+        how = f"has ended by itself, with exit code {code}"
+        if code < 0:
+            how = "was killed"
+            with suppress(ValueError):
+                how = f"was killed by {signal.Signals(-code).name}"
+        jobs = ", ".join(name for name, _ in self._running)
+        at_work = f" in the middle of {jobs}" if jobs else ""
+        return f"Worker {self.name!r} {how}{at_work}."
+
+
+class Workers(list[Worker]):
+    """Several workers that were started together."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self))
+
+    def kill(self) -> None:
+        """End all their processes at once: see `Worker.kill`."""
+        for worker in self:
+            worker.kill()
+
+    def stop(self, timeout: Duration = 5.0) -> None:
+        """Stop all of them side by side: see `Worker.stop`."""
+        stop_together(self, timeout)
+
+    def pause(self) -> None:
+        """Freeze all of them: see `Worker.pause`."""
+        for worker in self:
+            worker.pause()
+
+    def resume(self) -> None:
+        """Let all of them go on: see `Worker.resume`."""
+        for worker in self:
+            worker.resume()
+
+
+def stop_together(workers: Iterable[Worker], timeout: Duration = 5.0) -> None:
+    """Ask all of them to stop, and wait until they have."""
+    limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
+    those = list(workers)
+    deadline = time.monotonic() + limit
+    for worker in those:
+        worker.begin_to_stop(limit)
+    for worker in those:
+        worker.stop(max(0.0, deadline - time.monotonic()))
