@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kit.consumer.run import run as run
     from kit.consumer.wait import wait as wait
     from kit.errors import KitError as KitError
+    from kit.looking import look as look
     from kit.pictures.board import board as board
     from kit.pictures.timeline import timeline as timeline
     from kit.sources import Postgres as Postgres
@@ -33,6 +34,7 @@ _HOMES = {
     "board": "kit.pictures.board",
     "jobs": "kit.tables",
     "log": "kit.tables",
+    "look": "kit.looking",
     "postgres": "kit.sources",
     "reset": "kit.sources",
     "run": "kit.consumer",

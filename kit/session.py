@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from kit.database.dsn import VARIABLES
@@ -60,6 +62,10 @@ class Closable(Protocol):
     """What follows a database until it is closed."""
 
     def close(self) -> None: ...  # noqa: D102
+
+
+# What calls that read are pointed at while a block of `Session.looking_at` lasts.
+_LOOKED_AT: ContextVar[Target | None] = ContextVar("looked at", default=None)
 
 
 class Session:
@@ -129,6 +135,15 @@ class Session:
         """Return the ``PG*`` variables that this process came with."""
         return self._outside if self._opened else os.environ
 
+    @contextmanager
+    def looking_at(self, target: Target) -> Iterator[None]:
+        """Let what this block calls read from ``target``, which does not become this process's database."""
+        before = _LOOKED_AT.set(target)
+        try:
+            yield
+        finally:
+            _LOOKED_AT.reset(before)
+
     def target(self) -> Target:
         """Return what to connect to: the database opened last, else what ``PG*`` name now.
 
@@ -137,6 +152,8 @@ class Session:
         Raises:
             KitError: nothing in this process says which database to use.
         """
+        if (looked_at := _LOOKED_AT.get()) is not None:
+            return looked_at
         if self.database is not None:
             return self.database.target
         if os.environ.get("PGHOST") and os.environ.get("PGDATABASE"):
