@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kit.consumer.consumer import Consumer as Consumer
     from kit.consumer.run import run as run
     from kit.consumer.wait import wait as wait
+    from kit.dashboard import web as web
     from kit.errors import KitError as KitError
     from kit.looking import look as look
     from kit.pictures.board import board as board
@@ -44,6 +45,7 @@ _HOMES = {
     "statistics": "kit.tables",
     "timeline": "kit.pictures.timeline",
     "wait": "kit.consumer",
+    "web": "kit.dashboard",
 }
 
 __all__ = sorted(_HOMES)

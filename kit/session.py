@@ -74,6 +74,7 @@ class Session:
     Attributes:
         consumers: the consumer that has each name, running or not.
         boards: the board that follows each database.
+        dashboard: PGQueuer's own, when it was served last.
         backends: the Postgres processes that this process's consumers are known to have used.
         managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
         began: the jobs that the consumers of each name took up, and when (seconds since 1970), the last ones.
@@ -92,6 +93,7 @@ class Session:
         "began",
         "boards",
         "consumers",
+        "dashboard",
         "lock",
         "managers",
         "running",
@@ -110,6 +112,7 @@ class Session:
         """Start without consumers and boards, as after a fork, which takes no threads along."""
         self.consumers: dict[str, RunningConsumer] = {}
         self.boards: dict[Target, Closable] = {}
+        self.dashboard: Closable | None = None
         self.backends: set[int] = set()
         self.managers: dict[str, str] = {}
         self.began: dict[str, deque[tuple[int, float]]] = {}
