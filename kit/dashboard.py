@@ -98,9 +98,8 @@ class Dashboard:
         self._socket.close()
 
     def _ipython_display_(self) -> None:
-        frame = (
-            f'<iframe src="{self.url}" title="PGQueuer\'s dashboard" width="100%" height="{HEIGHT}"></iframe>'
-        )
+        size = f'width="100%" height="{HEIGHT}"'
+        frame = f'<iframe src="{self.url}" title="PGQueuer dashboard" {size}></iframe>'
         login = f"Login: <code>{self.user}</code> / <code>{self.password}</code>"
         away = f'<a href="{self.url}" target="_blank" rel="noopener">open it in a tab of its own</a>'
         notebook.publish({"text/html": f"<p>{login}, or {away}.</p>{frame}", "text/plain": repr(self)})
