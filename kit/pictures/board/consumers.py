@@ -19,16 +19,20 @@ class Consumers:
 
     A consumer of this process tells of itself. One elsewhere is known by its connection, or by the id it
     leaves on the jobs it picks; nothing ties the two together.
+
+    Args:
+        all_elsewhere: the database is somebody's own, so that no consumer of this process counts as one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, all_elsewhere: bool = False) -> None:
+        self._all_elsewhere = all_elsewhere
         self._beats: dict[str, float] = {}
         self._elsewhere: set[int] = set()
         self._alone: Counter[str] = Counter()
 
     async def look(self, connection: asyncpg.Connection) -> None:
         """Look for consumers of other processes among the database's connections."""
-        mine = list(session.known_backends())
+        mine = [] if self._all_elsewhere else list(session.known_backends())
         _, others = await consumers_connected(connection, mine)
         # Seen consuming once, it is a consumer as long as its connection lasts, whatever it asks next.
         known = [*self._elsewhere, *(other.pid for other in others)]
@@ -47,8 +51,8 @@ class Consumers:
                 jobs[card.consumer] += 1
                 self._beats[card.consumer] = max(self._beats.get(card.consumer, 0.0), card.heartbeat or 0.0)
         told = []
-        owned = session.managers
-        for consumer in list(session.consumers.values()):
+        owned = {} if self._all_elsewhere else session.managers
+        for consumer in [] if self._all_elsewhere else list(session.consumers.values()):
             mine = [worker for worker in jobs if owned.get(worker) == consumer.name]
             beats = [self._beats[worker] for worker in mine]
             held = sum(jobs[worker] for worker in mine)

@@ -52,8 +52,8 @@ class Feed:
         self._target = target
         self._state = state
         self._changed = changed
-        self._reader = Reader(state)
-        self._consumers = Consumers()
+        self._reader = Reader(target, state)
+        self._consumers = Consumers(all_elsewhere=target.read_only)
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
@@ -112,8 +112,9 @@ class Feed:
         self._wake.set()
 
     async def _follow(self, connection: asyncpg.Connection) -> None:
-        async with self._target.answering(connection):
-            await connection.add_listener(db_settings().channel, self._heard)
+        if not self._target.read_only:  # somebody's own may be a standby, where nobody may listen
+            async with self._target.answering(connection):
+                await connection.add_listener(db_settings().channel, self._heard)
         connection.add_termination_listener(lambda _: self._wake.set())
         self._reader.anew = True
         pause = whole = 0.0
@@ -131,7 +132,8 @@ class Feed:
             self._done = self._begun
             took, used = time.perf_counter() - began, time.thread_time() - used
             if self._state.counting:
-                least = max(QUICK, min(SHARE * took, COUNTING_REST))
+                most = float("inf") if self._target.read_only else COUNTING_REST
+                least = max(QUICK, min(SHARE * took, most))
             else:
                 least = max(QUICK - took, min(SHARE * used, DRAWING_REST))
             pause = least if self._state.version != version else min(max(pause * 2, QUICK), self._patience())

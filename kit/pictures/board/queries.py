@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgqueuer.domain.settings import db_settings
-
 from kit import payloads
 from kit.pictures.board.state import (
     DRAWN,
@@ -19,6 +17,8 @@ from kit.pictures.board.state import (
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from kit.database.target import Target
 
 TAIL = 2000  # log rows in one look; where there are more, the picture as a whole is cheaper
 
@@ -43,7 +43,7 @@ _ENDED = "l.status IN ({})".format(", ".join(f"'{status}'" for status in ENDINGS
 
 
 class Queries:
-    """What is asked, of the tables that PGQueuer's settings name.
+    """What is asked of PGQueuer's tables in ``target``.
 
     Attributes:
         tail: the log from row ``$1`` on, at most ``$2`` rows, each with its job's row in the queue.
@@ -55,14 +55,15 @@ class Queries:
         ended: ends in the log after row ``$1``, by entrypoint and status; ``rate``: by second.
     """
 
-    def __init__(self) -> None:
-        names = db_settings().qualified
-        queue, log = f"{names.queue_table} q", f"{names.queue_table_log} l"
+    def __init__(self, target: Target) -> None:
+        names = target.names
+        queue, log, recent = f"{names.queue_table} q", f"{names.queue_table_log} l", f"{target.recent_log} l"
         both = f"SELECT {_LOG}, {_JOB}, {_PAYLOAD}, {_NOW} FROM {log} LEFT JOIN {queue} ON q.id = l.job_id"
         self.tail = f"{both} WHERE l.id >= $1 ORDER BY l.id LIMIT $2"
         self.gaps = f"{both} WHERE l.id = ANY($1::bigint[]) ORDER BY l.id"
         self.history = f"SELECT {_LOG} FROM {log} WHERE l.job_id = ANY($1::bigint[]) ORDER BY l.id"
-        self.last_ended = f"SELECT l.job_id FROM {log} WHERE {_ENDED} ORDER BY l.id DESC LIMIT {ENDED_KEPT}"
+        self.last_ended = f"""
+            SELECT l.job_id FROM {recent} WHERE {_ENDED} ORDER BY l.id DESC LIMIT {ENDED_KEPT}"""
         self.queue = f"SELECT {_JOB}, {_PAYLOAD} FROM {queue} ORDER BY q.id LIMIT {DRAWN + 1}"
         self.jobs = f"SELECT {_JOB}, {_PAYLOAD} FROM {queue} WHERE q.id = ANY($1::bigint[])"
         self.look = f"SELECT {_JOB} FROM {queue} ORDER BY q.id LIMIT {DRAWN + 1}"
@@ -74,10 +75,11 @@ class Queries:
             FROM {queue} GROUP BY 1, 2, 3"""
         self.ended = f"""
             SELECT l.entrypoint, l.status::text AS status, count(*) AS number
-            FROM {log} WHERE {_ENDED} AND l.id > $1 GROUP BY 1, 2"""
+            FROM {recent} WHERE {_ENDED} AND l.id > $1 GROUP BY 1, 2"""
+        # now(), because an index is of no use to clock_timestamp(), which every row might see otherwise
         self.rate = f"""
             SELECT extract(epoch FROM date_trunc('second', l.created))::bigint AS second, count(*) AS number
-            FROM {log} WHERE {_ENDED} AND l.created > clock_timestamp() - interval '{RATE_SECONDS} seconds'
+            FROM {log} WHERE {_ENDED} AND l.created > now() - interval '{RATE_SECONDS} seconds'
             GROUP BY 1"""
 
 

@@ -16,6 +16,8 @@ from kit.pictures.board.state import ACTIVE, DRAWN, ENDINGS, BoardState, Card
 if TYPE_CHECKING:
     import asyncpg
 
+    from kit.database.target import Target
+
 RUSH = 1000  # jobs ended in a second; a queue that goes faster is counted, as one that is too long
 MANY = 200  # log rows in one look; where there are more, it is asked first what they are
 RUSH_LEAST = 0.1  # the shortest time, in seconds, over which that is measured
@@ -31,9 +33,9 @@ class Reader:
         gaps: ids of the log that were passed over, and when: their transactions may still commit.
     """
 
-    def __init__(self, state: BoardState) -> None:
+    def __init__(self, target: Target, state: BoardState) -> None:
         self.state = state
-        self._sql = Queries()
+        self._sql = Queries(target)
         self.anew = True
         self.gaps: dict[int, float] = {}
         self._mark: tuple[int, int, float] | None = None  # the last log row seen: id, job, time

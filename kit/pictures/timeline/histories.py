@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pgqueuer.domain.settings import db_settings
-
 from kit import palette
 from kit.session import session
 from kit.stages.tables import spans
@@ -91,11 +89,12 @@ class History:
 
 def histories_of_jobs(last: int | None, window: timedelta | None) -> list[History]:
     """Return the jobs that the log last spoke of, oldest first."""
-    table = db_settings().qualified.queue_table_log
+    target = session.target()
+    table, recent = target.names.queue_table_log, target.recent_log
     rows = sql(
         f"""
         WITH chosen AS (
-            SELECT job_id, max(id) AS newest FROM {table}
+            SELECT job_id, max(id) AS newest FROM {recent} AS recent
             WHERE $2::interval IS NULL OR created > clock_timestamp() - $2::interval
             GROUP BY job_id ORDER BY newest DESC LIMIT $1)
         SELECT l.job_id, l.entrypoint, l.priority, l.status, l.created, (SELECT clock_timestamp()) AS now
@@ -135,18 +134,19 @@ def name_consumers(histories: list[History]) -> None:
     PGQueuer keeps a job's consumer in its row while the job runs, and in the log with an exception; of other
     jobs it keeps none. This process remembers the jobs that its own consumers took up.
     """
-    names = db_settings().qualified
+    target = session.target()
+    began = {} if target.read_only else session.began  # ids of this process's jobs mean others there
     rows = sql(
         f"""
         SELECT id AS job, queue_manager_id::text AS worker
-        FROM {names.queue_table} WHERE queue_manager_id IS NOT NULL
+        FROM {target.names.queue_table} WHERE queue_manager_id IS NOT NULL
         UNION ALL SELECT job_id, traceback #>> '{{additional_context,queue_manager_id}}'
-        FROM {names.queue_table_log} WHERE traceback IS NOT NULL"""
+        FROM {target.recent_log} AS recent WHERE traceback IS NOT NULL"""
     )
     ids: dict[int, str] = {job: worker for job, worker in _rows(rows) if isinstance(worker, str)}
     begun = {history.id: history.spans[0].begin.timestamp() for history in histories}
     here: dict[int, tuple[float, str]] = {}
-    for name, jobs in list(session.began.items()):
+    for name, jobs in list(began.items()):
         for job, time in jobs.copy():
             # Ids begin again after a reset: what began before a job was there was another one's.
             if job in begun and time >= begun[job] - CLOCKS_DIFFER:

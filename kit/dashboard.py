@@ -1,0 +1,135 @@
+"""``kit.web()``: PGQueuer's own web dashboard, served to this machine from a thread of this process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kit import notebook
+from kit.errors import KitError
+from kit.session import session
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+TO_START = 10.0  # seconds to connect to Postgres and to listen
+TO_STOP = 5.0
+USER = "pgqueuer"
+HEIGHT = 600  # pixels
+
+
+def web() -> Dashboard:
+    """Serve what ``pgq web`` serves, for this process's database, at an address that only this machine has.
+
+    It asks for a login, which is made up anew each time: who is in can cancel and requeue jobs. It lives on a
+    thread of this process and ends with it, however that ends. A second call stops the first one's.
+
+    Returns:
+        The :class:`Dashboard`: ``.url``, ``.user``, ``.password``, ``.stop()``. In a notebook it is shown
+        below the cell.
+
+    Raises:
+        KitError: there is no database, or the dashboard did not start.
+    """
+    target = session.target()
+    if session.dashboard is not None:
+        session.dashboard.close()
+    dashboard = session.dashboard = Dashboard(target.dsn)
+    return dashboard
+
+
+class Dashboard:
+    """PGQueuer's web dashboard while it is served; also a context manager.
+
+    Attributes:
+        url: where it is, on this machine.
+        user, password: the login it asks for.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self.user, self.password = USER, secrets.token_urlsafe(9)
+        # Bound here already, so that no other program can take the port in between.
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+        self._server = _server(_app(dsn, self.user, self.password))
+        self._thread = threading.Thread(
+            target=self._server.run, args=[[self._socket]], name="kit web", daemon=True
+        )
+        self._thread.start()
+        deadline = time.monotonic() + TO_START
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                self.close()
+                raise KitError(
+                    "PGQueuer's dashboard did not start. Does kit.jobs() answer? Then run the cell again."
+                )
+            time.sleep(0.01)
+
+    def __repr__(self) -> str:
+        state = f"login {self.user} / {self.password}" if self.running else "stopped"
+        return f"<PGQueuer's dashboard at {self.url}, {state}>"
+
+    def __enter__(self) -> Dashboard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is served."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Serve it no longer. A second call does nothing."""
+        self.close()
+
+    def close(self) -> None:
+        """Do what `stop` does."""
+        self._server.should_exit = True
+        self._thread.join(TO_STOP)
+        self._socket.close()
+
+    def _ipython_display_(self) -> None:
+        size = f'width="100%" height="{HEIGHT}"'
+        frame = f'<iframe src="{self.url}" title="PGQueuer dashboard" {size}></iframe>'
+        login = f"Login: <code>{self.user}</code> / <code>{self.password}</code>"
+        away = f'<a href="{self.url}" target="_blank" rel="noopener">open it in a tab of its own</a>'
+        notebook.publish({"text/html": f"<p>{login}, or {away}.</p>{frame}", "text/plain": repr(self)})
+
+
+def _server(app: FastAPI) -> uvicorn.Server:
+    import uvicorn
+
+    # Pages that listen for news never end by themselves.
+    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
+    return uvicorn.Server(config)
+
+
+def _app(dsn: str, user: str, password: str) -> FastAPI:
+    from pgqueuer.adapters.web.auth import PASSWORD_ENV, USER_ENV
+    from pgqueuer.web import create_web_app
+
+    with _set({USER_ENV: user, PASSWORD_ENV: password}):  # read while the app is made, and not again
+        return create_web_app(dsn)
+
+
+@contextmanager
+def _set(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
