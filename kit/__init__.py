@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kit.looking import look as look
     from kit.pictures.board import board as board
     from kit.pictures.timeline import timeline as timeline
+    from kit.reasons import why as why
     from kit.sources import Postgres as Postgres
     from kit.sources import postgres as postgres
     from kit.sources import reset as reset
@@ -50,6 +51,7 @@ _HOMES = {
     "timeline": "kit.pictures.timeline",
     "wait": "kit.consumer",
     "web": "kit.dashboard",
+    "why": "kit.reasons",
 }
 
 __all__ = sorted(_HOMES)

@@ -36,12 +36,14 @@ class RunningConsumer(Protocol):
     Attributes:
         name, state, problem: as `kit.Consumer` has them.
         entrypoints: the names it has handlers for.
+        limits: the concurrency limit of each; 0 is none.
         backends: the Postgres processes (pids) its driver is known to use.
     """
 
     name: str
     problem: str | None
     entrypoints: tuple[str, ...]
+    limits: dict[str, int]
 
     @property
     def backends(self) -> tuple[int, ...]: ...  # noqa: D102

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
 import time
 from collections.abc import Coroutine
@@ -69,3 +70,11 @@ def happens_within(seconds: float, event: threading.Event) -> bool:
         if time.monotonic() >= deadline:
             return False
     return True
+
+
+def in_words(span: timedelta) -> str:
+    """Return a time in words, such as ``83 s`` or ``4 min``; never less than is left."""
+    seconds = max(0, math.ceil(span.total_seconds()))
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{math.ceil(seconds / 60)} min" if seconds < 7200 else f"{math.ceil(seconds / 3600)} h"

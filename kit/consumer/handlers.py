@@ -25,6 +25,7 @@ class Handlers:
     Attributes:
         done, failed: how many jobs' handlers came to their end, and how many raised.
         began: the jobs whose handlers were called, and when, in seconds since 1970.
+        limits: the concurrency limit of each entrypoint; 0 is none.
         running: what runs now, and in which task.
         cut_off: what was cancelled because the consumer was stopped.
     """
@@ -34,6 +35,7 @@ class Handlers:
     ) -> None:
         self.console = console
         self.began = began
+        self.limits: dict[str, int] = {}
         self.done = 0
         self.failed = 0
         self.running: dict[Capture, asyncio.Task[object]] = {}
@@ -46,6 +48,7 @@ class Handlers:
         queue, scheduler = queue_of(manager), scheduler_of(manager)
         jobs = queue.entrypoint_registry if queue is not None else {}
         for entrypoint, executor in jobs.items():
+            self.limits[entrypoint] = executor.parameters.concurrency_limit
             inner = executor.inner if isinstance(executor, _WatchedJobs) else executor
             jobs[entrypoint] = _WatchedJobs(inner, self)
         schedules = scheduler.registry if scheduler is not None else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Collection
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgqueuer.domain.settings import db_settings
@@ -14,6 +13,7 @@ from kit import faults
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import LIMIT, Target, Unreachable
 from kit.errors import KitError
+from kit.threads import in_words
 
 if TYPE_CHECKING:
     import asyncpg
@@ -125,14 +125,14 @@ class Queue:
         if not row["count"]:
             return []
         which = "" if row["count"] == 1 else "the next "
-        return [f"{jobs_are(row['count'])} not due yet: {which}in {_in_words(row['next'])}."]
+        return [f"{jobs_are(row['count'])} not due yet: {which}in {in_words(row['next'])}."]
 
     async def what_is_not_done(self, limit: float) -> str:
         """Return what to tell when the time, ``limit`` seconds, is up."""
         count, rows = await self.jobs()
         names = [
             f"{row['entrypoint']} #{row['id']} "
-            + (f"(running for {_in_words(row['since'])})" if row["status"] == "picked" else "(queued)")
+            + (f"(running for {in_words(row['since'])})" if row["status"] == "picked" else "(queued)")
             for row in rows
         ]
         return (
@@ -155,10 +155,3 @@ def listed(names: list[str], count: int) -> str:
     """Return the first names, and how many more of ``count`` there are."""
     more = count - min(len(names), NAMED)
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more else "")
-
-
-def _in_words(span: timedelta) -> str:
-    seconds = max(0, math.ceil(span.total_seconds()))
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{math.ceil(seconds / 60)} min" if seconds < 7200 else f"{math.ceil(seconds / 3600)} h"

@@ -43,6 +43,7 @@ class Runner:
         name, state, problem, entrypoints, schedules: as `kit.Consumer` has them.
         console: what it has to say.
         handlers: what its handlers do.
+        limits: the concurrency limit of each entrypoint; 0 is none.
         changed: set whenever anything of this has changed; cleared by the panel, which shows it.
     """
 
@@ -56,6 +57,7 @@ class Runner:
         self.console = Console(name, self._tell)
         began = session.began.setdefault(name, deque(maxlen=REMEMBERED))
         self.handlers = Handlers(self.console, began, self._tell)
+        self.limits = self.handlers.limits
         self.panel = Panel(self)
         self._make = make
         self._options = options

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from kit import faults
+from kit import faults, reasons
 from kit.consumer import capture, screen
 from kit.consumer.long_running import LongRunning
 from kit.consumer.queue import NAMED, Queue, jobs_are, listed
@@ -109,7 +108,7 @@ class _Stuck:
             return []
         self._next_look = now + STUCK_SECONDS / 5
         consumers = [consumer for consumer in _consumers() if consumer.alive]
-        working = [consumer for consumer in consumers if consumer.state not in ("stopping", "paused")]
+        working = [consumer for consumer in consumers if consumer.state not in reasons.IDLE]
         known = [name for consumer in working for name in consumer.entrypoints]
         running = [job for consumer in consumers for job in consumer.running_jobs()]
         own = [pid for consumer in consumers for pid in consumer.backends]
@@ -134,11 +133,9 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
     if not working:
         dead = [consumer for consumer in _consumers() if consumer.state == "failed"]
         lines += [f"Consumer {consumer.name!r} has failed. {consumer.problem}" for consumer in dead]
-        return [*lines, "No consumer is running. Start one with kit.run(main)."]
+        return [*lines, reasons.NOBODY]
     for name in (await queue.entrypoints())[:NAMED]:
-        close = difflib.get_close_matches(name, known, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        lines.append(f"No running consumer has the entrypoint {name!r}.{meant}")
+        lines.append(reasons.nobody_has(name, known))
     has = listed([repr(name) for name in sorted(set(known))], len(set(known))) or "none"
     return [*lines, f"Those that run have: {has}. A job waits until a consumer has its entrypoint."]
 

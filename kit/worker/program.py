@@ -78,6 +78,7 @@ class _Told(Runner):
                 "state": self.state,
                 "problem": self.problem,
                 "entrypoints": self.entrypoints,
+                "limits": dict(self.limits),
                 "schedules": self.schedules,
                 "backends": self.backends,
                 "managers": list(session.managers),

@@ -31,6 +31,7 @@ class Worker:
         group: the ``name`` that `kit.spawn` was given.
         problem: why it failed, in plain words; None while it has not.
         entrypoints, schedules: the names it has handlers for.
+        limits: the concurrency limit of each entrypoint; 0 is none.
         done, failed: how many jobs' handlers came to their end, and how many raised.
     """
 
@@ -40,6 +41,7 @@ class Worker:
         self.problem: str | None = None
         self.entrypoints: tuple[str, ...] = ()
         self.schedules: tuple[str, ...] = ()
+        self.limits: dict[str, int] = {}
         self.done = 0
         self.failed = 0
         self.started = threading.Event()
@@ -198,6 +200,7 @@ class Worker:
             setattr(self, field, told.get(field, getattr(self, field)))
         self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))
         self.schedules = tuple(told.get("schedules", self.schedules))
+        self.limits = dict(told.get("limits", self.limits))
         self._running = [(name, job) for name, job in told.get("running", self._running)]
         self._backends.update(told.get("backends", ()))
         session.backends.update(self._backends)

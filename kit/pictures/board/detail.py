@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
+from kit import faults
+from kit.errors import KitError
 from kit.pictures.board.state import BoardState
+from kit.reasons import explain
 
 if TYPE_CHECKING:
     import asyncpg
+
+
+FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line \d+, in .*\n(?:    .*\n)*', re.MULTILINE)
 
 
 async def of_job(connection: asyncpg.Connection, state: BoardState, job: int) -> dict[str, Any]:
@@ -18,11 +25,40 @@ async def of_job(connection: asyncpg.Connection, state: BoardState, job: int) ->
     Its ``life`` is a list of ``at`` (seconds since 1970), ``status`` and ``note``. ``why``, ``todo``,
     ``payload``, ``traceback`` and ``sql`` are text, and may be missing.
     """
-    rows = await connection.fetch(LIFE.format(log=db_settings().queue_table_log), job)
-    return {"life": [dict(row) for row in rows]}
+    try:
+        why, todo = await explain(connection, job)
+    except KitError as error:
+        why, todo = str(error), ""
+    log = db_settings().qualified.queue_table_log
+    rows = await connection.fetch(LIFE.format(log=log), job)
+    traces = [row["trace"] for row in rows if row["trace"]]
+    told = {
+        "why": why,
+        "todo": todo,
+        "life": [{"at": row["at"], "status": row["status"], "note": _note(row)} for row in rows],
+        "sql": f"SELECT * FROM {log} WHERE job_id = {job} ORDER BY id",
+    }
+    with state.lock:
+        card = state.cards.get(job)
+        if card is not None and card.payload is not None:
+            told["payload"] = card.payload
+    return told | ({"traceback": own_frame_first(traces[-1])} if traces else {})
+
+
+def own_frame_first(trace: str) -> str:
+    """Return a traceback under its last line and the last frame that the learner wrote."""
+    own = [frame for frame in FRAME.finditer(trace) if faults.is_learners(frame["file"])]
+    if not own:
+        return trace
+    return f"{trace.strip().splitlines()[-1]}\n{own[-1].group().rstrip()}\n\n{trace}"
+
+
+def _note(row: asyncpg.Record) -> str:
+    return faults.headline(row["kind"], row["said"] or "") if row["kind"] else ""
 
 
 LIFE = """
-SELECT extract(epoch FROM created)::float8 AS at, status::text, '' AS note
+SELECT extract(epoch FROM created)::float8 AS at, status::text, traceback->>'exception_type' AS kind,
+       traceback->>'exception_message' AS said, traceback->>'traceback' AS trace
 FROM {log} WHERE job_id = $1 ORDER BY id
 """

@@ -1,0 +1,194 @@
+"""Why a job is where it is: what it waits for, who has it, or how it ended.
+
+What a consumer would pick next follows PGQueuer's own statement: jobs that are queued and due, of the
+entrypoints that it has and whose `concurrency_limit` is not used up, by priority and then by id.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pgqueuer.domain.settings import db_settings
+
+from kit import faults, palette
+from kit.database.other_consumers import consumers_connected
+from kit.errors import KitError
+from kit.session import RunningConsumer, session
+from kit.threads import in_words, run_sync
+
+NOBODY = "No consumer is running. Start one with kit.run(main)."
+NAMED = 3  # jobs that are named; of more it is said how many
+IDLE = ("stopping", "paused")  # states in which a consumer takes no job
+
+
+class Reason(NamedTuple):
+    """Why a job is where it is, and the line of PGQueuer's own Python that changes it, if one does."""
+
+    why: str
+    todo: str = ""
+
+
+def why(job_id: int) -> str:
+    """Say why a job is where it is: what it waits for, who has it, or how it ended.
+
+    PGQueuer's tables do not tell which entrypoints the consumers of other programs have; that is said too.
+
+    Args:
+        job_id: the job's number, such as ``7``.
+
+    Returns:
+        A sentence or two, such as ``Job 7 is queued. It is due in 83 s.``
+
+    Raises:
+        KitError: there has never been such a job, ``job_id`` is no number, or there is no Postgres.
+    """
+    if not isinstance(job_id, int) or isinstance(job_id, bool):
+        raise KitError(f"kit.why takes the id of one job, such as kit.why(7), not {job_id!r}.")
+
+    async def ask() -> Reason:
+        async with session.target().connect() as connection:
+            return await explain(connection, job_id)
+
+    return run_sync(ask()).why
+
+
+async def explain(connection: Any, job: int) -> Reason:
+    """Return why a job is where it is, as the tables and this process's consumers tell now.
+
+    Raises:
+        KitError: there has never been such a job, or there are no tables of PGQueuer's.
+    """
+    names = db_settings().qualified
+    try:
+        row = await connection.fetchrow(_JOB.format(queue=names.queue_table), job)
+        if row is None:
+            return await _ended(connection, names.queue_table_log, job)
+    except Exception as error:
+        if faults.tables_are_missing(error):
+            raise KitError(f"{faults.NO_TABLES} ({faults.one_line(error)})") from error
+        raise
+    said = f"Job {job} is {palette.JOBS[row['status']].word}"
+    if row["status"] == "failed":
+        reason = await _last_error(connection, names.queue_table_log, job)
+        todo = f"await q.requeue_jobs([{job}])"
+        return Reason(f"{said}: its handler raised{reason}. `{todo}` lets it go on.", todo)
+    todo = f"await q.mark_job_as_cancelled([{job}])"
+    if row["status"] == "picked":
+        return Reason(f"{said}. {_holder(row)}", todo)
+    if row["due_in"].total_seconds() > 0:
+        return Reason(f"{said}. It is due in {in_words(row['due_in'])}.", todo)
+    return Reason(f"{said}. {await _waits_for(connection, names.queue_table, row)}", todo)
+
+
+def working() -> list[RunningConsumer]:
+    """Return this process's consumers that take jobs now."""
+    return [one for one in list(session.consumers.values()) if one.alive and one.state not in IDLE]
+
+
+def entrypoints_of(consumers: Iterable[RunningConsumer]) -> list[str]:
+    """Return the names that these consumers have handlers for."""
+    return sorted({name for consumer in consumers for name in consumer.entrypoints})
+
+
+def nobody_has(entrypoint: str, known: list[str]) -> str:
+    """Say that no consumer has the entrypoint, and which of those ``known`` may have been meant."""
+    close = difflib.get_close_matches(entrypoint, known, n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    return f"No running consumer has the entrypoint {entrypoint!r}.{meant}"
+
+
+_JOB = """
+SELECT id, status::text, entrypoint, priority, execute_after - clock_timestamp() AS due_in,
+       queue_manager_id::text AS worker, clock_timestamp() - updated AS since,
+       clock_timestamp() - heartbeat AS silent
+FROM {queue} WHERE id = $1"""
+
+_AHEAD = """
+SELECT id, count(*) OVER () AS number FROM {queue}
+WHERE status = 'queued' AND execute_after <= clock_timestamp() AND entrypoint = ANY($1::text[])
+  AND (priority > $2 OR priority = $2 AND id < $3)
+ORDER BY priority DESC, id LIMIT {most}"""
+
+_AT_WORK = """
+SELECT entrypoint, array_agg(id ORDER BY id) AS jobs FROM {queue}
+WHERE queue_manager_id IS NOT NULL AND status = 'picked' GROUP BY entrypoint"""
+
+
+async def _waits_for(connection: Any, queue: str, row: Any) -> str:
+    """Say what a job that is queued and due waits for."""
+    entrypoint, consumers = row["entrypoint"], working()
+    known = entrypoints_of(consumers)
+    _, others = await consumers_connected(connection, session.known_backends())
+    if entrypoint not in known:
+        if others:
+            here = nobody_has(entrypoint, known).replace("running consumer", "consumer of this notebook")
+            return f"{here} Another one is connected ({others[0]}); no table says which entrypoints it has."
+        return nobody_has(entrypoint, known) if consumers else NOBODY
+    at_work = {
+        each["entrypoint"]: each["jobs"] for each in await connection.fetch(_AT_WORK.format(queue=queue))
+    }
+    limits: dict[str, int] = {}
+    for consumer in consumers:
+        for name, limit in consumer.limits.items():
+            limits[name] = max(limits.get(name, 0), limit)
+    full = {name for name, limit in limits.items() if 0 < limit <= len(at_work.get(name, []))}
+    if entrypoint in full:
+        return (
+            f"The concurrency_limit of {entrypoint!r}, {limits[entrypoint]}, is used up "
+            f"by {_numbers(at_work[entrypoint], len(at_work[entrypoint]))}."
+        )
+    free = [name for name in known if name not in full]
+    arguments = (free, row["priority"], row["id"])
+    ahead = await connection.fetch(_AHEAD.format(queue=queue, most=NAMED), *arguments)
+    if not ahead:
+        return "It is next: no job that is due comes before it."
+    count = ahead[0]["number"]
+    before = "1 job comes" if count == 1 else f"{count:,} jobs come"
+    order = "the highest priority first, then the lowest id (priority DESC, id ASC)"
+    return f"{before} before it: {_numbers([each['id'] for each in ahead], count)}. Picked is {order}."
+
+
+def _holder(row: Any) -> str:
+    """Say who has a job that is picked, and whether that one is well."""
+    name = session.managers.get(row["worker"])
+    who = f"{name!r} has it" if name is not None else f"Worker {str(row['worker'])[:8]} has it"
+    said = f"{who} since {in_words(row['since'])}; its heartbeat is {in_words(row['silent'])} old."
+    state = session.consumers[name].state if name in session.consumers else None
+    if state in (None, "running"):
+        return said
+    return (
+        f"{said} That consumer is {state}: another one takes the job when the heartbeat is older than its "
+        "heartbeat_timeout."
+    )
+
+
+async def _ended(connection: Any, log: str, job: int) -> Reason:
+    row = await connection.fetchrow(
+        f"SELECT status::text, clock_timestamp() - created AS ago FROM {log} WHERE job_id = $1"
+        " ORDER BY id DESC LIMIT 1",
+        job,
+    )
+    if row is None:
+        raise KitError(f"There is no job {job}, and the log has none. kit.jobs() and kit.log() show all.")
+    word = palette.JOBS[row["status"]].word
+    if row["status"] in ("queued", "picked"):
+        return Reason(f"Job {job} is gone: somebody deleted its row by hand. The log last had it as {word}.")
+    reason = await _last_error(connection, log, job) if row["status"] == "exception" else ""
+    because = f": its handler raised{reason}" if reason else ""
+    return Reason(f"Job {job} ended {in_words(row['ago'])} ago as {word}{because}.")
+
+
+async def _last_error(connection: Any, log: str, job: int) -> str:
+    row = await connection.fetchrow(
+        "SELECT traceback->>'exception_type' AS kind, traceback->>'exception_message' AS said"
+        f" FROM {log} WHERE job_id = $1 AND traceback IS NOT NULL ORDER BY id DESC LIMIT 1",
+        job,
+    )
+    return "" if row is None else f" {faults.headline(row['kind'], row['said'] or '')}".rstrip(".")
+
+
+def _numbers(jobs: list[int], count: int) -> str:
+    more = count - min(len(jobs), NAMED)
+    return ", ".join(f"#{job}" for job in jobs[:NAMED]) + (f" and {more:,} more" if more else "")
