@@ -131,21 +131,33 @@ def plain_python(cell: dict[str, list[str]]) -> str:
     return "\n".join(line for line in lines if not line.startswith(("%", "!")))
 
 
+def written(cells: list[dict[str, list[str]]]) -> set[str]:
+    """Return the modules that the cells of a lesson write themselves."""
+    found = set()
+    for cell in cells:
+        first = "".join(cell["source"]).partition("\n")[0].split()
+        if first[:1] == ["%%writefile"]:
+            found.add(Path(first[-1]).parts[0].removesuffix(".py"))
+    return found
+
+
 def imported(files: Iterable[Path]) -> dict[str, Path]:
     """Return the distributions that these files import, each with one of the files."""
     distributions = metadata.packages_distributions()
     found: dict[str, Path] = {}
     for path in files:
         source = path.read_text("utf-8")
+        own = {"kit", "tests"}
         if path.suffix == ".ipynb":
             cells = json.loads(source)["cells"]
+            own |= written(cells)
             source = "\n".join(plain_python(cell) for cell in cells if cell["cell_type"] == "code")
         flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         for node in ast.walk(compile(source, str(path), "exec", flags)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names = [node.module]
-            for module in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"kit", "tests"}:
+            for module in {name.split(".")[0] for name in names} - sys.stdlib_module_names - own:
                 for distribution in distributions.get(module, [module]):
                     found[canonicalize_name(distribution)] = path.relative_to(ROOT)
     return found

@@ -103,7 +103,7 @@ class Seen:
         ]
 
     def until(self, what: str, probe: Any) -> None:
-        wait_until(what, probe, 15)
+        wait_until(what, probe, 30)
 
 
 # Each visible text and its contrast to what is painted behind it, by WCAG's formula.
