@@ -113,7 +113,17 @@ def why_no_browser() -> str | None:
     return "there is no Chromium: install it, or name one with KIT_CHROMIUM"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a server or a kernel; skip or fail what this machine cannot run."""
+    for item in items:
+        parameters = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
+        names = [(parameters or {}).get(shared, "") for shared in ("learner", "run")]
+        item.add_marker(pytest.mark.xdist_group(" ".join([str(item.path), *names])))
+    _skip_what_cannot_run(items)
+
+
+def _skip_what_cannot_run(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run and say why; fail where KIT_REQUIRE says that it must run."""
     for marker, reason_of in (("docker", why_no_docker), ("browser", why_no_browser)):
         marked = [item for item in items if item.get_closest_marker(marker)]
