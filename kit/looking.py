@@ -161,10 +161,9 @@ def _settings(prefix: str | None, schema: str | None) -> DBSettings:
     said = {"prefix": prefix, "db_schema": schema}
     try:
         return DBSettings(**{name: value for name, value in said.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
+    except (ValidationError, KeyError):  # the second from the oldest pydantic, about the prefix
         raise KitError(
-            f"prefix={prefix!r}, schema={schema!r}: PGQueuer takes letters, digits and _ in both "
-            f"({error.errors()[0]['msg']})."
+            f"prefix={prefix!r}, schema={schema!r}: these are letters, digits and _, and begin with no digit."
         ) from None
 
 
