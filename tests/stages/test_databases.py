@@ -91,6 +91,11 @@ async def test_a_branch_of_a_run_that_was_emptied_away_does_not_move_the_one_tha
     async with consuming(orders, heartbeat=60):
         await orders.start(desk.connection, {"boxes": ["old"]})
         await entered.wait()
+        # PGQueuer writes the end of a job a moment later, by its id alone: it must not be the new job's.
+        await desk.until(
+            "the log of the split",
+            "SELECT EXISTS (SELECT FROM pgqueuer_log WHERE job_id = 1 AND status = 'successful')",
+        )
         await desk.connection.execute(RENUMBER)
         new = await orders.start(desk.connection, {"boxes": ["new", "newer"]})
         go_on.set()

@@ -75,6 +75,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
 async def test_four_workers_share_the_jobs_and_wait_shows_which_printed_what(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    session.began.clear()
     write("consumer.py", consumer())
     workers = kit.spawn("consumer:main", count=4, batch_size=1, **QUICK)
     assert [worker.name for worker in workers] == ["worker 1", "worker 2", "worker 3", "worker 4"]
@@ -90,7 +91,7 @@ async def test_four_workers_share_the_jobs_and_wait_shows_which_printed_what(
         mine = [line for line in lines if line.startswith(f"[{worker.name} · fetch #")]
         assert mine == [str(line) for line in worker.output]
         assert worker.done == len(mine) / 2
-    took = {name: [job for job, _ in jobs] for name, jobs in session.began.items() if jobs}
+    took = {worker.name: [job for job, _ in session.began[worker.name]] for worker in workers}
     assert sorted(job for jobs in took.values() for job in jobs) == list(range(1, 13))
     workers.stop()
     assert [worker.exit_code for worker in workers] == [0] * 4
