@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import REQUIRED
 from tests.lessons.learner import Learner, execute, learner_of
 from tests.lessons.notebook import LESSONS, Lesson
 
-SOURCES = ["embedded", pytest.param("docker", marks=pytest.mark.docker)]
+# Where Docker must be there, lessons run on it; on the embedded server their sections run in any case.
+ON_DOCKER = pytest.param("docker", marks=pytest.mark.docker)
+SOURCES = [ON_DOCKER] if "docker" in REQUIRED else ["embedded", ON_DOCKER]
 
 
 @contextmanager
