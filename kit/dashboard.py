@@ -40,7 +40,7 @@ def web() -> Dashboard:
     """
     target = session.target()
     if session.dashboard is not None:
-        session.dashboard.close()
+        session.dashboard.stop()
     dashboard = session.dashboard = Dashboard(target.dsn)
     return dashboard
 
@@ -66,7 +66,7 @@ class Dashboard:
         deadline = time.monotonic() + TO_START
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
-                self.close()
+                self.stop()
                 raise KitError(
                     "PGQueuer's dashboard did not start. Does kit.jobs() answer? Then run the cell again."
                 )
@@ -80,7 +80,7 @@ class Dashboard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.stop()
 
     @property
     def running(self) -> bool:
@@ -89,10 +89,6 @@ class Dashboard:
 
     def stop(self) -> None:
         """Serve it no longer. A second call does nothing."""
-        self.close()
-
-    def close(self) -> None:
-        """Do what `stop` does."""
         self._server.should_exit = True
         self._thread.join(TO_STOP)
         self._socket.close()

@@ -163,8 +163,9 @@ def place(error: BaseException, *, cells_only: bool = False) -> str:
 
 
 def own_traceback(error: BaseException) -> str:
-    """Return the traceback without the frames above a handler, which are the kit's and PGQueuer's."""
+    """Return the traceback without the frames above what a learner wrote, which called or imported it."""
+    callers = ("kit", "pgqueuer", "asyncio", "contextlib", "importlib")
     start = error.__traceback__
-    while start and start.tb_frame.f_globals.get("__name__", "").split(".")[0] in ("kit", "pgqueuer"):
+    while start and start.tb_frame.f_globals.get("__name__", "").split(".")[0] in callers:
         start = start.tb_next
     return "".join(traceback.format_exception(type(error), error, start or error.__traceback__))

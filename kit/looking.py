@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kit import tables
 from kit.database import dsn as dsns
 from kit.database.target import LOG_READ, Target, Unreachable
 from kit.errors import KitError
+from kit.pictures.board import board
+from kit.pictures.timeline import timeline
 from kit.session import session
 from kit.threads import Duration, run_sync
 
@@ -84,36 +87,26 @@ class Look:
 
     def jobs(self, *, last: int | None = LAST) -> pd.DataFrame:
         """Do what `kit.jobs` does, for the jobs that were enqueued last."""
-        from kit import tables
-
         with session.looking_at(self._target):
             return tables.jobs(last=last)
 
     def log(self, job_id: int | None = None, *, last: int | None = LAST) -> pd.DataFrame:
         """Do what `kit.log` does, for the log's newest rows."""
-        from kit import tables
-
         with session.looking_at(self._target):
             return tables.log(job_id, last=last)
 
     def schedules(self) -> pd.DataFrame:
         """Do what `kit.schedules` does."""
-        from kit import tables
-
         with session.looking_at(self._target):
             return tables.schedules()
 
     def statistics(self, *, last: int | None = LAST) -> pd.DataFrame:
         """Do what `kit.statistics` does, for the newest counts."""
-        from kit import tables
-
         with session.looking_at(self._target):
             return tables.statistics(last=last)
 
     def sql(self, query: str, *args: Any) -> pd.DataFrame:
         """Do what `kit.sql` does, with statements that only read."""
-        from kit import tables
-
         with session.looking_at(self._target):
             return tables.sql(query, *args)
 
@@ -127,8 +120,6 @@ class Look:
         ax: Axes | None = None,
     ) -> Axes:
         """Do what `kit.timeline` does, from the log's newest 100,000 rows."""
-        from kit.pictures.timeline import timeline
-
         with session.looking_at(self._target):
             return timeline(by, color=color, last=last, window=window, ax=ax)
 
@@ -137,8 +128,6 @@ class Look:
 
         Jobs that have ended are counted in the newest rows of the log; where there are more, it says so.
         """
-        from kit.pictures.board import board
-
         longer = self.sql(
             f"SELECT count(*) FROM {self._target.recent_log} AS recent HAVING count(*) >= {LOG_READ}"
         )

@@ -109,11 +109,6 @@ def step(priority: int) -> Step:
     return next(step for step in reversed(RAMP) if step.least is None or priority >= step.least)
 
 
-def fill(priority: int) -> str:
-    """Return a priority's colour."""
-    return step(priority).fill
-
-
 def retries(attempts: int) -> str:
     """Say how often a job was put back, such as ``2 retries``."""
     return f"{attempts} {RETRIED[1] if attempts == 1 else RETRIED[2]}"

@@ -10,17 +10,15 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from pgqueuer.domain.settings import db_settings
-
 from kit import faults, palette
 from kit.database.other_consumers import consumers_connected
+from kit.database.target import Target
 from kit.errors import KitError
 from kit.session import RunningConsumer, session
 from kit.threads import in_words, run_sync
 
 NOBODY = "No consumer is running. Start one with kit.run(main)."
-NAMED = 3  # jobs that are named; of more it is said how many
-IDLE = ("stopping", "paused")  # states in which a consumer takes no job
+NAMED = 10  # of more, it is said how many there are
 
 
 class Reason(NamedTuple):
@@ -47,20 +45,22 @@ def why(job_id: int) -> str:
     if not isinstance(job_id, int) or isinstance(job_id, bool):
         raise KitError(f"kit.why takes the id of one job, such as kit.why(7), not {job_id!r}.")
 
+    target = session.target()
+
     async def ask() -> Reason:
-        async with session.target().connect() as connection:
-            return await explain(connection, job_id)
+        async with target.connect() as connection:
+            return await explain(connection, target, job_id)
 
     return run_sync(ask()).why
 
 
-async def explain(connection: Any, job: int) -> Reason:
-    """Return why a job is where it is, as the tables and this process's consumers tell now.
+async def explain(connection: Any, target: Target, job: int) -> Reason:
+    """Return why a job of ``target`` is where it is, as its tables and this process's consumers tell now.
 
     Raises:
         KitError: there has never been such a job, or there are no tables of PGQueuer's.
     """
-    names = db_settings().qualified
+    names = target.names
     try:
         row = await connection.fetchrow(_JOB.format(queue=names.queue_table), job)
         if row is None:
@@ -79,12 +79,13 @@ async def explain(connection: Any, job: int) -> Reason:
         return Reason(f"{said}. {_holder(row)}", todo)
     if row["due_in"].total_seconds() > 0:
         return Reason(f"{said}. It is due in {in_words(row['due_in'])}.", todo)
-    return Reason(f"{said}. {await _waits_for(connection, names.queue_table, row)}", todo)
+    return Reason(f"{said}. {await _waits_for(connection, target, row)}", todo)
 
 
 def working() -> list[RunningConsumer]:
     """Return this process's consumers that take jobs now."""
-    return [one for one in list(session.consumers.values()) if one.alive and one.state not in IDLE]
+    idle = ("stopping", "paused")
+    return [one for one in list(session.consumers.values()) if one.alive and one.state not in idle]
 
 
 def entrypoints_of(consumers: Iterable[RunningConsumer]) -> list[str]:
@@ -99,6 +100,12 @@ def nobody_has(entrypoint: str, known: list[str]) -> str:
     return f"No running consumer has the entrypoint {entrypoint!r}.{meant}"
 
 
+def listed(names: list[str], count: int, most: int = NAMED) -> str:
+    """Return the first names, ``most`` of them, and how many more of ``count`` there are."""
+    more = count - min(len(names), most)
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more else "")
+
+
 _JOB = """
 SELECT id, status::text, entrypoint, priority, execute_after - clock_timestamp() AS due_in,
        queue_manager_id::text AS worker, clock_timestamp() - updated AS since,
@@ -109,22 +116,28 @@ _AHEAD = """
 SELECT id, count(*) OVER () AS number FROM {queue}
 WHERE status = 'queued' AND execute_after <= clock_timestamp() AND entrypoint = ANY($1::text[])
   AND (priority > $2 OR priority = $2 AND id < $3)
-ORDER BY priority DESC, id LIMIT {most}"""
+ORDER BY priority DESC, id LIMIT 3"""
 
 _AT_WORK = """
 SELECT entrypoint, array_agg(id ORDER BY id) AS jobs FROM {queue}
 WHERE queue_manager_id IS NOT NULL AND status = 'picked' GROUP BY entrypoint"""
 
 
-async def _waits_for(connection: Any, queue: str, row: Any) -> str:
+async def _waits_for(connection: Any, target: Target, row: Any) -> str:
     """Say what a job that is queued and due waits for."""
-    entrypoint, consumers = row["entrypoint"], working()
+    queue, entrypoint = target.names.queue_table, row["entrypoint"]
+    # In a database that is only looked at, none of this process's consumers can be at work.
+    consumers = [] if target.read_only else working()
     known = entrypoints_of(consumers)
-    _, others = await consumers_connected(connection, session.known_backends())
     if entrypoint not in known:
+        _, others = await consumers_connected(connection, session.known_backends())
         if others:
-            here = nobody_has(entrypoint, known).replace("running consumer", "consumer of this notebook")
-            return f"{here} Another one is connected ({others[0]}); no table says which entrypoints it has."
+            return (
+                f"It waits for a consumer that has the entrypoint {entrypoint!r}. One of another program is "
+                f"connected ({others[0]}); no table says which entrypoints that one has."
+            )
+        if target.read_only:
+            return "No consumer is connected to its database."
         return nobody_has(entrypoint, known) if consumers else NOBODY
     at_work = {
         each["entrypoint"]: each["jobs"] for each in await connection.fetch(_AT_WORK.format(queue=queue))
@@ -141,7 +154,7 @@ async def _waits_for(connection: Any, queue: str, row: Any) -> str:
         )
     free = [name for name in known if name not in full]
     arguments = (free, row["priority"], row["id"])
-    ahead = await connection.fetch(_AHEAD.format(queue=queue, most=NAMED), *arguments)
+    ahead = await connection.fetch(_AHEAD.format(queue=queue), *arguments)
     if not ahead:
         return "It is next: no job that is due comes before it."
     count = ahead[0]["number"]
@@ -190,5 +203,4 @@ async def _last_error(connection: Any, log: str, job: int) -> str:
 
 
 def _numbers(jobs: list[int], count: int) -> str:
-    more = count - min(len(jobs), NAMED)
-    return ", ".join(f"#{job}" for job in jobs[:NAMED]) + (f" and {more:,} more" if more else "")
+    return listed([f"#{job}" for job in jobs], count, 3)

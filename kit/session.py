@@ -63,6 +63,12 @@ class RunningConsumer(Protocol):
     def stop(self, timeout: float = ...) -> None: ...  # noqa: D102
 
 
+class Stoppable(Protocol):
+    """What is served until it is stopped."""
+
+    def stop(self) -> None: ...  # noqa: D102
+
+
 class Closable(Protocol):
     """What follows a database until it is closed."""
 
@@ -123,7 +129,7 @@ class Session:
         """Start without consumers and boards, as after a fork, which takes no threads along."""
         self.consumers: dict[str, RunningConsumer] = {}
         self.boards: dict[Target, Closable] = {}
-        self.dashboard: Closable | None = None
+        self.dashboard: Stoppable | None = None
         self.backends: set[int] = set()
         self.managers: dict[str, str] = {}
         self.began: dict[str, deque[tuple[int, float]]] = {}

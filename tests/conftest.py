@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import shutil
 import signal
@@ -79,6 +80,26 @@ def no_thread_is_left_behind() -> Iterator[None]:
             assert not thread.is_alive(), f"the test left the thread {thread.name!r} running"
 
 
+@pytest.fixture
+def no_consumer_stays() -> Iterator[None]:
+    """Stop what consumes when the test is over, and forget who did."""
+    yield
+    from kit.session import session
+
+    for consumer in session.consumers.values():
+        consumer.stop(timeout=0)
+    session.consumers.clear()
+    session.began.clear()
+    session.managers.clear()
+
+
+@pytest.fixture
+def database_and_no_consumers(request: pytest.FixtureRequest, no_consumer_stays: None) -> None:
+    """A fresh database for each test that awaits, and no consumer that outlives its test."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("queue_database")
+
+
 def chromium() -> str | None:
     """Return the Chromium the browser tests drive: ``KIT_CHROMIUM``, or one on the PATH."""
     named = os.environ.get("KIT_CHROMIUM")
@@ -117,9 +138,9 @@ def why_no_browser() -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a server or a kernel; skip or fail what this machine cannot run."""
     for item in items:
-        parameters = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
-        names = [(parameters or {}).get(shared, "") for shared in ("learner", "run")]
-        item.add_marker(pytest.mark.xdist_group(" ".join([str(item.path), *names])))
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        shared = [parameters.get(fixture, "") for fixture in ("learner", "run")]
+        item.add_marker(pytest.mark.xdist_group(" ".join([str(item.path), *shared])))
     _skip_what_cannot_run(items)
 
 

@@ -19,6 +19,7 @@ from pgqueuer.queries import Queries
 import kit
 from kit.database.target import LOG_READ, Target
 from kit.looking import Look
+from kit.pictures.board.detail import of_job
 from kit.session import session
 from kit.sources import Postgres
 from tests.pictures.conftest import Hands
@@ -171,7 +172,13 @@ async def test_tables_with_a_prefix_in_a_schema_of_their_own_are_named_or_found_
     assert named.qualified.queue_table == "shop.app_pgqueuer"
     with kit.look(queue_database.dsn, prefix="app_", schema="shop") as looked:
         assert looked.log()["entrypoint"].item() == "fit"
-        assert looked.board().state.totals() == {"queued": 1}
+        board = looked.board()
+        assert board.state.totals() == {"queued": 1}
+        async with looked._target.connect() as connection:
+            told = await of_job(connection, looked._target, board.state, 1)
+        assert told["why"] == "Job 1 is queued. No consumer is connected to its database."
+        assert (told["payload"], [step["status"] for step in told["life"]]) == ("a tyre", ["queued"])
+        assert len(looked.sql(told["sql"])) == 1
         assert kit.jobs().empty
 
 

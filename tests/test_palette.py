@@ -58,7 +58,8 @@ def test_no_other_picture_knows_the_sign_of_a_status() -> None:
 
 def test_a_priority_has_the_colour_of_the_step_it_falls_into() -> None:
     said = {
-        priority: palette.fill(priority) for priority in (-(2**31), -1, 0, 1, 2, 3, 5, 6, 9, 10, 2**31 - 1)
+        priority: palette.step(priority).fill
+        for priority in (-(2**31), -1, 0, 1, 2, 3, 5, 6, 9, 10, 2**31 - 1)
     }
     steps = dict(zip(said, (0, 0, 1, 2, 2, 3, 3, 4, 4, 5, 5), strict=True))
     assert said == {priority: palette.RAMP[step].fill for priority, step in steps.items()}

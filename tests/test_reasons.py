@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -16,23 +16,10 @@ import kit
 from kit.pictures.board.detail import of_job, own_frame_first
 from kit.pictures.board.state import BoardState
 from kit.reasons import explain
-from kit.session import session
 from kit.sources import Postgres
+from tests.consumer.queue import enqueue
 
-
-@pytest.fixture(autouse=True)
-def no_consumer_stays() -> Iterator[None]:
-    yield
-    for consumer in session.consumers.values():
-        consumer.stop(0)
-    session.consumers.clear()
-
-
-@pytest.fixture
-async def q(queue_database: Postgres) -> AsyncIterator[Queries]:
-    connection = await asyncpg.connect(queue_database.dsn)
-    yield Queries(AsyncpgDriver(connection))
-    await connection.close()
+pytestmark = pytest.mark.usefixtures("queue_database", "no_consumer_stays")
 
 
 @asynccontextmanager
@@ -68,15 +55,16 @@ async def until(wanted: dict[int, str], seconds: float = 15) -> None:
     raise AssertionError(f"not within {seconds} s: {wanted}, but {statuses()}")
 
 
-async def test_without_a_consumer_it_waits_for_one_and_one_for_later_waits_for_its_time(q: Queries) -> None:
-    await q.enqueue("welcome", None)
-    await q.enqueue("welcome", None, execute_after=timedelta(seconds=83))
+async def test_without_a_consumer_it_waits_for_one_and_one_for_later_waits_for_its_time() -> None:
+    await enqueue("welcome")
+    await enqueue("welcome", execute_after=timedelta(seconds=83))
     assert kit.why(1) == "Job 1 is queued. No consumer is running. Start one with kit.run(main)."
     assert kit.why(2) in [f"Job 2 is queued. It is due in {left} s." for left in (83, 82, 81, 80)]
 
 
-async def test_with_a_consumer_it_waits_for_a_handler_or_for_the_limit(q: Queries) -> None:
-    await q.enqueue(["welcome", "welcom", "welcome", "unlike"], [None] * 4, [0] * 4)
+async def test_with_a_consumer_it_waits_for_a_handler_or_for_the_limit() -> None:
+    for name in ("welcome", "welcom", "welcome", "unlike"):
+        await enqueue(name)
     kit.run(main)
     await until({1: "picked"})
     assert kit.why(1).startswith("Job 1 is picked. 'consumer' has it since ")
@@ -94,7 +82,7 @@ async def test_the_jobs_before_it_are_those_that_pgqueuer_picks_first(queue_data
         async with connection.transaction():  # nobody picks what is not committed
             own = Queries(AsyncpgDriver(connection))
             await own.enqueue(["quick"] * 5, [None] * 5, [0, 5, 0, 1, 0])
-            said = {job: (await explain(connection, job)).why for job in (1, 2, 3, 5)}
+            said = {job: (await explain(connection, queue_database.target, job)).why for job in (1, 2, 3, 5)}
         await until({})
         picked = kit.log().query("status == 'picked'")["job_id"].tolist()
     finally:
@@ -108,8 +96,11 @@ async def test_the_jobs_before_it_are_those_that_pgqueuer_picks_first(queue_data
     assert said[5].startswith("Job 5 is queued. 4 jobs come before it: #2, #4, #1 and 1 more. ")
 
 
-async def test_a_job_that_is_held_or_has_ended_says_how_and_what_lets_it_go_on(q: Queries) -> None:
-    await q.enqueue(["charge", "quick"], [b"42", None], [0, 0])
+async def test_a_job_that_is_held_or_has_ended_says_how_and_what_lets_it_go_on(
+    queue_database: Postgres,
+) -> None:
+    await enqueue("charge", b"42")
+    await enqueue("quick")
     kit.run(main)
     await until({1: "failed"})
     raised = "its handler raised ValueError: no money left"
@@ -119,7 +110,7 @@ async def test_a_job_that_is_held_or_has_ended_says_how_and_what_lets_it_go_on(q
     assert kit.why(2).endswith(" s ago as successful.")
     connection = await asyncpg.connect()
     try:
-        told = await of_job(connection, BoardState("queue"), 1)
+        told = await of_job(connection, queue_database.target, BoardState("queue"), 1)
     finally:
         await connection.close()
     assert told["todo"] == "await q.requeue_jobs([1])"
@@ -131,7 +122,6 @@ async def test_a_job_that_is_held_or_has_ended_says_how_and_what_lets_it_go_on(q
     assert list(kit.sql(told["sql"])["status"].astype(str)) == ["queued", "picked", "failed"]
 
 
-@pytest.mark.usefixtures("queue_database")
 @pytest.mark.parametrize(("job", "said"), [("7", "'7'"), (7.0, "7.0"), (True, "True"), (7, "no job 7")])
 def test_what_is_no_job_is_refused_plainly(job: Any, said: str) -> None:
     with pytest.raises(kit.KitError, match=said):

@@ -27,6 +27,22 @@ NEWER_FORM = (
 )
 
 
+class NotThere(KitError):
+    """There is no such module, or no such name in it."""
+
+
+def parts(name: str) -> tuple[str, str]:
+    """Return the module and the name in it that ``"module:name"`` says.
+
+    Raises:
+        KitError: it does not say both.
+    """
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise KitError(f'{name!r} names no factory. Write "module:name", for example "consumer:main".')
+    return module, attribute
+
+
 def resolve(main: object) -> Factory:
     """Return the factory that ``main`` is or names (``"module:name"``, looked up from the working folder).
 
@@ -54,9 +70,7 @@ def resolve(main: object) -> Factory:
 
 
 def _load(name: str) -> Factory:
-    module_name, colon, attribute = name.partition(":")
-    if not (module_name and colon and attribute):
-        raise KitError(f'{name!r} names no factory. Write "module:name", for example "consumer:main".')
+    module_name, attribute = parts(name)
     if (folder := os.getcwd()) not in sys.path:
         sys.path.insert(0, folder)
     importlib.invalidate_caches()
@@ -66,14 +80,14 @@ def _load(name: str) -> Factory:
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise KitError(explain(error, module_name)) from error
-        raise KitError(
+        raise NotThere(
             f"There is no module {module_name!r}. Python looked for it in {folder!r}, where this runs."
         ) from error
     except Exception as error:
         raise KitError(explain(error, f"importing {module_name!r}")) from error
     factory = getattr(module, attribute, None)
     if factory is None:
-        raise KitError(f"The module {module_name!r} ({module.__file__}) has no name {attribute!r}.")
+        raise NotThere(f"The module {module_name!r} ({module.__file__}) has no name {attribute!r}.")
     if not callable(factory):
         raise KitError(f"{name!r} is {factory!r}, which cannot be called. Name {SHAPE}.")
     return factory  # type: ignore[no-any-return]

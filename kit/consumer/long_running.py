@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from kit.consumer.queue import Queue
+from kit.reasons import listed
 
 SECONDS = 2.0  # that a job has been running, and been waited for, before it is named
 EVERY = 0.5  # seconds between two looks
@@ -30,6 +31,5 @@ class LongRunning:
         if not rows:
             return []
         self._named.update(row["id"] for row in rows)
-        names = ", ".join(f"{row['entrypoint']} #{row['id']}" for row in rows[:NAMED])
-        more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
-        return [f"Still running after {SECONDS:g} s: {names}{more}."]
+        names = listed([f"{row['entrypoint']} #{row['id']}" for row in rows], len(rows), NAMED)
+        return [f"Still running after {SECONDS:g} s: {names}."]

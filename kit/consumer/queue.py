@@ -13,6 +13,7 @@ from kit import faults
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import LIMIT, Target, Unreachable
 from kit.errors import KitError
+from kit.reasons import NAMED, listed
 from kit.threads import in_words
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NAMED = 10
 LEAST = 1.0  # seconds that Postgres is given to answer, also when the time is up
 
 
@@ -149,9 +149,3 @@ def _until(deadline: float) -> float:
 def jobs_are(count: int) -> str:
     """Return the beginning of a sentence about so many jobs."""
     return "1 job is" if count == 1 else f"{count} jobs are"
-
-
-def listed(names: list[str], count: int) -> str:
-    """Return the first names, and how many more of ``count`` there are."""
-    more = count - min(len(names), NAMED)
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more else "")

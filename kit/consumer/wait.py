@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from kit import faults, reasons
 from kit.consumer import capture, screen
 from kit.consumer.long_running import LongRunning
-from kit.consumer.queue import NAMED, Queue, jobs_are, listed
+from kit.consumer.queue import Queue, jobs_are
 from kit.database.target import Target, Unreachable
 from kit.errors import KitError
 from kit.notebook import Interruptible
+from kit.reasons import NAMED, listed
 from kit.session import RunningConsumer, session
 from kit.threads import Duration, as_timedelta
 
@@ -108,8 +109,8 @@ class _Stuck:
             return []
         self._next_look = now + STUCK_SECONDS / 5
         consumers = [consumer for consumer in _consumers() if consumer.alive]
-        working = [consumer for consumer in consumers if consumer.state not in reasons.IDLE]
-        known = [name for consumer in working for name in consumer.entrypoints]
+        working = reasons.working()
+        known = reasons.entrypoints_of(working)
         running = [job for consumer in consumers for job in consumer.running_jobs()]
         own = [pid for consumer in consumers for pid in consumer.backends]
         if (
@@ -136,7 +137,7 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
         return [*lines, reasons.NOBODY]
     for name in (await queue.entrypoints())[:NAMED]:
         lines.append(reasons.nobody_has(name, known))
-    has = listed([repr(name) for name in sorted(set(known))], len(set(known))) or "none"
+    has = listed([repr(name) for name in known], len(known)) or "none"
     return [*lines, f"Those that run have: {has}. A job waits until a consumer has its entrypoint."]
 
 

@@ -21,9 +21,10 @@ LIMIT = 10.0  # seconds that a call of the kit's takes at most when Postgres doe
 _CLOSING = 1.0  # seconds for the server to say goodbye
 _PROBE = 5.0  # seconds between two looks at whether a server that is busy still answers
 
+LOG_READ = 100_000  # rows of somebody's log that a picture looks through, the newest
+
 # What a session gets from the server's side when it may only read. At the start and not by SET, so that
 # a pooler refuses it: behind one, a SET would stay on a connection that others get next.
-LOG_READ = 100_000  # rows of somebody's log that a picture looks through, the newest
 _READ_ONLY = {
     "default_transaction_read_only": "on",
     "statement_timeout": "5s",

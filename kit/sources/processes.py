@@ -13,6 +13,13 @@ import psutil
 _IN_BACKGROUND = '"$@" >&2 & echo $!'
 
 
+def apart() -> dict[str, Any]:
+    """Return ``subprocess`` options for a process that hears nothing of this one's terminal and signals."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
 def start(command: list[str], log: FileIO, **options: Any) -> psutil.Process | None:
     """Start a process that hears nothing of this one's terminal, signals and end; None when it ended at once.
 
@@ -20,9 +27,8 @@ def start(command: list[str], log: FileIO, **options: Any) -> psutil.Process | N
     ``options`` are those of ``subprocess``.
     """
     if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, creationflags=flags, **options
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **apart(), **options
         )
         child.returncode = 0  # so that Python does not warn of a child that it has not waited for
         pid = child.pid
@@ -32,8 +38,8 @@ def start(command: list[str], log: FileIO, **options: Any) -> psutil.Process | N
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
-            start_new_session=True,
             check=True,
+            **apart(),
             **options,
         )
         pid = int(said.stdout)

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from kit.session import session
+from kit.sources.processes import apart
 from kit.worker import guard
 
 TO_FREEZE = 5.0  # seconds for the operating system to stop or go on with every thread of a process
@@ -31,9 +32,6 @@ class Process:
     """
 
     def __init__(self, given: dict[str, Any]) -> None:
-        options: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
         here = os.getcwd()
         path = [here, *(entry for entry in sys.path if entry not in ("", here))]
         self.popen = subprocess.Popen(
@@ -42,7 +40,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
-            **options,
+            **apart(),
         )
         self.pid = self.popen.pid
         try:
@@ -122,15 +120,12 @@ def _write(line: str) -> None:
 
 
 def _start_guard() -> subprocess.Popen[bytes]:
-    options: dict[str, Any] = {"start_new_session": True}
-    if sys.platform == "win32":
-        options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
     return subprocess.Popen(
         [sys.executable, "-I", "-S", guard.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        **options,
+        **apart(),
     )
 
 

@@ -111,7 +111,8 @@ def main() -> None:
         with screen.looking():
             _live(runner, channel)
     except KitError as error:
-        channel.send(problem=_explain(error), state="failed")
+        not_there = isinstance(error, factory.NotThere)
+        channel.send(problem=_explain(error), state="failed", has_no_factory=not_there)
         os._exit(1)
     except SystemExit as error:  # from the module, when it was imported
         channel.send(problem=f"{given['target']!r} ended this process: SystemExit({error.code!r}).")
@@ -181,12 +182,4 @@ def _explain(error: KitError) -> str:
         return str(error)
     if isinstance(cause, SyntaxError):
         return f"{error}\n\n{''.join(traceback.format_exception_only(cause)).rstrip()}"
-    return f"{error}\n\n{_own_lines(cause)}"
-
-
-def _own_lines(error: BaseException) -> str:
-    trace = error.__traceback__
-    foreign = ("kit", "pgqueuer", "importlib", "contextlib", "asyncio")
-    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").split(".")[0] in foreign:
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__)).rstrip()
+    return f"{error}\n\n{faults.own_traceback(cause).rstrip()}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict, Unpack, overload
 
-from kit.consumer import screen
+from kit.consumer import factory, screen
 from kit.consumer.options import Options, as_mode
 from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
@@ -106,10 +106,7 @@ def spawn(
 def _check(target: object, count: object, name: object) -> None:
     if not isinstance(target, str):
         raise KitError(f'kit.spawn takes "module:name", not {target!r}. {IN_A_FILE}')
-    module, colon, attribute = target.partition(":")
-    if not (module and colon and attribute):
-        raise KitError(f'{target!r} names no factory. Write "module:name", for example "consumer:main".')
-    if module == "__main__":
+    if factory.parts(target)[0] == "__main__":
         raise KitError(f"{target!r} is in this notebook. {IN_A_FILE}")
     if type(count) is not int or count < 1:
         raise KitError(f"count={count!r}: it is how many processes are started, 1 or more.")
@@ -157,9 +154,7 @@ def _until_ready(worker: Worker, target: str, limit: float) -> None:
         raise KitError(f"Worker {worker.name!r} was not ready in {limit:g} s, and was killed.")
     session.consumers.pop(worker.name, None)
     if worker.problem is not None:
-        missing = ("There is no module", "has no name")
-        hint = f" {IN_A_FILE}" if any(words in worker.problem for words in missing) else ""
-        raise KitError(f"{worker.problem}{hint}")
+        raise KitError(f"{worker.problem} {IN_A_FILE}" if worker.has_no_factory else worker.problem)
     printed = "".join(f"\n  {line.text}" for line in worker.output[-5:])
     said = f" The last it said:{printed}" if printed else ""
     raise KitError(f"The worker for {target!r} ended at once, with exit code {worker.exit_code}.{said}")

@@ -30,6 +30,7 @@ class Worker:
         name: what it is called in messages and pictures.
         group: the ``name`` that `kit.spawn` was given.
         problem: why it failed, in plain words; None while it has not.
+        has_no_factory: whether it failed because the module, or the name in it, is not there.
         entrypoints, schedules: the names it has handlers for.
         limits: the concurrency limit of each entrypoint; 0 is none.
         done, failed: how many jobs' handlers came to their end, and how many raised.
@@ -39,6 +40,7 @@ class Worker:
         self.name = name
         self.group = group
         self.problem: str | None = None
+        self.has_no_factory = False
         self.entrypoints: tuple[str, ...] = ()
         self.schedules: tuple[str, ...] = ()
         self.limits: dict[str, int] = {}
@@ -196,7 +198,7 @@ class Worker:
                 self._console.notice(text)
             else:
                 self._console.add(kind, text, entrypoint, job)
-        for field in ("problem", "done", "failed"):
+        for field in ("problem", "has_no_factory", "done", "failed"):
             setattr(self, field, told.get(field, getattr(self, field)))
         self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))
         self.schedules = tuple(told.get("schedules", self.schedules))

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-
 import pytest
-
-from kit.session import session
 
 
 @pytest.fixture(autouse=True)
-def a_database_and_no_consumers(request: pytest.FixtureRequest) -> Iterator[None]:
-    if inspect.iscoroutinefunction(request.function):
-        request.getfixturevalue("queue_database")
-    yield
-    for consumer in session.consumers.values():
-        consumer.stop(timeout=0)
-    session.consumers.clear()
+def each_test(database_and_no_consumers: None) -> None:
+    """Hold for every test of consumers."""

@@ -7,9 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import nbformat
 import psutil
 import pytest
 
@@ -27,11 +25,9 @@ def test_each_notebook_is_a_lesson_a_companion_or_the_glossary() -> None:
 
 
 @pytest.fixture(scope="module", params=COMPANIONS)
-def companion(request: pytest.FixtureRequest, home: Path, tmp_path_factory: Any) -> Iterator[Learner]:
-    """A learner with a kernel for a companion, whose files go into a folder of the test's own."""
-    folder = tmp_path_factory.mktemp("companion")
+def companion(request: pytest.FixtureRequest, home: Path) -> Iterator[Learner]:
+    """A learner with a kernel for a companion."""
     with postgres_from("embedded"), learner_of(request.param) as learner:
-        learner.run([nbformat.v4.new_code_cell(f"%cd -q {folder}")])  # type: ignore[no-untyped-call]
         yield learner
 
 

@@ -21,7 +21,6 @@ from playwright.sync_api import Page
 
 from kit.pictures.board.feed import Feed
 from kit.pictures.board.state import BoardState, Card
-from kit.session import session
 from kit.sources import Postgres
 from tests.jupyterlab import JupyterLab, browser_page, write_notebook
 from tests.pictures.seen import CONSUMER, SETUP, Seen
@@ -88,11 +87,8 @@ class Followed:
 
 
 @pytest.fixture(autouse=True)
-def no_consumer_of_before() -> Iterator[None]:
-    yield
-    for consumer in session.consumers.values():
-        consumer.stop(0)
-    session.consumers.clear()
+def each_test(no_consumer_stays: None) -> None:
+    """Hold for every test of pictures."""
 
 
 @pytest.fixture

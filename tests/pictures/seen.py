@@ -19,7 +19,7 @@ import kit, asyncio, time
 database = kit.postgres("embedded", database={name!r})
 print("dsn", database.dsn)
 """
-CONSUMER = """
+MAIN = """
 from contextlib import asynccontextmanager
 import asyncpg
 from pgqueuer import PgQueuer
@@ -36,13 +36,12 @@ async def main():
 
     @pgq.entrypoint("charge_card", on_failure="hold")
     async def charge_card(job):
-        raise ValueError("no <b>money</b> left")
+        raise ValueError("no <b>money</b> & nothing else")
 
     yield pgq
     await connection.close()
-
-consumer = kit.run(main)
 """
+CONSUMER = f"{MAIN}\nconsumer = kit.run(main)"
 
 
 class Seen:

@@ -36,7 +36,7 @@ def test_payloads_and_errors_are_shown_as_written_and_never_as_markup(seen: Seen
     seen.page.locator(".kb-card.kb-held").hover()
     detail = seen.page.locator(".kb-detail")
     assert script in detail.inner_text()
-    assert "ValueError: no <b>money</b> left" in detail.inner_text()
+    assert "ValueError: no <b>money</b> & nothing else" in detail.inner_text()
     assert "Traceback" in detail.inner_text()
     assert "<script>window.hacked = true</script>" in seen.page.locator(".kb-entrypoint").all_inner_texts()
     assert seen.page.evaluate("window.hacked") is None

@@ -30,32 +30,14 @@ from kit.sources import Postgres
 from tests.conftest import chromium
 from tests.jupyterlab import ARTIFACTS, CHROMIUM_ARGS, write_notebook
 from tests.pictures.conftest import Hands
+from tests.pictures.seen import MAIN, SETUP
 
 CELLS = [
-    """
-import kit, asyncpg, asyncio
-from contextlib import asynccontextmanager
-from pgqueuer import AsyncpgDriver, PgQueuer, Queries
-database = kit.postgres("embedded", database="published")
-""",
+    SETUP.format(name="published"),
     "kit.board()",
-    """
-@asynccontextmanager
-async def main():
-    connection = await asyncpg.connect()
-    pgq = PgQueuer(AsyncpgDriver(connection))
-
-    @pgq.entrypoint("send_email")
-    async def send_email(job):
-        pass
-
-    @pgq.entrypoint("charge_card", on_failure="hold")
-    async def charge_card(job):
-        raise ValueError("no <b>money</b> & nothing else")
-
-    yield pgq
-    await connection.close()
-
+    MAIN
+    + """
+from pgqueuer import Queries
 connection = await asyncpg.connect()
 queries = Queries(AsyncpgDriver(connection))
 ids = await queries.enqueue(["send_email"] * 5 + ["charge_card"], [b"x"] * 6, [0, 5, 12, -1, 2, 7])
@@ -289,6 +271,7 @@ RESTART = """
 import asyncio, time
 import asyncpg, kit, psutil
 from tests.pictures.conftest import Hands
+from tests.pictures.seen import MAIN, SETUP
 
 def until(words):
     deadline = time.monotonic() + 20

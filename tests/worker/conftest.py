@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from kit.session import session
 
 Write = Callable[[str, str], None]
 
 
 @pytest.fixture(autouse=True)
-def a_database_and_no_workers(request: pytest.FixtureRequest) -> Iterator[None]:
-    if inspect.iscoroutinefunction(request.function):
-        request.getfixturevalue("queue_database")
-    yield
-    for consumer in session.consumers.values():
-        consumer.stop(timeout=0)
-    session.consumers.clear()
+def each_test(database_and_no_consumers: None) -> None:
+    """Hold for every test of workers."""
 
 
 @pytest.fixture

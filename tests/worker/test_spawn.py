@@ -75,7 +75,6 @@ def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
 async def test_four_workers_share_the_jobs_and_wait_shows_which_printed_what(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    session.began.clear()
     write("consumer.py", consumer())
     workers = kit.spawn("consumer:main", count=4, batch_size=1, **QUICK)
     assert [worker.name for worker in workers] == ["worker 1", "worker 2", "worker 3", "worker 4"]

@@ -126,7 +126,8 @@ class View {
     const points = values.map((value, index) => `${(index * 120) / (RATE_SECONDS - 1)},${19 - (value / most) * 17}`);
     const path = `M${points.join("L")}`;
     if (this.line.getAttribute("d") !== path) this.line.setAttribute("d", path);
-    const recent = values.slice(-6, -1).reduce((sum, value) => sum + value, 0) / 5;
+    // The second that has begun counts, too: just after a burst the rate is not 0.
+    const recent = values.slice(-6).reduce((sum, value) => sum + value, 0) / (5 + (now % 1));
     setText(this.rate, `${recent >= 10 ? number(Math.round(recent)) : recent.toFixed(1).replace(".0", "")} jobs/s`);
     this.rate.title = `jobs ended a second, over 5 s; the line is the last minute, at most ${number(most)} a second`;
   }

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pgqueuer.domain.settings import db_settings
-
 from kit import faults
-from kit.errors import KitError
+from kit.database.target import Target
 from kit.pictures.board.state import BoardState
 from kit.reasons import explain
 
@@ -19,19 +17,21 @@ if TYPE_CHECKING:
 FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line \d+, in .*\n(?:    .*\n)*', re.MULTILINE)
 
 
-async def of_job(connection: asyncpg.Connection, state: BoardState, job: int) -> dict[str, Any]:
-    """Return what is known of ``job``.
+async def of_job(
+    connection: asyncpg.Connection, target: Target, state: BoardState, job: int
+) -> dict[str, Any]:
+    """Return what is known of ``job`` in ``target``.
 
     Its ``life`` is a list of ``at`` (seconds since 1970), ``status`` and ``note``. ``why``, ``todo``,
     ``payload``, ``traceback`` and ``sql`` are text, and may be missing.
+
+    Raises:
+        KitError: there is no such job, or there are no tables of PGQueuer's.
     """
-    try:
-        why, todo = await explain(connection, job)
-    except KitError as error:
-        why, todo = str(error), ""
-    log = db_settings().qualified.queue_table_log
+    why, todo = await explain(connection, target, job)
+    log = target.names.queue_table_log
     rows = await connection.fetch(LIFE.format(log=log), job)
-    traces = [row["trace"] for row in rows if row["trace"]]
+    trace = next((row["trace"] for row in rows if row["trace"]), None)
     told = {
         "why": why,
         "todo": todo,
@@ -42,7 +42,7 @@ async def of_job(connection: asyncpg.Connection, state: BoardState, job: int) ->
         card = state.cards.get(job)
         if card is not None and card.payload is not None:
             told["payload"] = card.payload
-    return told | ({"traceback": own_frame_first(traces[-1])} if traces else {})
+    return told | ({"traceback": own_frame_first(trace)} if trace else {})
 
 
 def own_frame_first(trace: str) -> str:
@@ -59,6 +59,8 @@ def _note(row: asyncpg.Record) -> str:
 
 LIFE = """
 SELECT extract(epoch FROM created)::float8 AS at, status::text, traceback->>'exception_type' AS kind,
-       traceback->>'exception_message' AS said, traceback->>'traceback' AS trace
+       traceback->>'exception_message' AS said,
+       CASE WHEN id = max(id) FILTER (WHERE traceback IS NOT NULL) OVER ()
+            THEN traceback->>'traceback' END AS trace
 FROM {log} WHERE job_id = $1 ORDER BY id
 """

@@ -10,7 +10,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kit import notebook
+from kit import faults, notebook
 from kit.database.target import Target
 from kit.errors import KitError
 from kit.pictures.board import assets, detail
@@ -171,8 +171,12 @@ class Board:
             asyncio.run_coroutine_threadsafe(self._tell_detail(job), self._loop)
 
     async def _tell_detail(self, job: int) -> None:
-        async with self._target.connect() as connection:
-            self._send("detail", await detail.of_job(connection, self.state, job), job=job)
+        try:
+            async with self._target.connect() as connection:
+                told = await detail.of_job(connection, self._target, self.state, job)
+        except Exception as error:  # the page waits for an answer
+            told = {"why": str(error) if isinstance(error, KitError) else faults.one_line(error)}
+        self._send("detail", told, job=job)
 
     def _publish(self, name: str, *, update: bool) -> None:
         words = self.state.summary()

@@ -68,7 +68,7 @@ def _bar_color(row: History, span: Span, color: Color, stages: list[str]) -> str
         return palette.WAITS
     if stages:
         return _stage_color(stages.index(span.stage))
-    return palette.fill(row.priority) if color == "priority" else OUTCOMES[row.outcome].light
+    return palette.step(row.priority).fill if color == "priority" else OUTCOMES[row.outcome].light
 
 
 def _stage_color(place: int) -> str:
@@ -140,7 +140,7 @@ def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: lis
         keys += [Patch(color=_stage_color(index), label=stage) for index, stage in enumerate(stages)]
     elif color == "priority":
         for priority in sorted({row.priority for row in rows}, reverse=True)[:8]:
-            keys.append(Patch(color=palette.fill(priority), label=f"runs, priority {priority}"))
+            keys.append(Patch(color=palette.step(priority).fill, label=f"runs, priority {priority}"))
     else:
         for outcome in dict.fromkeys(
             row.outcome for row in rows if row.outcome not in ("waiting", "pending")
