@@ -38,5 +38,17 @@ BEATS: Beats = {
             then={"run-clean": (r"30 6 \* \* 1 \| 0 7 \* \* 1 \| 15 7",)},
         ),
     ],
-    "Your turn": "the learner writes it",
+    "Your turn": [
+        Ingredient(
+            "a solution",
+            (
+                Edit(
+                    "my-beat",
+                    '# await context.resources["q"].enqueue(...)',
+                    'await context.resources["q"].enqueue("beat", None)',
+                ),
+            ),
+            then={"my-look": (r"1 +beat +queued",)},
+        ),
+    ],
 }

@@ -61,6 +61,7 @@ def test_a_lesson_of_bursts_moves_nothing_and_a_job_that_is_kept_is_not_taken_fo
         done += 12
         number = seen.page.locator(".kb-column.kb-successful .kb-number")
         seen.until("the burst at its end", lambda: number.inner_text() == str(done))  # noqa: B023
+        assert seen.page.locator(".kb-rate").inner_text() != "0 jobs/s"
     moved = seen.page.evaluate("window.moved")
     assert moved["shift"] < 0.05, moved
     assert len(moved["heights"]) == 1, moved
@@ -89,6 +90,9 @@ def test_a_lesson_of_bursts_moves_nothing_and_a_job_that_is_kept_is_not_taken_fo
     assert seen.page.locator(".kb-pinned").count() == 0
     assert "nobody" not in detail.first.inner_text()
     assert seen.barriers() == []
+    seen.execute("ALTER TABLE pgqueuer_log RENAME TO elsewhere")
+    seen.page.locator(".kb-small-cards").first.click(position={"x": 5, "y": 5})
+    seen.until("what went wrong", lambda: 'relation "pgqueuer_log"' in detail.first.inner_text())
 
 
 def test_slow_motion_shows_each_state_for_its_time_and_the_consumer_keeps_its_own(seen: Seen) -> None:
