@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.jupyterlab import wait_until
@@ -33,6 +35,9 @@ def test_payloads_and_errors_are_shown_as_written_and_never_as_markup(seen: Seen
     seen.enqueue(script.encode(), entrypoint="<script>window.hacked = true</script>")
     seen.notebook.run_cell(2)
     seen.until("the held job", lambda: len(seen.cards("held")) == 1)
+    facts = seen.page.locator(".kb-facts")
+    seen.until("the exceptions by type", lambda: facts.inner_text().endswith("1 × ValueError"))
+    assert re.match(r"oldest waits \d+ s", facts.inner_text()), "a job that nobody knows waits"
     seen.page.locator(".kb-card.kb-held").hover()
     detail = seen.page.locator(".kb-detail")
     assert script in detail.inner_text()

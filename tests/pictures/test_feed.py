@@ -151,21 +151,6 @@ async def test_a_failed_job_shows_its_exceptions_last_line_and_traceback(
     assert "no such order" in card.trace
 
 
-async def test_the_oldest_waiting_job_and_the_exceptions_by_type_are_told(
-    followed: Followed, hands: Hands
-) -> None:
-    first, *_ = await hands.enqueue(*[b"x"] * 5)
-    await followed.until_status(first, "queued")
-    assert followed.state.full()["oldest"] == followed.card(first).created
-    jobs = await hands.pick(5)
-    await hands.end(jobs[:3], "exception", ValueError("no such order"))
-    await hands.end(jobs[3:], "failed", KeyError("subject"))
-    await followed.until("their ends", lambda: len(followed.state.full()["failures"]) == 2)
-    told = followed.state.full()
-    assert told["oldest"] is None
-    assert told["failures"] == [["ValueError", 3], ["KeyError", 2]]
-
-
 async def test_a_held_job_stays_and_moves_back_when_it_is_requeued(followed: Followed, hands: Hands) -> None:
     [job] = await hands.enqueue(b"x")
     jobs = await hands.pick()

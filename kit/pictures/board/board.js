@@ -97,13 +97,21 @@ class View {
     this.detail.show(pointed ?? pinned?.id ?? null, pinned?.id);
   }
 
-  // An operator's first two questions.
+  // An operator's first two questions, once a second. The kernel would have to reckon with each look at the tables.
   drawFacts(now) {
-    const { oldest, failures } = this.queue.rest;
-    const words = oldest ? [`oldest waits ${span(now - oldest, true)}`] : [];
-    const shown = (failures ?? []).slice(0, 3).map(([name, jobs]) => `${number(jobs)} × ${name}`);
-    if (failures?.length > shown.length) shown.push(`${failures.length - shown.length} other exceptions`);
-    setText(this.facts, [...words, ...shown].join("  ·  "));
+    if (Math.floor(now) === this.reckoned) return;
+    this.reckoned = Math.floor(now);
+    let oldest = now;
+    const kinds = new Map();
+    for (const card of this.queue.cards.values()) {
+      if (card.status === "queued" && !isLater(card, now)) oldest = Math.min(oldest, card.created ?? now);
+      const [kind] = ["exception", "failed"].includes(card.status) ? (card.error ?? "").split(":") : [""];
+      if (kind) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+    }
+    const words = [...kinds].sort((a, b) => b[1] - a[1]).map(([kind, jobs]) => `${number(jobs)} × ${kind}`);
+    if (words.length > 3) words.splice(3, words.length, `${words.length - 3} other exceptions`);
+    if (oldest < now) words.unshift(`oldest waits ${span(now - oldest, true)}`);
+    setText(this.facts, words.join("  ·  "));
   }
 
   // The last words always come, but no more often than a listener can bear.

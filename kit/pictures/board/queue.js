@@ -1,8 +1,6 @@
 // What the kernel has told of the queue, and how it is said.
-//
-// The board's JavaScript is one module: the constant LOOKS, made from the kit's palette, and then queue.js,
-// sizes.js, small_cards.js, motion.js, field.js, keys.js, detail.js and board.js. Whatever came out of the queue is set as text, never
-// as markup, and nothing is asked of any server but the kernel.
+// The board's JavaScript is one module, which assets.py puts together. Whatever came out of the queue is set as text,
+// never as markup, and nothing is asked of any server but the kernel.
 
 const COLUMNS = LOOKS.columns;
 const COLUMN_OF = Object.fromEntries(COLUMNS.flatMap((column, index) => column.statuses.map((s) => [s, index])));

@@ -173,27 +173,7 @@ class BoardState:
             "counting": self.counting,
             "trouble": self.trouble,
             "summary": self.summary(),
-            "oldest": self._oldest(),
-            "failures": self._failures(),
         }
-
-    def _oldest(self) -> float | None:
-        """When the job that has waited longest, of those that are due, was enqueued."""
-        waiting = (
-            card.created
-            for card in self.cards.values()
-            if card.status == "queued" and card.created and (card.due or 0) <= self.now
-        )
-        return min(waiting, default=None)
-
-    def _failures(self) -> list[list[Any]]:
-        """The exceptions of failed jobs on the board by their type, the most frequent first."""
-        kinds = Counter(
-            card.error.partition(":")[0]
-            for card in self.cards.values()
-            if card.error and card.status in ("exception", "failed")
-        )
-        return [[kind, number] for kind, number in kinds.most_common()]
 
     def _wire(self, cards: list[Card]) -> list[dict[str, Any]]:
         failed = sorted((card.id for card in cards if card.trace), reverse=True)[:TRACES_SENT]
