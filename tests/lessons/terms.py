@@ -89,6 +89,8 @@ TERMS = [
     Term(r"at least once", "04_staged_jobs", "a job is delivered **at least once**"),
     Term(r"workers?", "04_staged_jobs", "A [**worker**]"),
     Term(r"idempotent", "07_crashes", "[**idempotent**]"),
+    Term(r"dual writes?", "10_transactions", "called a **dual write**"),
+    Term(r"rollback", "10_transactions", "That is a **rollback**"),
     Term(r"pool", "01_entrypoints", "pool](glossary.ipynb#pool) of connections"),
     Term(r"branch|branches", "05_pipelines", "as **branches**"),
     Term(r"kit\.stages|Pipeline", "05_pipelines", "the kit has it as `kit.stages`"),

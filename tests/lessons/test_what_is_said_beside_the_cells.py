@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +11,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import asyncpg
 import pytest
-from pgqueuer import AsyncpgDriver, PgQueuer
+from pgqueuer import AsyncpgDriver, PgQueuer, Queries
+from pgqueuer.errors import DuplicateJobError
 from pgqueuer.models import Schedule
 
 import kit
@@ -68,3 +70,42 @@ async def test_08_a_schedule_of_every_second_comes_back_about_every_two() -> Non
     await until(runs, 4)
     between = [after - before for before, after in itertools.pairwise(runs)]
     assert min(between[1:]) > 1.2, f"it came back after {between} s"
+
+
+async def test_10_a_priority_only_rises_and_a_duplicate_undoes_its_transaction_unless_it_is_skipped(
+    queue_database: Postgres,
+) -> None:
+    connection = await asyncpg.connect(queue_database.dsn)
+    queries = Queries(AsyncpgDriver(connection))
+    await connection.execute("CREATE TABLE orders (id int)")
+    await queries.enqueue("ship", None, 5, dedupe_key="ship 1")
+    await queries.enqueue("ship", None, 1, dedupe_key="ship 1", on_conflict="update_priority")
+    assert kit.jobs()["priority"].tolist() == [5]
+
+    async def order_with_a_duplicate() -> None:
+        async with connection.transaction():
+            await connection.execute("INSERT INTO orders VALUES (1)")
+            with contextlib.suppress(DuplicateJobError):
+                await queries.enqueue("ship", None, dedupe_key="ship 1")
+            await connection.execute("INSERT INTO orders VALUES (2)")
+
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await order_with_a_duplicate()
+    async with connection.transaction():
+        await connection.execute("INSERT INTO orders VALUES (3)")
+        await queries.enqueue("ship", None, dedupe_key="ship 1", on_conflict="skip")
+    assert await connection.fetchval("SELECT array_agg(id) FROM orders") == [3]
+    await connection.close()
+
+
+async def test_10_a_dedupe_key_keeps_others_out_while_its_job_waits_or_runs_and_not_when_it_is_held(
+    queue_database: Postgres,
+) -> None:
+    connection = await asyncpg.connect(queue_database.dsn)
+    queries = Queries(AsyncpgDriver(connection))
+    await queries.enqueue("ship", None, dedupe_key="ship 1")
+    for status, ids in (("picked", 1), ("failed", 2)):
+        await connection.execute("UPDATE pgqueuer SET status = $1", status)
+        await queries.enqueue("ship", None, dedupe_key="ship 1", on_conflict="skip")
+        assert len(kit.jobs()) == ids
+    await connection.close()
