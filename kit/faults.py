@@ -7,6 +7,7 @@ each is in `kit.hints`.
 from __future__ import annotations
 
 import linecache
+import math
 import os
 import re
 import sysconfig
@@ -99,6 +100,19 @@ def postgres_is_away(error: BaseException) -> bool:
         modules = {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)}
         return any(module.split(".")[0] in ("asyncpg", "psycopg", "psycopg_pool") for module in modules)
     return False
+
+
+def patience_to_connect(error: BaseException) -> float:
+    """Return for how many seconds it makes sense to connect again after this error.
+
+    SQLSTATE 57P03 is "cannot connect now": the server starts, recovers or shuts down. Whoever connects in
+    the instant of a crash is cut off, and hears that on the next try.
+    """
+    if getattr(error, "sqlstate", None) == "57P03":
+        return math.inf
+    kind = f"{type(error).__module__.split('.')[0]}.{type(error).__name__}"
+    cut_off = isinstance(error, ConnectionError) or kind == "asyncpg.ConnectionDoesNotExistError"
+    return 1.0 if cut_off and not isinstance(error, ConnectionRefusedError) else 0.0
 
 
 def worth_another_try(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 APPLICATION = "pgqueuer-kit"  # what the kit's connections are called in pg_stat_activity
 LIMIT = 10.0  # seconds that a call of the kit's takes at most when Postgres does not answer
 _CLOSING = 1.0  # seconds for the server to say goodbye
+_PAUSE = 0.1  # seconds between two tries to connect
 _PROBE = 5.0  # seconds between two looks at whether a server that is busy still answers
 
 LOG_READ = 100_000  # rows of somebody's log that a picture looks through, the newest
@@ -100,18 +102,25 @@ class Target:
     async def open(self, application: str = APPLICATION, limit: float = LIMIT) -> asyncpg.Connection:
         """Open a connection, to be closed by whoever called; ``limit`` is in seconds.
 
+        A server that starts, or recovers from a crash, is waited for.
+
         Raises:
             Unreachable: it cannot be opened.
         """
         import asyncpg
 
-        try:
-            settings = {"application_name": application} | (_READ_ONLY if self.read_only else {})
-            return await asyncpg.connect(self.dsn, timeout=limit, server_settings=settings)
-        except TimeoutError as error:
-            raise Unreachable(f"it did not answer within {limit:g} s") from error
-        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise Unreachable(faults.server_message(error) or type(error).__name__) from error
+        settings = {"application_name": application} | (_READ_ONLY if self.read_only else {})
+        began = time.monotonic()
+        while True:
+            spent = time.monotonic() - began
+            try:
+                return await asyncpg.connect(self.dsn, timeout=limit - spent, server_settings=settings)
+            except TimeoutError as error:
+                raise Unreachable(f"it did not answer within {limit:g} s") from error
+            except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if spent + 2 * _PAUSE > min(faults.patience_to_connect(error), limit):
+                    raise Unreachable(faults.server_message(error) or type(error).__name__) from error
+            await asyncio.sleep(_PAUSE)
 
     @asynccontextmanager
     async def connect(

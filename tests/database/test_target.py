@@ -310,3 +310,18 @@ def test_a_dsn_means_the_same_after_the_kit_has_set_the_variables(
     ):
         assert again.target.variables()["PGPORT"] == server.target.variables()["PGPORT"]
         assert again.name == f"pgqueuer_kit_{name}"
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_a_call_right_after_a_crash_waits_until_postgres_has_recovered(
+    queue_database: Postgres, call: Callable[[], object]
+) -> None:
+    other, connection = [await asyncpg.connect(queue_database.dsn) for _ in range(2)]
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await connection.execute("COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'")
+    for _ in range(500):
+        if other.is_closed():  # Postgres has noticed, and ended the others
+            break
+        await asyncio.sleep(0.01)
+    assert other.is_closed(), "not within 5 s: the end of the other session"
+    call()
