@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import re
 
+from kit.text import visible
+
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what text never holds, though UTF-8 can spell it
 
 
@@ -26,8 +28,7 @@ def beginning(payload: bytes | None, size: int | None) -> str | None:
     cut = size is not None and size > len(payload)
     decoded = _decoded(payload, cut=cut)
     shown = repr(payload) if decoded is None else decoded
-    shown = "".join(mark if mark.isprintable() or mark in "\n\t" else repr(mark)[1:-1] for mark in shown)
-    return shown + " …" if cut else shown
+    return visible(shown) + " …" if cut else visible(shown)
 
 
 def _decoded(payload: bytes, *, cut: bool = False) -> str | None:

@@ -355,20 +355,37 @@ def test_a_notebook_shows_markup_as_it_is_written() -> None:
 def test_a_notebook_shows_the_beginning_of_a_long_value() -> None:
     drawn = html("SELECT repeat('to be or not ', 100000) AS text, repeat('x', 100000)::bytea AS bytes")
     assert "to be or not to be or not" in drawn
-    assert len(drawn) < 2_000
+    assert len(drawn) < 4_000
 
 
-def test_a_notebook_shows_two_hundred_characters_of_a_value_in_several_lines() -> None:
+def test_a_notebook_shows_two_hundred_characters_of_a_value_and_unfolds_a_thousand() -> None:
     drawn = html("SELECT repeat('x', 199) || 'y' AS shown, repeat('x', 200) || 'y' AS cut, 'short' AS short")
     assert f'<td class="long">{"x" * 199}y</td>' in drawn
-    assert f'<td class="long">{"x" * 199}…</td>' in drawn
+    assert f'<summary>{"x" * 199}<span class="cut">…</span></summary>xy</details></td>' in drawn
     assert "<td>short</td>" in drawn
     assert "td.long { white-space: normal;" in drawn
+    assert f"</summary>{'x' * 801}…</details>" in html("SELECT repeat('x', 5000)")
+
+
+def test_a_notebook_shows_joined_emoji_in_one_piece_and_no_commands_for_a_terminal() -> None:
+    family = "\N{MAN}\u200d\N{WOMAN}\u200d\N{GIRL}"
+    red = r"E'\x1b[31mred\x1b[0m'"
+    drawn = html(f"SELECT $1::text AS text, jsonb_build_object('who', $1::text) AS doc, {red} AS red", family)
+    assert f"<td>{family}</td>" in drawn
+    assert f"<td>{{'who': '{family}'}}</td>" in drawn
+    assert "<td>red</td>" in drawn
+    assert r"{'who': '\\u200d'}" in html(r"""SELECT '{"who": "\\u200d"}'::jsonb""")
 
 
 def test_no_value_can_add_markup_by_looking_like_a_long_one() -> None:
     drawn = html("SELECT U&'\\E000<b>' AS one, repeat(U&'\\E000', 60) AS two")
     assert "<b>" not in drawn
+    assert drawn.count("<td") == drawn.count("</td>") == 2
+    drawn = html(
+        "SELECT repeat(U&'\\E001', 300) || '</td><b>' AS one, repeat(U&'\\E000\\E001<i>', 100) AS two"
+    )
+    assert "<b>" not in drawn
+    assert "<i>" not in drawn
     assert drawn.count("<td") == drawn.count("</td>") == 2
 
 

@@ -14,6 +14,7 @@ from kit import payloads
         ("Zoë\n".encode(), "Zoë\n", "Zoë\n"),
         (b"\xff\xfe", "(2 bytes, not text)", r"b'\xff\xfe'"),
         (b"\x00a", "(2 bytes, not text)", r"\x00a"),
+        ("👨\u200d👩\u200d👧 \u202e".encode(), "👨\u200d👩\u200d👧 \u202e", "👨\u200d👩\u200d👧 \\u202e"),
     ],
 )
 def test_text_is_shown_as_it_is_and_bytes_that_are_none_are_told_from_it(

@@ -28,8 +28,8 @@ from kit.sources import Postgres
 
 TIME = "datetime64[us, UTC]"
 JOBS = {
-    "id": "Int64", "status": "category", "entrypoint": "string", "priority": "Int64", "payload": "object",
-    "text": "string", "attempts": "Int64", "created": TIME, "execute_after": TIME, "updated": TIME,
+    "id": "Int64", "status": "category", "entrypoint": "string", "priority": "Int64", "text": "string",
+    "attempts": "Int64", "created": TIME, "payload": "object", "execute_after": TIME, "updated": TIME,
     "heartbeat": TIME, "queue_manager_id": "string", "headers": "object", "dedupe_key": "string",
     "slot": "Int64",
 }  # fmt: skip
@@ -106,7 +106,7 @@ async def test_a_job_is_shown_as_it_was_enqueued(queries: Queries) -> None:
         "fetch", b"hello", 5, timedelta(hours=1), dedupe_key="once", headers={"trace": "abc"}
     )
     (job,) = kit.jobs().to_dict("records")
-    shown = {name: job[name] for name in list(JOBS)[:7]}
+    shown = {name: job[name] for name in (*list(JOBS)[:6], "payload")}
     assert shown == {
         "id": 1, "status": "queued", "entrypoint": "fetch", "priority": 5, "payload": b"hello",
         "text": "hello", "attempts": 0,
@@ -335,3 +335,22 @@ def test_columns_of_another_version_of_pgqueuer_are_shown_last(queue_database: P
     kit.sql("ALTER TABLE pgqueuer ADD COLUMN tenant text")
     kit.sql("ALTER TABLE pgqueuer DROP COLUMN slot")
     assert kit.jobs().columns.tolist() == [name for name in JOBS if name != "slot"] + ["tenant"]
+
+
+async def test_a_table_is_drawn_with_what_matters_first_and_the_rest_in_a_fold(queries: Queries) -> None:
+    await queries.enqueue("fetch", b"hello", headers={"trace": "abc"})
+
+    def drawn(table: Any) -> list[list[str]]:
+        return [re.findall(r"<th>(\w+)</th>", part) for part in table._repr_html_().split("<details")]
+
+    first = ["id", "status", "entrypoint", "priority", "text", "attempts", "created"]
+    rest = [name for name in JOBS if name not in first]
+    assert drawn(kit.jobs()) == [first, ["id", *rest]]
+    waiting = kit.jobs().query("status == 'queued'").assign(tenant="a")
+    assert drawn(waiting) == [[*first, "tenant"], ["id", *rest]]
+    assert f"8 more columns: {', '.join(rest)}" in str(waiting._repr_html_())  # type: ignore[operator]
+    # What was asked for by name is drawn as it was asked for.
+    assert drawn(kit.jobs()[["id", "slot", "headers"]]) == [["id", "slot", "headers"]]
+    assert drawn(kit.log()) == [list(LOG)[:6], ["job_id", *list(LOG)[6:]]]
+    assert drawn(kit.schedules()) == [list(SCHEDULES)[:6], ["id", *list(SCHEDULES)[6:]]]
+    assert drawn(kit.sql("SELECT * FROM pgqueuer"))[1:] == []

@@ -42,10 +42,10 @@ def jobs(*, last: int | None = None) -> pd.DataFrame:
         ``status``                category            ``queued``, ``picked`` or ``failed``, which means held
         ``entrypoint``            string              who is to run it
         ``priority``              Int64               higher is sooner
-        ``payload``               object              ``bytes``, or None
         ``text``                  string              the payload read as UTF-8; a note where it is no text
         ``attempts``              Int64               how often it was retried
         ``created``               datetime64[us, UTC] when it was enqueued
+        ``payload``               object              ``bytes``, or None
         ``execute_after``         datetime64[us, UTC] not before this time
         ``updated``               datetime64[us, UTC] when it last changed
         ``heartbeat``             datetime64[us, UTC] when its consumer last said that it is alive
@@ -62,8 +62,8 @@ def jobs(*, last: int | None = None) -> pd.DataFrame:
     table["text"] = _described(table["payload"], payloads.text)
     return _columns_first(
         table,
-        "id status entrypoint priority payload text attempts created execute_after updated heartbeat"
-        " queue_manager_id headers dedupe_key slot",
+        "id status entrypoint priority text attempts created",
+        "payload execute_after updated heartbeat queue_manager_id headers dedupe_key slot",
     )
 
 
@@ -96,7 +96,7 @@ def log(job_id: int | None = None, *, last: int | None = None) -> pd.DataFrame:
     else:
         table = _table(f"SELECT * FROM {_newest(name, last, 'WHERE job_id = $1')} ORDER BY id", job_id)
     table["error"] = _described(table["traceback"], _error)
-    return _columns_first(table, "job_id status entrypoint priority created error traceback aggregated id")
+    return _columns_first(table, "job_id status entrypoint priority created error", "traceback aggregated id")
 
 
 def schedules() -> pd.DataFrame:
@@ -120,7 +120,7 @@ def schedules() -> pd.DataFrame:
     """
     table = _table(f"SELECT * FROM {session.target().names.schedules_table} ORDER BY id")
     return _columns_first(
-        table, "id entrypoint expression status next_run last_run created updated heartbeat"
+        table, "id entrypoint expression status next_run last_run", "created updated heartbeat"
     )
 
 
@@ -242,10 +242,15 @@ def _newest(table: str, last: int | None, condition: str = "") -> str:
     return f"(SELECT * FROM {table} {condition} ORDER BY id DESC LIMIT {last}) AS chosen"
 
 
-def _columns_first(table: DataFrame, order: str) -> DataFrame:
-    """Return ``table`` with its columns in ``order``; those another version of PGQueuer has come last."""
-    first = [name for name in order.split() if name in table]
-    return table[first + [name for name in table if name not in first]]
+def _columns_first(table: DataFrame, order: str, folded: str) -> DataFrame:
+    """Return ``table`` with its columns in this order, those in ``folded`` drawn in a fold.
+
+    Columns that another version of PGQueuer has come last, and are drawn.
+    """
+    first = [name for name in f"{order} {folded}".split() if name in table]
+    ordered = table[first + [name for name in table if name not in first]]
+    ordered.folded = tuple(name for name in folded.split() if name in table)
+    return ordered
 
 
 def _described(values: pd.Series[Any], describe: Callable[[Any], str]) -> Any:

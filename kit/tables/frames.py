@@ -26,9 +26,10 @@ write ``::text`` behind a numeric that must stay exact. In an interval a month c
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 import numpy as np
@@ -36,24 +37,36 @@ import pandas as pd
 
 from kit.errors import KitError
 from kit.tables import columns
+from kit.text import joined, without_commands
 
 BLOCK = 2_000_000  # bytes that are turned into numbers at a time, while Postgres sends the next
 
 _SHOWN = 200  # characters of a cell in a notebook
+_OPENED = 1_000  # characters of a cell that is unfolded
 _WRAPPED = 50  # characters of a cell from which on it may take several lines
 _LONG = "\ue000"  # stands before a long cell's text until the table is made; no character of any language
+_CUT = "\ue001"  # so too between what is shown of it and what is folded away
+_FOLDED = re.compile(f"<td>{_LONG}([^<{_CUT}]*){_CUT}([^<]*)</td>")
 _STYLE = (
     ".dataframe.kit td { white-space: nowrap; } .dataframe.kit td.long { white-space: normal; "
     "min-width: 20em; max-width: 40em; overflow-wrap: anywhere; text-align: left; }"
+    " .dataframe.kit .long summary { list-style: none; cursor: pointer; } details.kit > summary { "
+    "cursor: pointer; overflow-wrap: anywhere; } .dataframe.kit .long [open] .cut { display: none; }"
 )
 
 
 class DataFrame(pd.DataFrame):
     """A ``pandas.DataFrame`` that a notebook draws for reading; in every other way the same.
 
-    Drawn are times to the millisecond, long values in several lines and very long ones cut, None for every
-    kind of NULL, and no column of row numbers, which would look like job ids.
+    Drawn are times to the millisecond, long values in several lines, what is very long of one folded away,
+    None for every kind of NULL, and no column of row numbers, which would look like job ids.
+
+    Attributes:
+        folded: columns that are drawn in a fold below the others, as long as the frame has all of them.
     """
+
+    _metadata: ClassVar[list[str]] = ["folded"]  # which pandas takes along to a frame made of this one
+    folded: tuple[str, ...] = ()
 
     @property
     def _constructor(self) -> type[DataFrame]:
@@ -62,6 +75,15 @@ class DataFrame(pd.DataFrame):
     def _repr_html_(self) -> str | None:
         if not pd.get_option("display.notebook_repr_html"):
             return None
+        if not self.folded or not set(self.folded) <= set(self.columns[1:]):
+            return f"<style>{_STYLE}</style>{self._table()}"
+        first = [name for name in self.columns if name not in self.folded]
+        rest = self[[first[0], *self.folded]]._table()
+        said = f"{len(self.folded)} more columns: {', '.join(self.folded)}"
+        fold = f'<details class="kit"><summary>{said}</summary>{rest}</details>'
+        return f"<style>{_STYLE}</style>{self[first]._table()}{fold}"
+
+    def _table(self) -> str:
         rows, columns_ = self.shape
         most, least = pd.get_option("display.max_rows") or rows, pd.get_option("display.min_rows")
         cut = rows > most
@@ -85,8 +107,11 @@ class DataFrame(pd.DataFrame):
                 notebook=True,
             )
         size = f"<p>{rows} rows × {columns_} columns</p>" if cut or not rows else ""
-        html = html.replace(f"<td>{_LONG}", '<td class="long">')
-        return f"<style>{_STYLE}</style>{html}{size}"
+        html = _FOLDED.sub(
+            r'<td class="long"><details><summary>\1<span class="cut">…</span></summary>\2</details></td>',
+            html,
+        )
+        return html.replace(f"<td>{_LONG}", '<td class="long">') + size
 
 
 def _cell(value: Any) -> str:
@@ -95,9 +120,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         day, _, time = str(value).removesuffix("+00:00").partition(" ")
         return f"{day} {time[:12]}" + (" UTC" if value.tz is not None else "")
-    text = str(value[: _SHOWN + 1] if isinstance(value, bytes | str) else value)
+    short = without_commands(value) if isinstance(value, str) else value
+    short = short[: _OPENED + 1] if isinstance(short, bytes | str) else short
+    text = short if isinstance(short, str) else joined(str(short))
+    text = text.replace(_CUT, "")
+    if len(text) > _OPENED:
+        text = f"{text[:_OPENED]}…"
     if len(text) > _SHOWN:
-        text = f"{text[: _SHOWN - 1]}…"
+        text = f"{text[: _SHOWN - 1]}{_CUT}{text[_SHOWN - 1 :]}"
     return f"{_LONG}{text}" if len(text) > _WRAPPED else text
 
 

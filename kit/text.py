@@ -1,0 +1,31 @@
+"""Text as people read it: without a terminal's commands, with what cannot be seen spelt out."""
+
+from __future__ import annotations
+
+import re
+
+# What tells a terminal its colours and where to write: with parameters, up to a bell, or of two characters.
+_COMMAND = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+# They make one emoji of several, or join letters; Python counts them among what cannot be seen.
+_JOINERS = {"\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))}
+_SPELT_JOINER = re.compile(r"(?<!\\)((?:\\\\)*)\\u200d")
+
+
+def without_commands(text: str) -> str:
+    """Return a text without the commands for a terminal in it, such as those for colours."""
+    return _COMMAND.sub("", text) if "\x1b" in text else text
+
+
+def visible(text: str) -> str:
+    """Return a text in which each character that cannot be seen is as Python writes it, such as ``\\x00``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        mark if mark.isprintable() or mark in _JOINERS or mark in "\n\t" else repr(mark)[1:-1]
+        for mark in text
+    )
+
+
+def joined(written: str) -> str:
+    """Return what Python's ``repr`` has written with its joined emoji in one piece."""
+    return _SPELT_JOINER.sub("\\1\u200d", written)
