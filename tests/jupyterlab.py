@@ -184,6 +184,11 @@ class JupyterLab:
         }
         return {variable: str(self._home / folder) for variable, folder in names.items()}
 
+    @property
+    def data(self) -> str:
+        """The folder in which the server keeps which notebooks are trusted."""
+        return self._folders()["JUPYTER_DATA_DIR"]
+
     def _answers(self) -> bool:
         if self._process.poll() is not None:
             raise AssertionError(

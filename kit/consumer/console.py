@@ -16,6 +16,7 @@ from typing import Generic, Literal, TypeVar
 from kit import notebook
 from kit.faults import one_line, storable_text
 from kit.session import session
+from kit.text import without_commands
 
 Kind = Literal["print", "error", "retry", "canceled", "log", "notice"]
 T = TypeVar("T")
@@ -66,8 +67,9 @@ class Line:
 
     def __str__(self) -> str:
         if self.kind == "notice":
-            return self.text
-        return f"{_label(self.consumer, self.entrypoint, self.job_id, self.worker)} {self.text}".rstrip()
+            return without_commands(self.text)
+        label = _label(self.consumer, self.entrypoint, self.job_id, self.worker)
+        return f"{label} {without_commands(self.text)}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Failure:
     time: datetime = field(default_factory=_now, compare=False)
 
     def __str__(self) -> str:
-        return f"{_label(self.consumer, self.entrypoint, self.job_id)} {one_line(self.exception)}"
+        said = without_commands(one_line(self.exception))
+        return f"{_label(self.consumer, self.entrypoint, self.job_id)} {said}"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Handlers:
 
     Attributes:
         done, failed: how many jobs' handlers came to their end, and how many raised.
+        held, retried: how many of those that raised are held, and how many asked for a retry instead.
         began: the jobs whose handlers were called, and when, in seconds since 1970.
         limits: the concurrency limit of each entrypoint; 0 is none.
         running: what runs now, and in which task.
@@ -38,6 +39,8 @@ class Handlers:
         self.limits: dict[str, int] = {}
         self.done = 0
         self.failed = 0
+        self.held = 0
+        self.retried = 0
         self.running: dict[Capture, asyncio.Task[object]] = {}
         self.cut_off: list[Capture] = []
         self._cut: set[Capture] = set()
@@ -81,6 +84,7 @@ class Handlers:
         error = _with_a_delay(error)
         if (retry := retry_request(error)) is not None:
             reason = one_line(retry.__cause__) if retry.__cause__ is not None else retry.reason
+            self.retried += 1
             capture.add(
                 "retry", f"retry in {retry.delay.total_seconds():g} s" + (f": {reason}" if reason else "")
             )
@@ -88,6 +92,7 @@ class Handlers:
             capture.add("canceled", "canceled")
         else:
             self.failed += 1
+            self.held += held
             capture.fail(error, held=held)
         return self._stand_in(capture, error)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -41,6 +42,7 @@ class Runner:
 
     Attributes:
         name, state, problem, entrypoints, schedules: as `kit.Consumer` has them.
+        since: when its state became what it is, in seconds since 1970.
         console: what it has to say.
         handlers: what its handlers do.
         limits: the concurrency limit of each entrypoint; 0 is none.
@@ -50,6 +52,7 @@ class Runner:
     def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
         self.name = name
         self.state: State = "starting"
+        self.since = time.time()
         self.problem: str | None = None
         self.entrypoints: tuple[str, ...] = ()
         self.schedules: tuple[str, ...] = ()
@@ -172,6 +175,7 @@ class Runner:
 
     def _become(self, state: State) -> None:
         self.state = state
+        self.since = time.time()
         self._tell()
 
     def _run(self) -> None:

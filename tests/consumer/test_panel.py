@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -12,7 +13,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 import kit
-from kit.consumer.panel import picture
+from kit import live
+from kit.consumer.panel.page import plain
 from kit.sources import Postgres
 
 SETUP = """
@@ -61,8 +63,9 @@ def panel(home: object) -> Callable[..., dict[str, str]]:
         )
         with pytest.raises(CellExecutionError, match=ends_in) if ends_in else nullcontext():
             NotebookClient(notebook, timeout=60).execute()
-        (output,) = (output for output in notebook.cells[2].outputs if "data" in output)
-        return dict(output.data)
+        shown = [output.data for output in notebook.cells[2].outputs if "data" in output]
+        assert [live.WIDGET in data for data in shown] == [True, False]
+        return dict(shown[1])
 
     return run
 
@@ -71,7 +74,7 @@ def test_the_panel_counts_jobs_and_shows_the_last_lines_with_their_job_ids(panel
     shown = panel("await queries.enqueue(['fetch'] * 3, [b'1', b'bad', b'3'], [0] * 3)\nawait kit.wait()")[
         "text/plain"
     ]
-    assert "entrypoints: fetch · 2 done, 1 failed" in shown
+    assert "entrypoints: fetch · 2 done, 1 failed (1 exception)" in shown
     assert "[fetch #1] fetched 1" in shown
     assert "✗ [fetch #2] exception: ValueError: <b>no</b>" in shown
 
@@ -83,7 +86,11 @@ def test_what_handlers_print_is_text_in_the_panel_and_never_markup(panel) -> Non
 
 
 def test_a_stopped_consumer_is_stopped_in_its_panel(panel) -> None:
-    assert "consumer 'consumer': stopped" in panel("consumer.stop()")["text/plain"]
+    shown = panel("consumer.stop()")
+    assert re.search(r"consumer 'consumer': stopped at \d\d:\d\d:\d\d", shown["text/plain"])
+    assert re.search(
+        r"As it was at \d\d:\d\d:\d\d; run the cell again for a live panel\.", shown["text/html"]
+    )
 
 
 def test_the_panel_of_a_notebook_that_ends_in_an_exception_has_what_happened_before_it(panel) -> None:
@@ -113,7 +120,7 @@ def test_the_panel_is_bounded_however_much_handlers_print(panel) -> None:
     jobs = "await queries.enqueue(['fetch'] * 500, [b'x' * 5000] * 500, [0] * 500)\nawait kit.wait()"
     shown = panel(jobs)
     assert len(shown["text/plain"].splitlines()) <= 9
-    assert len(shown["text/html"]) < 10_000
+    assert len(shown["text/html"]) < 15_000
 
 
 def test_outside_a_notebook_the_panel_is_silent(
@@ -123,6 +130,6 @@ def test_outside_a_notebook_the_panel_is_silent(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     consumer = kit.run("quiet_consumer:main")
-    assert "running" in picture(consumer._runner)["text/plain"]
+    assert "running" in plain(consumer._runner)
     consumer.stop()
     assert capsys.readouterr().out == ""

@@ -14,6 +14,8 @@ from typing import Any
 
 import nbformat
 
+from kit import live
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 LESSONS = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
@@ -147,6 +149,8 @@ def text_of(cell: Any) -> str:
             parts.append(output.text.removesuffix("\n"))
         elif "kit-panel" in output.get("data", {}).get("text/html", ""):
             continue  # the consumer's panel repeats what the cells show
+        elif live.WIDGET in output.get("data", {}):
+            continue  # what is live has a still picture after it
         elif output.output_type in ("execute_result", "display_data"):
             parts.append(output.data.get("text/plain", ""))
         else:

@@ -116,7 +116,7 @@ def test_a_rendered_page_shows_the_board_and_the_timeline_offline_in_its_theme(
             shown = page.locator("img").evaluate_all(images)
             assert [kind for kind, _, _ in shown] == ["image/svg", "image/png"]
             assert all(width > 600 and tall for _, width, tall in shown)
-            still = page.locator(".kit-still:visible")
+            still = page.locator("figure.kit-still:visible")
             assert still.count() == 1
             assert still.locator("img").get_attribute("alt") == "1 queued, 0 picked, 1 held, 5 successful."
             assert "As it was at" in still.inner_text()
@@ -126,7 +126,7 @@ def test_a_rendered_page_shows_the_board_and_the_timeline_offline_in_its_theme(
                 assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
             # Beside a live board, in whatever output area, the still picture is not shown.
             page.evaluate(BOARD_BEFORE_STILL)
-            assert page.locator(".kit-still:visible").count() == 0
+            assert page.locator("figure.kit-still:visible").count() == 0
         browser.close()
     assert seen["dark"] < 80 < 200 < seen["light"]
 
@@ -134,9 +134,9 @@ def test_a_rendered_page_shows_the_board_and_the_timeline_offline_in_its_theme(
 # Whoever draws the live board, it stands in the output before that of the still picture.
 BOARD_BEFORE_STILL = """
 () => {
-  let output = document.querySelector('.kit-still').parentElement;
+  let output = document.querySelector('figure.kit-still').parentElement;
   const board = document.createElement('div');
-  board.className = 'kit-board';
+  board.className = 'kit-live';
   while (output.parentElement.children.length < 2) output = output.parentElement;
   output.before(document.createElement('div'));
   output.previousElementSibling.append(board);

@@ -137,7 +137,7 @@ def test_a_board_comes_back_right_or_says_what_it_is(seen: Seen) -> None:
 def shown(seen: Seen, boards: int = 0, stills: int = 0) -> None:
     """Wait until so many boards and still pictures are to be seen, and nothing about a missing widget."""
     seen.until("board or picture", lambda: seen.page.locator(".kit-board:visible").count() == boards)
-    pictures = seen.page.locator(".kit-still:visible")
+    pictures = seen.page.locator("figure.kit-still:visible")
     seen.until("one of both", lambda: pictures.count() == stills)
     outputs = "\n".join(seen.page.locator(".jp-OutputArea-child:visible").all_inner_texts())
     assert "Error" not in outputs

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from kit import palette
+from kit import palette, theme
 from kit.pictures.board.state import COLUMNS
 
 SCRIPTS = (  # in this order
@@ -19,7 +19,6 @@ SCRIPTS = (  # in this order
     "detail.js",
     "board.js",
 )
-DARK = "[data-jp-theme-light=false], .vscode-dark, .vscode-high-contrast"
 STYLES = ("board.css", "cards.css")
 _HERE = Path(__file__).parent
 
@@ -39,18 +38,13 @@ def script() -> str:
 
 
 def styles() -> str:
-    """Return the style sheet, in which ``--c-<column>`` is a column's colour and ``.kb-p<n>`` a priority's.
-
-    A dark theme of JupyterLab's, or of nbconvert's page, is told by an attribute of the page's body, one of
-    VS Code's by a class.
-    """
+    """Return the style sheet, in which ``--c-<column>`` is a column's colour and ``.kb-p<n>`` a priority's."""
     looks = [palette.JOBS[first] for first, *_ in COLUMNS]
     themes = [
-        "".join(f"--c-{look.word}: {getattr(look, theme)};" for look in looks)
-        + "".join(f"--n-{name}: {colours[at]};" for name, colours in palette.NEUTRAL.items())
-        for at, theme in enumerate(("light", "dark"))
+        "".join(f"--c-{look.word}: {getattr(look, name)};" for look in looks) + theme.neutral(at, "--n-")
+        for at, name in enumerate(("light", "dark"))
     ]
-    rules = [f".kit-board {{{themes[0]}}}", f":is({DARK}) .kit-board {{{themes[1]}}}"]
+    rules = [f".kit-board {{{themes[0]}}}", f":is({theme.DARK}) .kit-board {{{themes[1]}}}"]
     rules += [f".kit-board .kb-{look.word} {{--status: var(--c-{look.word});}}" for look in looks]
     rules += [
         f".kit-board .kb-p{at} {{--fill: {step.fill}; --on-fill: {step.text};}}"

@@ -28,7 +28,7 @@ class View {
   }
 
   build() {
-    this.root.className = "kit-board";
+    this.root.className = "kit-board kit-live";
     this.root.setAttribute("role", "region");
     this.root.setAttribute("aria-label", "Live board of the queue");
     // JupyterLab's own keys (arrows, Enter, Escape) belong to the board while it has the focus.

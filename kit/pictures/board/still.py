@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-from datetime import datetime
 from html import escape
 
-from kit import palette
-from kit.pictures.board.assets import DARK
+from kit import live, palette, theme
 from kit.pictures.board.state import COLUMNS, BoardState, Card
 
 WIDTH = 860  # fits a page of an exported notebook, and GitHub
@@ -23,13 +21,11 @@ STYLE = (
     ".s{font-size:10px}.p{font-weight:600}.q{fill:var(--quiet);font-size:11px}.m{text-anchor:middle}"
     ".e{text-anchor:end}.g{fill:var(--ground)}.r{fill:var(--raised)}.l{stroke:var(--rule)}"
 )
-# What a page needs beside the picture: no picture where the live board is, just before it; no line that says
-# the widget was not found, when its kernel is gone; the picture's colours as light or dark as the page.
+# What a page needs beside the picture: it or the live board is shown; and its colours are as light or dark.
 PAGE_STYLE = (
-    ":has(.kit-board):not(:has(.kit-still))+:has(.kit-still):not(:has(.kit-board)){display:none}"
-    ".jp-OutputArea-child:has(+.jp-OutputArea-child .kit-still) .jupyter-widgets:not(:has(*)){display:none}"
+    f"{live.STYLE}"
     ".kit-still{margin:4px 0}.kit-still img{max-width:100%}.kit-still figcaption{font-size:12px}"
-    f":is({DARK}) .kit-still img{{color-scheme:dark}}"
+    f":is({theme.DARK}) .kit-still img{{color-scheme:dark}}"
 )
 
 Lane = tuple[str, list[list[Card]], list[int]]
@@ -74,11 +70,10 @@ def in_page(picture: str, words: str, at: float) -> str:
         at: when it was so, in seconds since 1970.
     """
     data = base64.b64encode(picture.encode()).decode()
-    clock = datetime.fromtimestamp(at).strftime("%H:%M:%S")
     return (
         f'<style>{PAGE_STYLE}</style><figure class="kit-still">'
         f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(words)}">'
-        f"<figcaption>As it was at {clock}; run the cell again for a live board.</figcaption></figure>"
+        f"<figcaption>{live.as_it_was(at, 'board')}</figcaption></figure>"
     )
 
 

@@ -10,7 +10,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kit import faults, notebook
+from kit import faults, live, notebook
 from kit.database.target import Target
 from kit.errors import KitError
 from kit.pictures.board import assets, detail
@@ -22,8 +22,6 @@ from kit.session import session
 if TYPE_CHECKING:
     import anywidget
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
-WORDS = "The live board; below, its last picture."
 HTML = "text/html"
 SLOWEST = 60  # seconds
 SETTLED = 2.0  # seconds without a change before the still picture is brought up to date
@@ -151,8 +149,7 @@ class Board:
             self._widget.on_msg(lambda _widget, question, _buffers: self._asked(question))
             notebook.after_each_cell(self._cell_has_run)
         self._widget.slow = self.slow
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
-        notebook.publish({WIDGET: view, "text/plain": WORDS})
+        live.show(self._widget.model_id)
         self._stills.append(f"board-{uuid.uuid4().hex}")
         self._drawn = still(self.state)
         self._publish(self._stills[-1], update=False)

@@ -1,0 +1,39 @@
+"""Light or dark, as the page: what tells a dark page, and an SVG that follows it."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+from kit import palette
+
+# A dark theme of JupyterLab's, or of nbconvert's page, is told by an attribute of the page's body, one of
+# VS Code's by a class.
+DARK = "[data-jp-theme-light=false], .vscode-dark, .vscode-high-contrast"
+
+
+def neutral(theme: int, prefix: str = "--") -> str:
+    """Declare the palette's neutral colours as CSS variables, for a light theme (0) or a dark one (1)."""
+    return "".join(f"{prefix}{name}:{colours[theme]};" for name, colours in palette.NEUTRAL.items())
+
+
+def svg_style() -> str:
+    """Return the rules by which an SVG shown with `image` has the neutral colours of its page."""
+    return f"svg{{{neutral(0)}}}@media(prefers-color-scheme:dark){{svg{{{neutral(1)}}}}}"
+
+
+def image(svg: str, words: str, name: str) -> str:
+    """Return HTML that shows an SVG as light or dark as the page, and never wider than that.
+
+    A notebook that is not trusted shows it too, though without the style, so light: the SVG needs a ground.
+
+    Args:
+        svg: the picture; nothing in it runs, or comes from elsewhere.
+        words: the same in words, for those who do not see it and where it is not shown.
+        name: the class of the image.
+    """
+    data = base64.b64encode(svg.encode()).decode()
+    return (
+        f"<style>.{name}{{max-width:100%}}:is({DARK}) .{name}{{color-scheme:dark}}</style>"
+        f'<img class="{name}" src="data:image/svg+xml;base64,{data}" alt="{escape(words)}">'
+    )
