@@ -48,7 +48,7 @@ JOBS = {
 
 # The status of a staged run; first what needs somebody.
 RUNS = {
-    "failed": _look("failed", "✗", _RED, "X"),
+    "failed": _look("held", "‖", _AMBER, "s"),
     "running": _look("running", "▶", _BLUE, ">"),
     "waiting": _look("waiting", "⋯", _VIOLET, ">"),
     "pending": _look("pending", "◷", "#5d6873", ">"),

@@ -37,7 +37,7 @@ def test_every_status_has_a_column_on_the_board_and_every_outcome_an_end_in_the_
     assert sorted(status for statuses in COLUMNS for status in statuses) == sorted(ACTIVE + ENDINGS)
     assert sorted(ACTIVE + ENDINGS) == sorted(palette.JOBS)
     words = {palette.JOBS[status].word for status in palette.JOBS if status not in ("queued", "picked")}
-    assert words | palette.RUNS.keys() <= OUTCOMES.keys()
+    assert words | {look.word for look in palette.RUNS.values()} <= OUTCOMES.keys()
 
 
 def test_no_other_file_knows_the_colour_of_a_status_or_a_priority() -> None:

@@ -54,7 +54,7 @@ class Flow:
         for column in self._columns():
             counts = self._counts(column)
             if counts and column != "done":
-                said = ", ".join(f"{count} {status}" for status, count in counts)
+                said = ", ".join(f"{count} {RUNS[status].word}" for status, count in counts)
                 lines.append(f"  {column}: {said}")
         held = [run for run in self.runs if run.status == "failed"]
         lines += [f"  run {run.id} is held at {run.column}: {run.error}" for run in held[:LISTED]]
@@ -156,7 +156,7 @@ class Flow:
             said = f"{look.sign} {run.id}" + (
                 f" · {run.branches}" if run.branches and run.status != "done" else ""
             )
-            hint = f"run {run.id}: {run.status}" + (f", {run.branches} branches done" if run.branches else "")
+            hint = f"run {run.id}: {look.word}" + (f", {run.branches} branches done" if run.branches else "")
             hint += f", {run.error}" if run.error else ""
             parts.append(
                 f"<g><title>{escape(hint)}</title>"

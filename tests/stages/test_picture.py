@@ -41,14 +41,14 @@ async def shop(desk: Desk) -> Pipeline:
 
 async def test_each_run_stands_in_the_picture_with_its_number_and_a_sign_for_its_status(desk: Desk) -> None:
     orders = await shop(desk)
-    assert sorted(chips(orders.picture())) == sorted(["✓ 1", "✗ 2 · 2/3", "◷ 7"])
+    assert sorted(chips(orders.picture())) == sorted(["✓ 1", "‖ 2 · 2/3", "◷ 7"])
 
 
 async def test_the_words_say_how_many_runs_are_where_and_why_one_is_held(desk: Desk) -> None:
     orders = await shop(desk)
     assert repr(orders.picture()).splitlines() == [
-        "orders: 3 runs, ✗ 1 failed, ◷ 1 pending, ✓ 1 done",
-        "  pack: 1 failed, 1 pending",
+        "orders: 3 runs, ‖ 1 held, ◷ 1 pending, ✓ 1 done",
+        "  pack: 1 held, 1 pending",
         "  run 2 is held at pack: Branch 1: ValueError: <script>alert(1)</script> & torn",
     ]
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from kit import live, palette, theme
 from kit.consumer.console import Console, Line
 from kit.consumer.handlers import Handlers
+from kit.text import visible
 
 LINES = 8  # shown at most, the newest
 WIDTH = 200  # characters of a line as plain text
@@ -103,7 +104,7 @@ def _plain(line: Line) -> str:
 
 
 def _row(line: Line) -> str:
-    text = str(line)
+    text = visible(str(line))
     look = ' class="kp-bad"' if line.kind == "error" else ""
     if len(text) <= BEGINNING:
         return f"<div{look}>{escape(text)}</div>"

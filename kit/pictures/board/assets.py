@@ -38,7 +38,7 @@ def script() -> str:
 
 
 def styles() -> str:
-    """Return the style sheet, in which ``--c-<column>`` is a column's colour and ``.kb-p<n>`` a priority's."""
+    """Return the style sheet: ``--c-<column>`` is a column's colour, ``.kb-p<n>`` a priority's."""
     looks = [palette.JOBS[first] for first, *_ in COLUMNS]
     themes = [
         "".join(f"--c-{look.word}: {getattr(look, name)};" for look in looks) + theme.neutral(at, "--n-")

@@ -30,7 +30,6 @@ OUTCOMES = {
     "successful": palette.JOBS["successful"],
     "done": palette.RUNS["done"],
     "exception": palette.JOBS["exception"],
-    "failed": palette.RUNS["failed"],
     "held": palette.JOBS["failed"],
     "canceled": palette.JOBS["canceled"],
     "deleted": palette.JOBS["deleted"],
@@ -58,7 +57,7 @@ class History:
         group: its entrypoint, worker or pipeline.
         priority: the job's; 0 for a run.
         outcome: ``successful``, ``exception``, ``held``, ``canceled`` or ``deleted``; while it has not ended,
-            ``waiting`` or ``running``. A run's is its status: ``done``, ``failed`` or ``canceled``.
+            ``waiting`` or ``running``. A run's is its status: ``done``, ``held`` or ``canceled``.
         spans: what it did, in order; a run's branches one after the other.
         retries: when it was put back into the queue.
         ended: when it ended; None while it has not.
@@ -165,7 +164,7 @@ def histories_of_runs(last: int | None, window: timedelta | None) -> list[Histor
     """Return the staged runs that moved last, oldest first; none where there are no staged jobs."""
     histories: dict[int, History] = {}
     for run, _, pipeline, stage, status, outcome, begin, until in _rows(spans(last, window)):
-        history = histories.setdefault(run, History(run, pipeline, outcome=outcome))
+        history = histories.setdefault(run, History(run, pipeline, outcome=palette.RUNS[outcome].word))
         if status in ("pending", "running", "waiting"):
             doing: Doing = "running" if status == "running" else "waiting"
             history.spans.append(Span(doing, begin, until, stage))
