@@ -7,12 +7,12 @@ import asyncio
 import asyncpg
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from pgqueuer import AsyncpgDriver, Queries
 
 from kit import faults
 from kit.hints import hint
 from kit.sources import Postgres
+from tests.kernels import notebook_client
 from tests.lessons.notebook import text_of
 
 
@@ -76,7 +76,7 @@ def test_in_a_notebook_the_hint_stands_above_the_error(queue_database: Postgres)
     notebook = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]
         cells=[nbformat.v4.new_code_cell(source) for source in cells]  # type: ignore[no-untyped-call]
     )
-    NotebookClient(notebook, timeout=60, allow_errors=True).execute()
+    notebook_client(notebook, allow_errors=True).execute()
     told = text_of(notebook.cells[-1])
     assert told.startswith("A payload is bytes: write b'hello'")
     assert "DataError" in told

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from kit.cli import lab
+from tests.kernels import notebook_client
 from tests.lessons.notebook import text_of
 
 Cell = Callable[[str], str]
@@ -50,10 +50,8 @@ COUNT = "print('jobs:', kit.sql('SELECT count(*) AS n FROM pgqueuer').n[0])"
 @contextmanager
 def notebook_in(folder: Path) -> Iterator[Cell]:
     """Start a kernel; what is yielded runs a cell in it and returns all that it shows, without colours."""
-    client = NotebookClient(
+    client = notebook_client(
         nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
-        timeout=60,
-        kernel_name="python3",
         allow_errors=True,
         resources={"metadata": {"path": str(folder)}},
     )

@@ -138,8 +138,10 @@ def test_kit_env_takes_away_a_variable_that_would_lead_elsewhere(tmp_path):
 
 @needs_bash
 def test_a_terminal_that_runs_kit_env_again_is_held_for_once(tmp_path):
-    said = in_bash('eval "$(kit env one)"; eval "$(kit env two)"; kit stop', tmp_path).splitlines()
-    assert len([line for line in said if line.startswith("Used by")]) == 1
+    shell, *said = in_bash(
+        'echo $$; eval "$(kit env one)"; eval "$(kit env two)"; kit stop', tmp_path
+    ).splitlines()
+    assert len([line for line in said if line.startswith(f"Used by the terminal of process {shell} ")]) == 1
 
 
 @needs_bash

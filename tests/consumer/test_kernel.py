@@ -16,9 +16,9 @@ from typing import Any
 import nbformat
 import pytest
 from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
 
 from tests.consumer.queue import enqueue, fetch, is_logged, logged, nobody_is_connected, until
+from tests.kernels import addresses, notebook_client
 
 IMPORTS = """
     import asyncio, time
@@ -73,7 +73,7 @@ class Kernel:
 
     def __init__(self, log: Path) -> None:
         self._log = log.open("w+b")
-        self.manager = AsyncKernelManager(kernel_name="python3")
+        self.manager = AsyncKernelManager(kernel_name="python3", **addresses())
 
     async def __aenter__(self) -> Kernel:
         await self.manager.start_kernel(stdout=self._log, stderr=self._log)
@@ -84,8 +84,7 @@ class Kernel:
 
     async def __aexit__(self, *_: object) -> None:
         self.client.stop_channels()
-        if await self.manager.is_alive():
-            await self.manager.shutdown_kernel(now=True)
+        await self.manager.shutdown_kernel(now=True)  # also of a dead one: its files go
         self._log.close()
 
     async def run(self, code: str, *, interrupt_after: str | None = None, seconds: float = 60) -> Shown:
@@ -291,7 +290,7 @@ async def test_it_runs_under_nbclient_and_the_output_is_in_the_cell_that_waits(t
     file = tmp_path / "cells.ipynb"
     file.write_text(json.dumps({"metadata": {}, "nbformat": 4, "nbformat_minor": 5, "cells": made}))
     notebook = nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call, unused-ignore]
-    await NotebookClient(notebook, timeout=60, kernel_name="python3").async_execute()
+    await notebook_client(notebook).async_execute()
     waited = notebook.cells[-2].outputs
     assert "[fetch #1] Processed: Job(id=1," in "".join(output["text"] for output in waited)
     assert not any(output.get("name") == "stderr" for cell in notebook.cells for output in cell.outputs)

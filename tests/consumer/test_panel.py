@@ -9,13 +9,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 import kit
 from kit import live
 from kit.consumer.panel.page import plain
 from kit.sources import Postgres
+from tests.kernels import notebook_client
 
 SETUP = """
 import asyncpg, time
@@ -62,7 +62,7 @@ def panel(home: object) -> Callable[..., dict[str, str]]:
             cells=[nbformat.v4.new_code_cell(source) for source in sources]  # type: ignore[no-untyped-call]
         )
         with pytest.raises(CellExecutionError, match=ends_in) if ends_in else nullcontext():
-            NotebookClient(notebook, timeout=60).execute()
+            notebook_client(notebook).execute()
         shown = [output.data for output in notebook.cells[2].outputs if "data" in output]
         assert [live.WIDGET in data for data in shown] == [True, False]
         return dict(shown[1])

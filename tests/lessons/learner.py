@@ -12,10 +12,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from tests.kernels import SECONDS_A_CELL, notebook_client
 from tests.lessons.ingredients import Edit
 from tests.lessons.notebook import Lesson, Section, blank, one_with_id, read
-
-SECONDS_A_CELL = 60
 
 
 @dataclass
@@ -81,10 +80,8 @@ class Learner:
 def learner_of(name: str) -> Iterator[Learner]:
     """Start a fresh kernel for a lesson, in a folder of its own for what the lesson writes, and end it."""
     folder = tempfile.TemporaryDirectory(prefix="kit-lesson-")
-    client = NotebookClient(
+    client = notebook_client(
         nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
-        timeout=SECONDS_A_CELL,
-        kernel_name="python3",
         resources={"metadata": {"path": folder.name}},
     )
     with folder, client.setup_kernel():

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from xml.dom import minidom
 
-import nbclient
 import nbformat
 import pytest
 from nbconvert import HTMLExporter
@@ -29,6 +28,7 @@ from kit.session import session
 from kit.sources import Postgres
 from tests.conftest import chromium
 from tests.jupyterlab import ARTIFACTS, CHROMIUM_ARGS, write_notebook
+from tests.kernels import notebook_client
 from tests.pictures.conftest import Hands
 from tests.pictures.seen import MAIN, SETUP
 
@@ -54,7 +54,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory, queue_server: Postgres) -
     assert queue_server.source  # up meanwhile, so that the kernel has none to start
     path = write_notebook(tmp_path_factory.mktemp("published") / "published.ipynb", *CELLS)
     notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    nbclient.NotebookClient(notebook, timeout=60).execute()
+    notebook_client(notebook).execute()
     return notebook
 
 
