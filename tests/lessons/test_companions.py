@@ -18,6 +18,7 @@ from tests.lessons.reading import minutes
 
 COMPANIONS = ["primer", "two_programs"]
 GLOSSARY = "glossary"
+MOST_LINES = 12  # of a cell: a whole program, as a blog post prints it
 
 
 def test_each_notebook_is_a_lesson_a_companion_or_the_glossary() -> None:
@@ -64,9 +65,10 @@ def _is_a_program_of_the_lesson(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("name", [*COMPANIONS, GLOSSARY])
-def test_it_is_stored_without_outputs_and_says_how_long_it_takes(name: str) -> None:
+def test_it_is_stored_without_outputs_has_short_cells_and_says_how_long_it_takes(name: str) -> None:
     lesson = read(name)
     assert not any(cell.outputs or cell.execution_count for cell in lesson.code)
+    assert [cell.id for cell in lesson.code if len(cell.source.splitlines()) > MOST_LINES] == []
     if name != GLOSSARY:
         assert f"**Takes** about {minutes(lesson)} minutes" in lesson.prose[0]
         assert lesson.code[0].source == f'import kit\n\nkit.postgres(database="{name}")'
@@ -74,8 +76,11 @@ def test_it_is_stored_without_outputs_and_says_how_long_it_takes(name: str) -> N
 
 def test_the_two_consumers_differ_only_in_the_lines_that_are_marked() -> None:
     cells = read("two_programs").cells
-    older, newer = (one_with_id(cells, name).source.splitlines()[1:] for name in ("old-consumer", "consumer"))
-    lines = [line for line in difflib.ndiff(older, newer) if line[0] in "+-" and line[2:].strip()]
+    older, imports, rest = (
+        one_with_id(cells, name).source.splitlines()[1:]
+        for name in ("old-consumer", "consumer-imports", "consumer")
+    )
+    lines = [line for line in difflib.ndiff(older, imports + rest) if line[0] in "+-" and line[2:].strip()]
     assert [line for line in lines if line[0] == "-"] == ["-     return pgq"]
     added = [line for line in lines if line[0] == "+"]
     assert len(added) == 4
