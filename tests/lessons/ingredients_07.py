@@ -13,7 +13,7 @@ UNTIL_IT_IS_BACK = """while True:
     try:
         conn = await asyncpg.connect()
         break
-    except asyncpg.PostgresError:
+    except (asyncpg.PostgresError, OSError):
         await asyncio.sleep(0.05)"""
 
 
