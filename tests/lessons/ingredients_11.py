@@ -73,7 +73,8 @@ BEATS: Beats = {
                 Edit("my-question", "e.status = 'successful'", "e.status IN ('successful', 'exception')"),
                 Edit("my-question", "ORDER BY p.job_id", "ORDER BY seconds DESC"),
             ),
-            then={"my-answer": (r"\d\s+(10|9|8)\s+0 days", r"\d\s+(10|9|8)\s+0 days")},
+            # Ends are written in batches, a tenth of a second each: the slowest of those in one are equal.
+            then={"my-answer": (r"^0\s+(10|[5-9])\s+0 days",)},
         ),
     ],
 }
