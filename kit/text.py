@@ -29,3 +29,8 @@ def visible(text: str) -> str:
 def joined(written: str) -> str:
     """Return what Python's ``repr`` has written with its joined emoji in one piece."""
     return _SPELT_JOINER.sub("\\1\u200d", written)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most ``most`` characters, the last an ellipsis where it is longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -85,4 +85,4 @@ def test_more_runs_than_fit_are_a_number() -> None:
 
 async def test_a_notebook_gets_the_picture_and_the_words(desk: Desk) -> None:
     bundle: dict[str, Any] = (await shop(desk)).picture()._repr_mimebundle_()
-    assert set(bundle) == {"image/svg+xml", "text/plain"}
+    assert set(bundle) == {"text/html", "image/svg+xml", "text/plain"}

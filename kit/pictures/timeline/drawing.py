@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from kit import palette
 from kit.pictures.timeline.histories import OUTCOMES, History, Span
-from kit.pictures.timeline.summary import outcomes, shortened
+from kit.pictures.timeline.summary import NAME, outcomes
+from kit.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ def draw(ax: Axes, histories: list[History], by: By, color: Color) -> None:
     )
     groups = list(dict.fromkeys(row.group for row in rows))
     # A row each, from the top down, and between two groups as much as the name of one is high.
-    inches = max(ax.get_figure(root=True).get_figheight() - FRAME, 1.0)
+    inches = max(ax.figure.bbox.height / ax.figure.dpi - FRAME, 1.0)
     gap = GROUP * len(rows) / max(inches - GROUP * len(groups), 0.2 * inches)
     heights = {id(row): index + gap * groups.index(row.group) for index, row in enumerate(rows)}
     stages = list(dict.fromkeys(span.stage for row in rows for span in row.spans)) if by == "run" else []
@@ -145,7 +146,7 @@ def _label(
     for group in groups:
         top = min(heights[id(row)] for row in rows if row.group == group)
         ax.text(
-            *(0, top - 0.5, shortened(group)),
+            *(0, top - 0.5, shortened(group, NAME)),
             transform=ax.get_yaxis_transform(),
             fontweight="bold",
             va="bottom",

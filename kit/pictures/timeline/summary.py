@@ -6,11 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from kit.pictures.timeline.histories import OUTCOMES, History
+from kit.text import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAMED = 5  # groups named in a sentence
+NAME = 60  # characters of the name of one
 
 
 def summary(histories: list[History]) -> pd.DataFrame:
@@ -56,7 +58,7 @@ def sentence(histories: list[History], by: str) -> str:
     begin = min(row.spans[0].begin for row in histories)
     whole = (max(row.spans[-1].end for row in histories) - begin).total_seconds()
     groups = Counter(row.group for row in histories)
-    named = ", ".join(f"{shortened(group)} {count}" for group, count in groups.most_common(NAMED))
+    named = ", ".join(f"{shortened(group, NAME)} {count}" for group, count in groups.most_common(NAMED))
     more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
     said = f"Timeline of {len(histories):,} {what}{'' if len(histories) == 1 else 's'} in {whole:.3g} s: "
     said += f"{outcomes(histories)}. By {'pipeline' if by == 'run' else by}: {named}{more}."
@@ -67,11 +69,6 @@ def sentence(histories: list[History], by: str) -> str:
             seconds, job = max(times)
             said += f" #{job} {doing} longest, {seconds:.3g} s."
     return said
-
-
-def shortened(name: str, most: int = 60) -> str:
-    """Return a name that fits into a picture."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def outcomes(histories: list[History]) -> str:
