@@ -31,6 +31,7 @@ def joined(written: str) -> str:
     return _SPELT_JOINER.sub("\\1\u200d", written)
 
 
-def shortened(text: str, most: int) -> str:
-    """Return a text of at most ``most`` characters, the last an ellipsis where it is longer."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def shortened(name: str, most: int) -> str:
+    """Return a name of at most ``most`` characters. Its end stays, for there names often differ."""
+    end = most // 3
+    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"

@@ -19,12 +19,13 @@ WIDTH, PAD, TOP = (
     12,
     36,
 )  # of the whole: fits a page beside JupyterLab's prompts in a window of 800 pixels
-ACROSS = 7  # stages beside each other, at most; more go on below
+ACROSS = 6  # stages beside each other, at most; more go on below
 GAP = 18  # between two stages, with the arrow
-BOLD, SMALL = 7.2, 6.4  # as wide as a character is, at most
+BOLD, SMALL = 8.4, 6.8  # as wide as a character is, at most
 LINE = 15  # of text in a stage
+NAME = 30  # characters of the pipeline's
 CHIP = (34, 20, 4)  # a run: least width, height, gap
-ROWS = 8  # of runs under a stage; the rest is a number
+ROWS, FEW = 8, 3  # of runs under a stage, and where stages go on below; the rest is a number
 LISTED = 5  # held runs named in the words
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:var(--text)}.b{font-weight:600}.m{text-anchor:middle}"
@@ -84,7 +85,7 @@ class Flow:
         for first in range(0, len(columns), across):
             drawn, height = self._band(columns[first : first + across], (WIDTH - 2 * PAD) / across, height)
             parts += drawn
-        words = escape(self._summary())
+        words = escape(self._summary().replace(self.name, shortened(self.name, NAME), 1))
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
             f' height="{height}" style="max-width:100%;height:auto" role="img"'
@@ -126,10 +127,10 @@ class Flow:
         lines = [""]
         for status, count in self._counts(column):
             said = f"{RUNS[status].sign} {count}"
-            if lines[-1] and (len(lines[-1]) + 2 + len(said)) * SMALL > wide:
+            if lines[-1] and (len(lines[-1]) + 1 + len(said)) * SMALL > wide:
                 lines.append(said)
             else:
-                lines[-1] = f"{lines[-1]}  {said}".strip()
+                lines[-1] = f"{lines[-1]}\u2002{said}".strip()
         lines[0] = lines[0] or "–"
         followers = [stage or "done" for stage in self.stages.get(column, ())]
         lines += [shortened(f"→ {stage}", int(wide / SMALL)) for stage in followers if stage not in beside]
@@ -170,7 +171,7 @@ class Flow:
         least, height, gap = CHIP
         width = max([least, *(min(len(_label(run)) * SMALL + 6, wide) for run in runs)])
         across = max(1, int((wide + gap) // (width + gap)))
-        shown = runs[: across * ROWS]
+        shown = runs[: across * (ROWS if len(self._columns()) <= ACROSS else FEW)]
         indent = (wide - min(across, max(len(shown), 1)) * (width + gap) + gap) / 2
         parts = []
         for number, run in enumerate(shown):

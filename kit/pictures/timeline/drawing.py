@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 By = Literal["entrypoint", "worker", "run"]
 Color = Literal["outcome", "priority"]
 
-NAMED = 200  # with more runs than this, bars are too thin for the name of their stage
+NAMED = 200  # with more rows than this, bars are too thin for the name of a stage, an edge, and a large sign
 LABELLED = 40  # with more rows than this, rows are too narrow for a label each
+PRIORITIES = 8  # with more of them than this, the legend names those that look the same together
 GROUPS = 30  # with more groups than this, the smallest are drawn as one
 INK, QUIET, RULE = (palette.NEUTRAL[name][0] for name in ("text", "quiet", "rule"))
 ON_A_BAR = palette.NEUTRAL["ground"][0]  # in either theme
@@ -52,7 +53,8 @@ def draw(ax: Axes, histories: list[History], by: By, color: Color) -> None:
     for row in rows if len(rows) <= NAMED else ():
         _name_stages(ax, row, heights[id(row)], zero, whole)
     _draw_ends(ax, rows, heights, zero)
-    _label(ax, rows, groups, heights, by, zero)
+    _label(ax, rows, heights, by, zero)
+    _name_groups(ax, rows, groups, heights, max(0.5, 0.2 * gap))
     ax.set_ylim(max(heights.values()) + 0.8, -0.8 - gap)
     _add_legend(ax, rows, by, color, stages)
 
@@ -87,7 +89,8 @@ def _draw_spans(
                     corners.append([(x0, y - half), (x1, y - half), (x1, y + half), (x0, y + half)])
                     colors.append(_bar_color(row, span, color, stages))
         # A priority as light, or as dark, as the ground is told from it by its edge.
-        edges = QUIET if color == "priority" and not stages and doing == "running" else "none"
+        edged = color == "priority" and not stages and doing == "running" and len(rows) <= NAMED
+        edges = QUIET if edged else "none"
         bars = PolyCollection(corners, facecolors=colors, edgecolors=edges, linewidths=0.6)
         bars.set_alpha(0.85 if stages else None)  # a run's branches overlap
         bars.set_rasterized(len(rows) > NAMED)  # as a drawing each would be a line of the notebook
@@ -131,7 +134,7 @@ def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: d
             ends,
             [heights[id(row)] for row in ended],
             marker=look.marker,
-            s=30,
+            s=30 if len(rows) <= NAMED else 9,
             color=look.light,
             edgecolor=ON_A_BAR,
             linewidth=0.6,
@@ -140,19 +143,22 @@ def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: d
         )
 
 
-def _label(
-    ax: Axes, rows: list[History], groups: list[str], heights: dict[int, float], by: By, zero: datetime
+def _name_groups(
+    ax: Axes, rows: list[History], groups: list[str], heights: dict[int, float], above: float
 ) -> None:
     for group in groups:
         top = min(heights[id(row)] for row in rows if row.group == group)
         ax.text(
-            *(0, top - 0.5, shortened(group, NAME)),
+            *(0, top - above, shortened(group, NAME)),
             transform=ax.get_yaxis_transform(),
             fontweight="bold",
             va="bottom",
             fontsize=9,
             color=INK,
         )
+
+
+def _label(ax: Axes, rows: list[History], heights: dict[int, float], by: By, zero: datetime) -> None:
     ax.margins(x=0.02)
     if len(rows) <= LABELLED:
         names = [f"#{row.id}" if by == "run" else f"#{row.id}  p{row.priority}" for row in rows]
@@ -181,8 +187,14 @@ def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: lis
             Patch(color=_stage_color(index), label=shortened(stage, 24)) for index, stage in enumerate(stages)
         ]
     elif color == "priority":
-        for priority in sorted({row.priority for row in rows}, reverse=True)[:8]:
-            keys.append(Patch(color=palette.step(priority).fill, label=f"runs, priority {priority}"))
+        priorities = sorted({row.priority for row in rows}, reverse=True)
+        labels = {str(priority): palette.step(priority) for priority in priorities}
+        if len(labels) > PRIORITIES:
+            labels = {step.name: step for step in labels.values()}
+        keys += [
+            Patch(facecolor=step.fill, edgecolor=QUIET, linewidth=0.6, label=f"runs, priority {name}")
+            for name, step in labels.items()
+        ]
     else:
         for outcome in dict.fromkeys(
             row.outcome for row in rows if row.outcome not in ("waiting", "pending")

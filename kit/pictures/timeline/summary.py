@@ -44,7 +44,7 @@ def summary(histories: list[History]) -> pd.DataFrame:
 def jobs_in_numbers(histories: list[History]) -> str:
     """Say in words and numbers what the plot shows."""
     table = summary(histories).to_string(float_format="{:.3f}".format, na_rep="–")
-    return f"{len(histories)} jobs: {outcomes(histories)}. Seconds they waited and ran:\n{table}"
+    return f"{len(histories)} jobs: {outcomes(histories)}.\nSeconds they waited and ran:\n{table}"
 
 
 def runs_in_words(histories: list[History]) -> str:
