@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 from nbconvert import HTMLExporter
-from PIL import Image, ImageStat
 from playwright.sync_api import Locator, Page
 
 from tests.jupyterlab import JupyterLab, Notebook, barriers, wait_until, write_notebook
@@ -45,17 +46,16 @@ SAID = {
 }
 
 
-def ground(picture: Locator) -> int:
-    """Return how light a picture's ground is, from 0 to 255."""
-    shot = Image.open(io.BytesIO(picture.screenshot())).convert("L")
-    return ImageStat.Stat(shot).median[0]  # most of a picture is its ground
+def ground(picture: Locator) -> float:
+    """Return how light a picture's ground is, from 0 to 1: most of a picture is its ground."""
+    return float(np.median(imread(io.BytesIO(picture.screenshot()))[..., :3]))
 
 
 def pictures(page: Page, light: bool, when: str) -> None:
     for name, words in SAID.items():
         picture = page.locator(f"img.{name}")
         assert (picture.get_attribute("alt") or "").startswith(words)
-        wait_until(f"{name} is as light as its page {when}", lambda: (ground(picture) > 200) is light)  # noqa: B023
+        wait_until(f"{name} is as light as its page {when}", lambda: (ground(picture) > 0.8) is light)  # noqa: B023
 
 
 def fits(page: Page, width: int) -> None:
@@ -106,5 +106,5 @@ def where_nobody_trusts_it(lab: JupyterLab, notebook: Notebook) -> None:
     for words in SAID.values():
         picture = notebook.page.locator(f'img[alt^="{words}"]')
         picture.wait_for()
-        assert ground(picture) > 200
+        assert ground(picture) > 0.8
     strange.shutdown()
