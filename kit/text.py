@@ -29,3 +29,9 @@ def visible(text: str) -> str:
 def joined(written: str) -> str:
     """Return what Python's ``repr`` has written with its joined emoji in one piece."""
     return _SPELT_JOINER.sub("\\1\u200d", written)
+
+
+def shortened(name: str, most: int) -> str:
+    """Return a name of at most ``most`` characters. Its end stays, for there names often differ."""
+    end = most // 3
+    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"

@@ -226,6 +226,19 @@ class JupyterLab:
         return opened
 
 
+def barriers(page: Page, within: str) -> list[Any]:
+    """What axe finds in the elements ``within`` that keeps somebody out: rule, where, and what to do."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, context={"include": [[within]]}).response["violations"]
+    return [
+        (rule["id"], node["html"][:200], node["failureSummary"])
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
 # Run in the page: the notebook panel in front, by its path.
 _PANEL = """
 (path) => {

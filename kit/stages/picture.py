@@ -7,19 +7,31 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from kit.palette import RUNS
+from kit import theme
+from kit.palette import NEUTRAL, RUNS
+from kit.text import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH, PAD, TOP = 960, 14, 40
+WIDTH, PAD, TOP = (
+    720,
+    12,
+    36,
+)  # of the whole: fits a page beside JupyterLab's prompts in a window of 800 pixels
+ACROSS = 6  # stages beside each other, at most; more go on below
 GAP = 18  # between two stages, with the arrow
-CHIP = (66, 20, 4)  # a run: width, height, gap
-ROWS = 8  # of runs under a stage; the rest is a number
+BOLD, SMALL = 8.4, 6.8  # as wide as a character is, at most
+LINE = 15  # of text in a stage
+NAME = 30  # characters of the pipeline's
+CHIP = (34, 20, 4)  # a run: least width, height, gap
+ROWS, FEW = 8, 3  # of runs under a stage, and where stages go on below; the rest is a number
 LISTED = 5  # held runs named in the words
 STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#212121}.b{font-weight:600}.m{text-anchor:middle}"
-    ".q{fill:#5f6368;font-size:11px}.c{fill:#fff;font-size:11px;text-anchor:middle}"
+    "text{font:12px system-ui,sans-serif;fill:var(--text)}.b{font-weight:600}.m{text-anchor:middle}"
+    ".q{fill:var(--quiet);font-size:11px}.g{fill:var(--ground);stroke:var(--rule)}.t{fill:var(--tint)}"
+    ".a{fill:none;stroke:var(--quiet)}.h{fill:var(--quiet)}"
+    f".c{{fill:{NEUTRAL['ground'][0]};font-size:11px;text-anchor:middle}}"  # on a status, in either theme
 )
 
 
@@ -46,7 +58,9 @@ class Flow:
         return self.words()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"image/svg+xml": self.svg(), "text/plain": self.words()}
+        picture, words = self.svg(), self.words()
+        page = theme.image(picture, words, "kit-stages")
+        return {"text/html": page, "image/svg+xml": picture, "text/plain": words}
 
     def words(self) -> str:
         """Say how many runs are where, and which are held and why."""
@@ -63,38 +77,64 @@ class Flow:
         return "\n".join(lines)
 
     def svg(self) -> str:
-        """Draw each run as a chip under its stage, on a light ground, with nothing from elsewhere."""
+        """Draw each run as a chip under its stage, in the palette's colours, with nothing from elsewhere."""
         columns = self._columns()
-        wide = (WIDTH - 2 * PAD) / len(columns)
-        lift = max([0, *(10 * (reach - 1) for _, reach in self._edges())])
-        head = TOP + lift + 14
-        parts = [*self._arrows(columns, wide, head)]
-        deepest = 0
-        for place, column in enumerate(columns):
-            left = PAD + place * wide
-            said = "  ".join(f"{RUNS[status].sign} {count}" for status, count in self._counts(column)) or "–"
-            name = column if len(column) * 7 < wide else column[: max(int(wide / 7) - 1, 1)] + "…"
-            parts += [
-                f'<rect x="{left + GAP / 2:.1f}" y="{head}" width="{wide - GAP:.1f}" height="40" rx="6"'
-                ' fill="#f1f3f4"/>',
-                f'<text class="b m" x="{left + wide / 2:.1f}" y="{head + 17}">{escape(name)}'
-                f"<title>{escape(column)}</title></text>",
-                f'<text class="q m" x="{left + wide / 2:.1f}" y="{head + 33}">{said}</text>',
-            ]
-            chips, rows = self._chips(column, left + GAP / 2, wide - GAP, head + 48)
-            parts += chips
-            deepest = max(deepest, rows)
-        height = int(head + 48 + deepest * (CHIP[1] + CHIP[2]) + PAD)
-        words = escape(self._summary())
+        across = -(-len(columns) // -(-len(columns) // ACROSS))  # as many in each row of stages
+        parts: list[str] = []
+        height = TOP
+        for first in range(0, len(columns), across):
+            drawn, height = self._band(columns[first : first + across], (WIDTH - 2 * PAD) / across, height)
+            parts += drawn
+        words = escape(self._summary().replace(self.name, shortened(self.name, NAME), 1))
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
             f' height="{height}" style="max-width:100%;height:auto" role="img"'
             f' aria-label="{escape(self.words())}"><title>{words}</title>'
-            f"<style>{STYLE}</style>"
-            f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8" fill="#fff"'
-            ' stroke="#d9d9d9"/>'
+            f"<style>{theme.svg_style()}{STYLE}</style>"
+            f'<rect class="g" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>'
             f'<text x="{PAD}" y="24">{words}</text>{"".join(parts)}</svg>'
         )
+
+    def _band(self, columns: list[str], wide: float, top: int) -> tuple[list[str], int]:
+        """Draw stages beside each other, with their runs; return the parts and where they end."""
+        edges = self._edges(columns)
+        head = top + max([0, *(10 * (reach - 1) for _, reach in edges)]) + 14
+        below = [self._below(column, columns, wide - GAP) for column in columns]
+        box = 23 + LINE * max(len(lines) for lines in below)
+        parts = _arrows(edges, wide, head, box)
+        deepest = 0
+        for place, (column, lines) in enumerate(zip(columns, below, strict=True)):
+            left = PAD + place * wide
+            middle = f'x="{left + wide / 2:.1f}"'
+            name = shortened(column, int((wide - GAP) / BOLD))
+            parts += [
+                f'<rect class="t" x="{left + GAP / 2:.1f}" y="{head}" width="{wide - GAP:.1f}" height="{box}"'
+                ' rx="6"/>',
+                f'<text class="b m" {middle} y="{head + 16}">{escape(name)}'
+                f"<title>{escape(column)}</title></text>",
+            ]
+            parts += [
+                f'<text class="q m" {middle} y="{head + 16 + LINE * number}">{escape(line)}</text>'
+                for number, line in enumerate(lines, start=1)
+            ]
+            chips, rows = self._chips(column, left + GAP / 2, wide - GAP, head + box + 8)
+            parts += chips
+            deepest = max(deepest, rows)
+        return parts, int(head + box + 8 + deepest * (CHIP[1] + CHIP[2]) + PAD)
+
+    def _below(self, column: str, beside: list[str], wide: float) -> list[str]:
+        """Return what stands below a stage's name: how many runs, and which stages elsewhere follow."""
+        lines = [""]
+        for status, count in self._counts(column):
+            said = f"{RUNS[status].sign} {count}"
+            if lines[-1] and (len(lines[-1]) + 1 + len(said)) * SMALL > wide:
+                lines.append(said)
+            else:
+                lines[-1] = f"{lines[-1]}\u2002{said}".strip()
+        lines[0] = lines[0] or "–"
+        followers = [stage or "done" for stage in self.stages.get(column, ())]
+        lines += [shortened(f"→ {stage}", int(wide / SMALL)) for stage in followers if stage not in beside]
+        return lines
 
     def _columns(self) -> list[str]:
         strays = [run.column for run in self.runs if run.column not in self.stages and run.column != "done"]
@@ -112,30 +152,14 @@ class Flow:
         total = f"{self.name}: {len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
         return f"{total}, {said}" if said else total
 
-    def _edges(self) -> list[tuple[int, int]]:
-        """Return each way a run can go, as the place where it begins and how many columns it reaches."""
-        columns = self._columns()
+    def _edges(self, columns: list[str]) -> list[tuple[int, int]]:
+        """Return each way a run can go in these, as the place where it begins and how many it reaches on."""
         return [
             (columns.index(stage), columns.index(follower or "done") - columns.index(stage))
             for stage, following in self.stages.items()
             for follower in following
+            if stage in columns and (follower or "done") in columns
         ]
-
-    def _arrows(self, columns: list[str], wide: float, head: int) -> list[str]:
-        """Draw the ways between the stages, those that leave stages out as arcs above them."""
-        parts = []
-        for place, reach in self._edges():
-            x0, x1, y = PAD + (place + 0.5) * wide, PAD + (place + reach + 0.5) * wide, head
-            if reach == 1:
-                x0, x1, y = x0 + (wide - GAP) / 2 + 1, x1 - (wide - GAP) / 2 - 6, head + 20
-                line = f"M{x0:.1f} {y}H{x1:.1f}"
-                tip = f"M{x1 + 5:.1f} {y}l-7 -4v8z"
-            else:
-                top = head - 8 - 10 * (reach - 1)
-                line = f"M{x0 + 8:.1f} {y}C{x0 + 20:.1f} {top} {x1 - 20:.1f} {top} {x1 - 8:.1f} {y - 6}"
-                tip = f"M{x1 - 8:.1f} {y}l-4 -7h8z"
-            parts.append(f'<path d="{line}" fill="none" stroke="#9aa0a6"/><path d="{tip}" fill="#9aa0a6"/>')
-        return parts
 
     def _chips(self, column: str, left: float, wide: float, top: int) -> tuple[list[str], int]:
         """Draw the runs of a column; return the parts and how many rows they take."""
@@ -144,24 +168,23 @@ class Flow:
             (run for run in self.runs if run.column == column),
             key=lambda run: (order.index(run.status), run.id),
         )
-        width, height, gap = CHIP
+        least, height, gap = CHIP
+        width = max([least, *(min(len(_label(run)) * SMALL + 6, wide) for run in runs)])
         across = max(1, int((wide + gap) // (width + gap)))
-        shown = runs[: across * ROWS]
+        shown = runs[: across * (ROWS if len(self._columns()) <= ACROSS else FEW)]
         indent = (wide - min(across, max(len(shown), 1)) * (width + gap) + gap) / 2
         parts = []
         for number, run in enumerate(shown):
             x = left + indent + number % across * (width + gap)
             y = top + number // across * (height + gap)
             look = RUNS[run.status]
-            said = f"{look.sign} {run.id}" + (
-                f" · {run.branches}" if run.branches and run.status != "done" else ""
-            )
             hint = f"run {run.id}: {look.word}" + (f", {run.branches} branches done" if run.branches else "")
             hint += f", {run.error}" if run.error else ""
             parts.append(
                 f"<g><title>{escape(hint)}</title>"
-                f'<rect x="{x:.1f}" y="{y}" width="{width}" height="{height}" rx="4" fill="{look.light}"/>'
-                f'<text class="c" x="{x + width / 2:.1f}" y="{y + 14}">{escape(said)}</text></g>'
+                f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{height}" rx="4"'
+                f' fill="{look.light}"/>'
+                f'<text class="c" x="{x + width / 2:.1f}" y="{y + 14}">{escape(_label(run))}</text></g>'
             )
         rows = -(-len(shown) // across)
         if len(runs) > len(shown):
@@ -171,6 +194,28 @@ class Flow:
             )
             rows += 1
         return parts, rows
+
+
+def _label(run: Run) -> str:
+    branches = f" · {run.branches}" if run.branches and run.status != "done" else ""
+    return f"{RUNS[run.status].sign} {run.id}{branches}"
+
+
+def _arrows(edges: list[tuple[int, int]], wide: float, head: int, box: int) -> list[str]:
+    """Draw the ways between stages, those that leave stages out as arcs above them."""
+    parts = []
+    for place, reach in edges:
+        x0, x1 = PAD + (place + 0.5) * wide, PAD + (place + reach + 0.5) * wide
+        if reach == 1:
+            x0, x1, y = x0 + (wide - GAP) / 2 + 1, x1 - (wide - GAP) / 2 - 6, head + box // 2
+            line = f"M{x0:.1f} {y}H{x1:.1f}"
+            tip = f"M{x1 + 5:.1f} {y}l-7 -4v8z"
+        else:
+            top = head - 8 - 10 * (reach - 1)
+            line = f"M{x0 + 8:.1f} {head}C{x0 + 20:.1f} {top} {x1 - 20:.1f} {top} {x1 - 8:.1f} {head - 6}"
+            tip = f"M{x1 - 8:.1f} {head}l-4 -7h8z"
+        parts.append(f'<path class="a" d="{line}"/><path class="h" d="{tip}"/>')
+    return parts
 
 
 def draw(name: str, stages: dict[str, tuple[str | None, ...]], runs: pd.DataFrame) -> Flow:

@@ -17,7 +17,7 @@ from playwright.sync_api import Page
 from kit.pictures.publish import DropWidgets
 from kit.sources import Postgres
 from tests.consumer.test_panel import SETUP
-from tests.jupyterlab import JupyterLab, Notebook, browser_page, wait_until, write_notebook
+from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, wait_until, write_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -66,19 +66,6 @@ CUT = """
   return cut;
 }
 """
-
-
-def barriers(page: Page) -> list[Any]:
-    """What axe finds on panels and tables that keeps somebody out."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page, context={"include": [[".jp-OutputArea"]]}).response["violations"]
-    return [
-        (rule["id"], node["html"][:200], node["failureSummary"])
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]
 
 
 def shown(notebook: Notebook, live: bool) -> str:
@@ -187,7 +174,7 @@ def seen_at_any_size(notebook: Notebook) -> None:
                 assert page.evaluate(CUT, selector) == [], f"at {width}, {theme}"
             notebook.screenshot(f"panel-{theme.lower()}-{width}")
         page.set_viewport_size({"width": 1440, "height": 1400})
-        assert barriers(page) == [], theme
+        assert barriers(page, ".jp-OutputArea") == [], theme
     # What matters of the queue fits beside each other; the rest is there, in a fold.
     table = page.locator(".dataframe.kit").first.bounding_box()
     assert table is not None

@@ -10,7 +10,7 @@ from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
 
 from kit.threads import run_sync
-from tests.jupyterlab import Notebook, wait_until
+from tests.jupyterlab import Notebook, barriers, wait_until
 
 T = TypeVar("T")
 
@@ -90,16 +90,8 @@ class Seen:
         return names
 
     def barriers(self) -> list[Any]:
-        """What axe finds on the boards that keeps somebody out: its serious and critical rules, and where."""
-        from axe_playwright_python.sync_playwright import Axe
-
-        found = Axe().run(self.page, context={"include": [[".kit-board"]]}).response["violations"]
-        return [
-            (rule["id"], node["html"][:200])
-            for rule in found
-            if rule["impact"] in ("serious", "critical")
-            for node in rule["nodes"]
-        ]
+        """What axe finds on the boards that keeps somebody out."""
+        return barriers(self.page, ".kit-board")
 
     def until(self, what: str, probe: Any) -> None:
         wait_until(what, probe, 30)

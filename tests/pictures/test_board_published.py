@@ -114,11 +114,13 @@ def test_a_rendered_page_shows_the_board_and_the_timeline_offline_in_its_theme(
             page.goto(file.as_uri())
             images = "images => images.map(i => [i.src.slice(5, 14), i.naturalWidth, i.height > 150])"
             shown = page.locator("img").evaluate_all(images)
-            assert [kind for kind, _, _ in shown] == ["image/svg", "image/png"]
+            assert [kind for kind, _, _ in shown] == ["image/svg", "image/svg"]
             assert all(width > 600 and tall for _, width, tall in shown)
             still = page.locator("figure.kit-still:visible")
             assert still.count() == 1
             assert still.locator("img").get_attribute("alt") == "1 queued, 0 picked, 1 held, 5 successful."
+            alt = page.locator("img.kit-timeline").get_attribute("alt") or ""
+            assert alt.startswith("Timeline of "), alt
             assert "As it was at" in still.inner_text()
             seen[name] = light_of(page, still.locator("img").screenshot())
             page.screenshot(path=ARTIFACTS / f"published-{name}.png", full_page=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import combinations
 
 import asyncpg
 import matplotlib
@@ -245,6 +246,28 @@ async def test_a_hundred_thousand_jobs_are_told_in_seconds_and_what_is_not_drawn
     assert "100000 jobs: 100000 successful." in said
     assert "Drawn are the 2,000 that began last; the numbers are of 100,000." in said
     assert ax.get_title(loc="left").startswith("2000 jobs")
+
+
+@pytest.mark.parametrize("jobs", [20, 60, 1000])
+async def test_no_text_of_twenty_entrypoints_covers_another(hands: Hands, jobs: int) -> None:
+    await hands.connection.execute(
+        "INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)"
+        " SELECT job, status::pgqueuer_status, 'entrypoint ' || job % 20, job % 15 - 2,"
+        " now() + (job + second) * interval '1 second' FROM generate_series(1, $1) AS job,"
+        " (VALUES ('queued', 0), ('picked', 1), ('successful', 3)) AS moved (status, second)",
+        jobs,
+    )
+    ax = kit.timeline(last=None, color="priority")
+    ax.figure.canvas.draw()
+    legend = ax.get_legend()
+    assert legend is not None
+    texts = [*ax.texts, *ax.get_yticklabels(), *legend.get_texts()]
+    assert len(ax.texts) == 20
+    boxes = {text: text.get_window_extent() for text in texts}
+    for one, other in combinations(texts, 2):
+        assert not boxes[one].overlaps(boxes[other]), f"{one.get_text()!r} covers {other.get_text()!r}"
+    whole = ax.figure.bbox
+    assert all(box.x1 <= whole.x1 and box.y0 >= whole.y0 for box in boxes.values()), "a text is cut off"
 
 
 async def test_it_draws_on_the_axes_it_is_given(hands: Hands) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.etree import ElementTree
 
+from kit import palette
 from kit.stages import Pipeline, Step
 from kit.stages.picture import Flow
 
@@ -83,6 +85,25 @@ def test_more_runs_than_fit_are_a_number() -> None:
     assert f"+ {1000 - shown} more" in flow.svg()
 
 
+def test_many_stages_go_on_in_rows_below_each_other_and_each_count_is_whole() -> None:
+    from kit.stages.picture import Run
+
+    names = [f"a_rather_long_stage_{number}" for number in range(20)]
+    stages: dict[str, tuple[str | None, ...]] = {
+        name: (following,) for name, following in zip(names, [*names[1:], None], strict=True)
+    }
+    statuses = ("failed", "running", "waiting", "pending", "canceled")
+    runs = [Run(number, names[number % 20], statuses[number // 20 % 5], "", "") for number in range(10_000)]
+    root = ElementTree.fromstring(Flow("orders", stages, tuple(runs)).svg())
+    texts = [text for text in root.iter(f"{SVG}text") if text.get("class") in ("b m", "q m")]
+    places = [(text.get("x"), text.get("y")) for text in texts]
+    assert len(set(places)) == len(places), "one text stands on another"
+    said = ["".join(text.itertext()) for text in texts]
+    counts = re.findall(rf"[{''.join(look.sign for look in palette.RUNS.values())}] (\d+)", " ".join(said))
+    assert counts == ["100"] * 5 * 20
+    assert len([text for text in said if text.startswith("→ a_rath")]) == 3
+
+
 async def test_a_notebook_gets_the_picture_and_the_words(desk: Desk) -> None:
     bundle: dict[str, Any] = (await shop(desk)).picture()._repr_mimebundle_()
-    assert set(bundle) == {"image/svg+xml", "text/plain"}
+    assert set(bundle) == {"text/html", "image/svg+xml", "text/plain"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from html import escape
 
 from kit import live, palette, theme
@@ -21,12 +20,8 @@ STYLE = (
     ".s{font-size:10px}.p{font-weight:600}.q{fill:var(--quiet);font-size:11px}.m{text-anchor:middle}"
     ".e{text-anchor:end}.g{fill:var(--ground)}.r{fill:var(--raised)}.l{stroke:var(--rule)}"
 )
-# What a page needs beside the picture: it or the live board is shown; and its colours are as light or dark.
-PAGE_STYLE = (
-    f"{live.STYLE}"
-    ".kit-still{margin:4px 0}.kit-still img{max-width:100%}.kit-still figcaption{font-size:12px}"
-    f":is({theme.DARK}) .kit-still img{{color-scheme:dark}}"
-)
+# What a page needs beside the picture: it or the live board is shown.
+PAGE_STYLE = f"{live.STYLE}.kit-still{{margin:4px 0}}.kit-still figcaption{{font-size:12px}}"
 
 Lane = tuple[str, list[list[Card]], list[int]]
 
@@ -52,7 +47,7 @@ def still(state: BoardState) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
         f' height="{height}" role="img" aria-label="{escape(words)}"><title>{escape(words)}</title>'
-        + f"<style>{_colours()}{STYLE}</style>"
+        + f"<style>{theme.svg_style()}{STYLE}</style>"
         + "".join(parts)
         + "</svg>"
     )
@@ -69,18 +64,11 @@ def in_page(picture: str, words: str, at: float) -> str:
         words: the same in words.
         at: when it was so, in seconds since 1970.
     """
-    data = base64.b64encode(picture.encode()).decode()
     return (
         f'<style>{PAGE_STYLE}</style><figure class="kit-still">'
-        f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(words)}">'
+        f"{theme.image(picture, words, 'kit-board-still')}"
         f"<figcaption>{live.as_it_was(at, 'board')}</figcaption></figure>"
     )
-
-
-def _colours() -> str:
-    """Declare the neutral colours, light or dark as the page wants the picture."""
-    themes = ["".join(f"--{name}:{both[at]};" for name, both in palette.NEUTRAL.items()) for at in (0, 1)]
-    return f"svg{{{themes[0]}}}@media(prefers-color-scheme:dark){{svg{{{themes[1]}}}}}"
 
 
 def _lanes(state: BoardState) -> list[Lane]:

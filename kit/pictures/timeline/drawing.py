@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from kit import palette
 from kit.pictures.timeline.histories import OUTCOMES, History, Span
-from kit.pictures.timeline.summary import outcomes
+from kit.pictures.timeline.summary import NAME, outcomes
+from kit.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,26 +18,55 @@ if TYPE_CHECKING:
 By = Literal["entrypoint", "worker", "run"]
 Color = Literal["outcome", "priority"]
 
-NAMED = 200  # with more runs than this, bars are too thin for the name of their stage
+NAMED = 200  # with more rows than this, bars are too thin for the name of a stage, an edge, and a large sign
 LABELLED = 40  # with more rows than this, rows are too narrow for a label each
-INK = "#212121"
+PRIORITIES = 8  # with more of them than this, the legend names those that look the same together
+GROUPS = 30  # with more groups than this, the smallest are drawn as one
+INK, QUIET, RULE = (palette.NEUTRAL[name][0] for name in ("text", "quiet", "rule"))
+ON_A_BAR = palette.NEUTRAL["ground"][0]  # in either theme
+ROW, GROUP, FRAME = 0.2, 0.26, 1.1  # inches: a labelled row, the name of a group, and what is around all
+KEY = 0.19  # inches: a line of the legend
+
+
+def height(histories: list[History]) -> float:
+    """Return how many inches a figure needs, so that no label of it covers another."""
+    groups = min(len({row.group for row in histories}), GROUPS + 1)
+    stages = len({span.stage for row in histories for span in row.spans if span.stage})
+    rows = ROW * len(histories) if len(histories) <= LABELLED else 8.0
+    return max(FRAME + rows + GROUP * groups, 0.6 + KEY * (stages + 5), 2.2)
 
 
 def draw(ax: Axes, histories: list[History], by: By, color: Color) -> None:
     """Draw ``histories``, a row each, with a legend."""
     zero = min(row.spans[0].begin for row in histories)
-    rows = sorted(histories, key=lambda row: (row.group, row.picked() or row.spans[-1].end, row.id))
+    rows = sorted(
+        _gathered(histories), key=lambda row: (row.group, row.picked() or row.spans[-1].end, row.id)
+    )
     groups = list(dict.fromkeys(row.group for row in rows))
-    # A row each, from the top down, and a gap between two groups.
-    heights = {id(row): index + 1.2 * groups.index(row.group) for index, row in enumerate(rows)}
+    # A row each, from the top down, and between two groups as much as the name of one is high.
+    inches = max(ax.figure.bbox.height / ax.figure.dpi - FRAME, 1.0)
+    gap = GROUP * len(rows) / max(inches - GROUP * len(groups), 0.2 * inches)
+    heights = {id(row): index + gap * groups.index(row.group) for index, row in enumerate(rows)}
     stages = list(dict.fromkeys(span.stage for row in rows for span in row.spans)) if by == "run" else []
     whole = _since(zero, max(span.end for row in rows for span in row.spans))
     _draw_spans(ax, rows, heights, zero, color, stages)
     for row in rows if len(rows) <= NAMED else ():
         _name_stages(ax, row, heights[id(row)], zero, whole)
     _draw_ends(ax, rows, heights, zero)
-    _label(ax, rows, groups, heights, by, zero)
+    _label(ax, rows, heights, by, zero)
+    _name_groups(ax, rows, groups, heights, max(0.5, 0.2 * gap))
+    ax.set_ylim(max(heights.values()) + 0.8, -0.8 - gap)
     _add_legend(ax, rows, by, color, stages)
+
+
+def _gathered(histories: list[History]) -> list[History]:
+    """Return the histories with the smallest of too many groups made one: names need room."""
+    sizes = Counter(row.group for row in histories)
+    if len(sizes) <= GROUPS + 1:
+        return histories
+    kept = {group for group, _ in sizes.most_common(GROUPS)}
+    rest = f"{len(sizes) - GROUPS} others"
+    return [row if row.group in kept else replace(row, group=rest) for row in histories]
 
 
 def _since(zero: datetime, at: datetime) -> float:
@@ -56,8 +88,13 @@ def _draw_spans(
                     x0, x1 = _since(zero, span.begin), _since(zero, span.end)
                     corners.append([(x0, y - half), (x1, y - half), (x1, y + half), (x0, y + half)])
                     colors.append(_bar_color(row, span, color, stages))
-        alpha = 0.85 if stages else None  # a run's branches overlap
-        ax.add_collection(PolyCollection(corners, facecolors=colors, edgecolors="none", alpha=alpha))
+        # A priority as light, or as dark, as the ground is told from it by its edge.
+        edged = color == "priority" and not stages and doing == "running" and len(rows) <= NAMED
+        edges = QUIET if edged else "none"
+        bars = PolyCollection(corners, facecolors=colors, edgecolors=edges, linewidths=0.6)
+        bars.set_alpha(0.85 if stages else None)  # a run's branches overlap
+        bars.set_rasterized(len(rows) > NAMED)  # as a drawing each would be a line of the notebook
+        ax.add_collection(bars)
     ticks = [(_since(zero, at), heights[id(row)]) for row in rows for at in row.retries]
     lines = [[(x, y - 0.4), (x, y + 0.4)] for x, y in ticks]
     ax.add_collection(LineCollection(lines, colors=INK, linewidths=1.2))
@@ -77,12 +114,16 @@ def _stage_color(place: int) -> str:
 
 def _name_stages(ax: Axes, row: History, y: float, zero: datetime, whole: float) -> None:
     """Write a stage's name on its longest bar, where there is room: colour is not to be the only sign."""
-    for stage in {span.stage for span in row.spans if span.stage}:
+    named: list[Span] = []
+    for stage in dict.fromkeys(span.stage for span in row.spans if span.stage):
         bars = [span for span in row.spans if span.stage == stage and span.doing == "running"]
         longest = max(bars, key=lambda span: span.end - span.begin, default=None)
-        if longest and _since(longest.begin, longest.end) > 0.011 * len(stage) * whole:
+        if longest is None or any(span.begin < longest.end and longest.begin < span.end for span in named):
+            continue  # where another one's name is
+        if _since(longest.begin, longest.end) > 0.014 * len(stage) * whole:
+            named.append(longest)
             middle = longest.begin + (longest.end - longest.begin) / 2
-            ax.text(_since(zero, middle), y, stage, ha="center", va="center", fontsize=7, color="white")
+            ax.text(_since(zero, middle), y, stage, ha="center", va="center", fontsize=7, color=ON_A_BAR)
 
 
 def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime) -> None:
@@ -93,41 +134,46 @@ def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: d
             ends,
             [heights[id(row)] for row in ended],
             marker=look.marker,
-            s=30,
+            s=30 if len(rows) <= NAMED else 9,
             color=look.light,
-            edgecolor="white",
+            edgecolor=ON_A_BAR,
             linewidth=0.6,
             zorder=3,
+            rasterized=len(rows) > NAMED,
         )
 
 
-def _label(
-    ax: Axes, rows: list[History], groups: list[str], heights: dict[int, float], by: By, zero: datetime
+def _name_groups(
+    ax: Axes, rows: list[History], groups: list[str], heights: dict[int, float], above: float
 ) -> None:
     for group in groups:
         top = min(heights[id(row)] for row in rows if row.group == group)
         ax.text(
-            *(0, top - 0.62, group),
+            *(0, top - above, shortened(group, NAME)),
             transform=ax.get_yaxis_transform(),
             fontweight="bold",
             va="bottom",
             fontsize=9,
             color=INK,
         )
-    ax.set_ylim(max(heights.values()) + 0.8, -1.9)
+
+
+def _label(ax: Axes, rows: list[History], heights: dict[int, float], by: By, zero: datetime) -> None:
     ax.margins(x=0.02)
     if len(rows) <= LABELLED:
         names = [f"#{row.id}" if by == "run" else f"#{row.id}  p{row.priority}" for row in rows]
         ax.set_yticks([heights[id(row)] for row in rows], names, fontsize=8)
     else:
         ax.set_yticks([])
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color="#e6e6e6", linewidth=0.8)
+    ax.tick_params(axis="y", length=0, labelcolor=INK)
+    ax.tick_params(axis="x", color=QUIET, labelcolor=INK)
+    ax.grid(axis="x", color=RULE, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["left", "right", "top"]].set_visible(False)
-    ax.set_xlabel(f"seconds since {datetime.fromtimestamp(zero.timestamp()):%H:%M:%S}")
+    ax.spines["bottom"].set_color(QUIET)
+    ax.set_xlabel(f"seconds since {datetime.fromtimestamp(zero.timestamp()):%H:%M:%S}", color=INK)
     what = "staged runs" if by == "run" else "jobs"
-    ax.set_title(f"{len(rows)} {what}: {outcomes(rows)}", loc="left", fontsize=10)
+    ax.set_title(f"{len(rows)} {what}: {outcomes(rows)}", loc="left", fontsize=10, color=INK)
 
 
 def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: list[str]) -> None:
@@ -137,10 +183,18 @@ def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: lis
 
     keys: list[Artist] = [Line2D([], [], color=palette.WAITS, linewidth=2, label="waits")]
     if by == "run":
-        keys += [Patch(color=_stage_color(index), label=stage) for index, stage in enumerate(stages)]
+        keys += [
+            Patch(color=_stage_color(index), label=shortened(stage, 24)) for index, stage in enumerate(stages)
+        ]
     elif color == "priority":
-        for priority in sorted({row.priority for row in rows}, reverse=True)[:8]:
-            keys.append(Patch(color=palette.step(priority).fill, label=f"runs, priority {priority}"))
+        priorities = sorted({row.priority for row in rows}, reverse=True)
+        labels = {str(priority): palette.step(priority) for priority in priorities}
+        if len(labels) > PRIORITIES:
+            labels = {step.name: step for step in labels.values()}
+        keys += [
+            Patch(facecolor=step.fill, edgecolor=QUIET, linewidth=0.6, label=f"runs, priority {name}")
+            for name, step in labels.items()
+        ]
     else:
         for outcome in dict.fromkeys(
             row.outcome for row in rows if row.outcome not in ("waiting", "pending")
@@ -157,4 +211,6 @@ def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: lis
         look = OUTCOMES[outcome]
         label = f"still {outcome}" if outcome in ("running", "waiting", "pending") else outcome
         keys.append(Line2D([], [], color=look.light, marker=look.marker, linestyle="", label=label))
-    ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)
+    ax.legend(
+        handles=keys, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False, labelcolor=INK
+    )

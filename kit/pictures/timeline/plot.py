@@ -6,15 +6,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from kit.errors import KitError
-from kit.pictures.timeline.drawing import INK, By, Color, draw
+from kit.pictures.timeline.drawing import INK, By, Color, draw, height
 from kit.pictures.timeline.histories import History, histories_of_jobs, histories_of_runs, name_consumers
-from kit.pictures.timeline.summary import jobs_in_numbers, runs_in_words
+from kit.pictures.timeline.summary import jobs_in_numbers, runs_in_words, sentence
 from kit.threads import Duration, as_timedelta
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TAKEN = 100_000  # jobs or runs, at most: what is read and told within 10 seconds
+WIDE = 7.5  # inches, of 96 pixels: little more than a page of JupyterLab's has in a window of 800
 DRAWN = 2000  # more rows than this are thinner than a pixel
 
 
@@ -30,7 +31,8 @@ def timeline(
 
     A row is a job, in the order in which they began to run. Its end has a sign for its outcome, and where it
     was put back into the queue is a tick.
-    Beside the plot the same is said in numbers: the seconds that jobs of each priority waited and ran.
+    Beside the plot the same is said in numbers: the seconds that jobs of each priority waited and ran. A
+    notebook shows a figure of its own in the theme of the page, with a sentence for those who do not see it.
 
     Args:
         by: what rows are grouped by: ``"entrypoint"``; ``"worker"``, as far as it is known who ran a job; or
@@ -58,18 +60,20 @@ def timeline(
     if by == "worker":
         name_consumers(histories)
     drawn = histories[-DRAWN:]
-    ax = ax or _new_axes(len(drawn))
+    ax = ax or _new_axes(drawn)
     if histories:
         print(runs_in_words(histories) if by == "run" else jobs_in_numbers(histories))
         if len(drawn) < len(histories):
             print(f"Drawn are the {DRAWN:,} that began last; the numbers are of {len(histories):,}.")
         draw(ax, drawn, by, color)
+        _say(ax, sentence(drawn, by))
     else:
         what = "No staged run" if by == "run" else "No job"
         words = f"{what} in the last {span.total_seconds():g} s." if span else f"{what} yet."
         print(words)
         ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=INK)
         ax.set_axis_off()
+        _say(ax, words)
     return ax
 
 
@@ -81,9 +85,18 @@ def _read(by: By, last: int | None, window: timedelta | None) -> list[History]:
     return histories[-TAKEN:]
 
 
-def _new_axes(rows: int) -> Axes:
+def _say(ax: Axes, words: str) -> None:
+    """Give a timeline's own figure its words; a figure of the caller's stays as it is."""
+    if hasattr(ax.figure, "words"):
+        ax.figure.words = words
+
+
+def _new_axes(histories: list[History]) -> Axes:
     import matplotlib.pyplot as plt
 
-    height = min(1.4 + 0.2 * rows, 9.0)
-    _, ax = plt.subplots(figsize=(10, max(height, 2.2)), layout="constrained")
+    from kit.pictures.timeline.figure import TimelineFigure
+
+    size = (WIDE, height(histories))
+    _, ax = plt.subplots(FigureClass=TimelineFigure, figsize=size, layout="constrained")
+    ax.set_facecolor("none")  # the figure's ground follows the theme
     return ax

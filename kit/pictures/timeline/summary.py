@@ -6,9 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from kit.pictures.timeline.histories import OUTCOMES, History
+from kit.text import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
+
+NAMED = 5  # groups named in a sentence
+NAME = 60  # characters of the name of one
 
 
 def summary(histories: list[History]) -> pd.DataFrame:
@@ -40,12 +44,31 @@ def summary(histories: list[History]) -> pd.DataFrame:
 def jobs_in_numbers(histories: list[History]) -> str:
     """Say in words and numbers what the plot shows."""
     table = summary(histories).to_string(float_format="{:.3f}".format, na_rep="–")
-    return f"{len(histories)} jobs: {outcomes(histories)}. Seconds they waited and ran:\n{table}"
+    return f"{len(histories)} jobs: {outcomes(histories)}.\nSeconds they waited and ran:\n{table}"
 
 
 def runs_in_words(histories: list[History]) -> str:
     """Say what became of staged runs."""
     return f"{len(histories)} runs: {outcomes(histories)}."
+
+
+def sentence(histories: list[History], by: str) -> str:
+    """Say what the plot shows, for those who do not see it."""
+    what = "staged run" if by == "run" else "job"
+    begin = min(row.spans[0].begin for row in histories)
+    whole = (max(row.spans[-1].end for row in histories) - begin).total_seconds()
+    groups = Counter(row.group for row in histories)
+    named = ", ".join(f"{shortened(group, NAME)} {count}" for group, count in groups.most_common(NAMED))
+    more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
+    said = f"Timeline of {len(histories):,} {what}{'' if len(histories) == 1 else 's'} in {whole:.3g} s: "
+    said += f"{outcomes(histories)}. By {'pipeline' if by == 'run' else by}: {named}{more}."
+    waited = [(seconds, row.id) for row in histories if (seconds := row.waited()) is not None]
+    ran = [(seconds, row.id) for row in histories if (seconds := row.seconds("running")) is not None]
+    for doing, times in (("waited", waited), ("ran", ran)):
+        if times:
+            seconds, job = max(times)
+            said += f" #{job} {doing} longest, {seconds:.3g} s."
+    return said
 
 
 def outcomes(histories: list[History]) -> str:
