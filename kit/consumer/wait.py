@@ -26,8 +26,9 @@ async def wait(timeout: Duration = 30.0) -> None:
     """Wait until nothing more will happen in the queue by itself, and show meanwhile what handlers do.
 
     That is when no job is due or running, by the tables, whoever runs them. Jobs that are not due yet, and
-    held ones, do not count. A handler whose job was cancelled has a moment more to end. What handlers printed since it was last shown appears in the cell that waits,
-    each line with its job (``[fetch #1] Processed: …``), and so does the last line of every exception.
+    held ones, do not count. A handler whose job was cancelled has a moment more to end. What handlers printed
+    since it was last shown appears in the cell that waits, each line with its job
+    (``[fetch #1] Processed: …``), and so does the last line of every exception.
 
     It also returns, and says why, when jobs are due that nobody will run: no consumer is there, or none has
     their entrypoint. That is no error, because a consumer for them may come tomorrow.
@@ -71,6 +72,7 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                         await asyncio.sleep(POLL_SECONDS)
                         continue
                     return [*finishing.jobs_left(), *await queue.what_is_not_due()]
+                finishing = _Finishing()
                 for line in await slow.look(queue):
                     print(line)
                 if why := await stuck.look(queue):
@@ -117,10 +119,12 @@ class _Finishing:
     def jobs_left(self) -> list[str]:
         """Return a line about those that have not ended; nothing where there are none."""
         names = [f"#{job}" for job in self._jobs()]
-        return [f"Out of the queue, but their handlers still run: {listed(names, len(names))}."] if names else []
+        said = f"Out of the queue, but their handlers still run: {listed(names, len(names))}."
+        return [said] if names else []
 
     def _jobs(self) -> list[int]:
-        return sorted({job for each in _consumers() if each.state == "running" for job in each.running_jobs()})
+        awake = (consumer for consumer in _consumers() if consumer.state == "running")
+        return sorted({job for consumer in awake for job in consumer.running_jobs()})
 
 
 class _Stuck:

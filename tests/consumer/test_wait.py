@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 from pgqueuer import AsyncpgDriver, PgQueuer, Queries
-from pgqueuer.models import Context, Job
+from pgqueuer.models import Context, Job, JobId
 
 import kit
 from kit.session import session
@@ -128,9 +128,9 @@ async def test_handlers_of_cancelled_jobs_have_a_moment_to_end_and_no_more(
     consumer = kit.run(main_with(cooperates=cooperates, is_deaf=is_deaf))  # type: ignore[arg-type]
     for entrypoint in ("cooperates", "is_deaf"):
         (job,) = await enqueue(entrypoint)
-        await until("its handler runs", lambda job=job: job in runner(consumer).running_jobs())
+        await until("its handler runs", lambda: runner(consumer).running_jobs())
         connection = await asyncpg.connect()
-        await Queries(AsyncpgDriver(connection)).mark_job_as_cancelled([job])
+        await Queries(AsyncpgDriver(connection)).mark_job_as_cancelled([JobId(job)])
         await connection.close()
         await kit.wait()
     let_go.set()
