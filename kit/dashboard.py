@@ -7,9 +7,10 @@ import secrets
 import socket
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kit import notebook
 from kit.errors import KitError
@@ -33,7 +34,7 @@ def web() -> Dashboard:
 
     Returns:
         The :class:`Dashboard`: ``.url``, ``.user``, ``.password``, ``.stop()``. In a notebook it is shown
-        below the cell.
+        below the cell, in a frame that is logged in.
 
     Raises:
         KitError: there is no database, or the dashboard did not start.
@@ -58,7 +59,8 @@ class Dashboard:
         # Bound here already, so that no other program can take the port in between.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        self._server = _server(_app(dsn, self.user, self.password))
+        self._server = _server(_LetsIn(_app(dsn, self.user, self.password), self.user, self.password))
+        self._displays: list[str] = []
         self._thread = threading.Thread(
             target=self._server.run, args=[[self._socket]], name="kit web", daemon=True
         )
@@ -73,7 +75,9 @@ class Dashboard:
             time.sleep(0.01)
 
     def __repr__(self) -> str:
-        state = f"login {self.user} / {self.password}" if self.running else "stopped"
+        return self._as_text(f"login {self.user} / {self.password}" if self.running else "stopped")
+
+    def _as_text(self, state: str) -> str:
         return f"<PGQueuer's dashboard at {self.url}, {state}>"
 
     def __enter__(self) -> Dashboard:
@@ -92,16 +96,48 @@ class Dashboard:
         self._server.should_exit = True
         self._thread.join(TO_STOP)
         self._socket.close()
+        while self._displays:
+            notebook.publish(self._in_words("It has been stopped."), self._displays.pop(), update=True)
 
     def _ipython_display_(self) -> None:
+        if not self.running:
+            notebook.publish({"text/plain": repr(self)})
+            return
+        inside = f"{self.url}{self.password}/"
         size = f'width="100%" height="{HEIGHT}"'
-        frame = f'<iframe src="{self.url}" title="PGQueuer dashboard" {size}></iframe>'
-        login = f"Login: <code>{self.user}</code> / <code>{self.password}</code>"
-        away = f'<a href="{self.url}" target="_blank" rel="noopener">open it in a tab of its own</a>'
-        notebook.publish({"text/html": f"<p>{login}, or {away}.</p>{frame}", "text/plain": repr(self)})
+        frame = f'<iframe src="{inside}" title="PGQueuer dashboard" {size}></iframe>'
+        away = f'<a href="{inside}" target="_blank" rel="noopener">Open it in a tab of its own</a>.'
+        self._displays.append(secrets.token_hex(8))
+        notebook.publish(self._in_words(away, frame), self._displays[-1])
+
+    def _in_words(self, more: str, frame: str = "") -> dict[str, str]:
+        login = f"login {self.user} / {self.password}"
+        words = f"<p>PGQueuer's dashboard at {self.url}, <code>{login}</code>. {more}</p>"
+        return {"text/html": words + frame, "text/plain": self._as_text(login)}
 
 
-def _server(app: FastAPI) -> uvicorn.Server:
+class _LetsIn:
+    """An ASGI application to which an address that begins with the password is a login.
+
+    A browser would ask for the login in a window of its own, over the notebook and the login that it shows.
+    """
+
+    def __init__(self, app: FastAPI, user: str, password: str) -> None:
+        self._app = app
+        self._begin = f"/{password}/".encode()
+        login = b64encode(f"{user}:{password}".encode())
+        self._header = (b"authorization", b"Basic " + login)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            begin = scope["path"].encode()[: len(self._begin)]
+            if secrets.compare_digest(begin, self._begin):
+                root = begin.decode().rstrip("/")
+                scope = {**scope, "root_path": root, "headers": [self._header, *scope["headers"]]}
+        await self._app(scope, receive, send)
+
+
+def _server(app: _LetsIn) -> uvicorn.Server:
     import uvicorn
 
     # Pages that listen for news never end by themselves.

@@ -11,18 +11,21 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import expect
 
 import kit
 from kit.dashboard import Dashboard
 from kit.session import session
 from kit.sources import Postgres
+from tests.jupyterlab import JupyterLab, browser_page, write_notebook
 
 
-def answer(dashboard: Dashboard, password: str | None) -> tuple[int, str]:
-    asked = urllib.request.Request(dashboard.url)
+def answer(dashboard: Dashboard, password: str | None, path: str = "") -> tuple[int, str]:
+    asked = urllib.request.Request(dashboard.url + path)
     if password is not None:
         login = base64.b64encode(f"{dashboard.user}:{password}".encode()).decode()
         asked.add_header("Authorization", f"Basic {login}")
@@ -44,6 +47,8 @@ def test_only_the_login_gets_in_and_it_is_made_up_anew_and_stop_ends_it(queue_da
         assert answer(first, None)[0] == answer(first, "wrong")[0] == 401
         status, page = answer(first, first.password)
         assert (status, "pgqueuer" in page.lower()) == (200, True)
+        assert answer(first, None, f"{first.password}/jobs")[0] == 200
+        assert answer(first, None, "x" * len(first.password) + "/jobs")[0] == 404
         with kit.web() as second:
             assert not first.running
             assert not listening(first.url)
@@ -55,6 +60,31 @@ def test_only_the_login_gets_in_and_it_is_made_up_anew_and_stop_ends_it(queue_da
     second.stop()
     assert dict(os.environ) == before
     session.dashboard = None
+
+
+@pytest.mark.browser
+def test_a_notebook_shows_it_logged_in_and_when_it_is_stopped_it_says_so(
+    tmp_path: Path, queue_server: Postgres
+) -> None:
+    cells = [
+        "import kit\np = kit.postgres('embedded', database='web')",
+        "web = kit.web()\nweb",
+        "web.stop()\nweb",
+    ]
+    write_notebook(tmp_path / "web.ipynb", *cells)
+    with JupyterLab(tmp_path) as lab, browser_page() as page:
+        notebook = lab.open(page, "web.ipynb")
+        notebook.run_cell(0)
+        notebook.run_cell(1)
+        frame = page.frame_locator("iframe[title='PGQueuer dashboard']")
+        frame.get_by_role("link", name="Jobs").click()
+        expect(frame.get_by_text("Active queue rows only")).to_be_visible()
+        notebook.screenshot("dashboard")
+        notebook.run_cell(2)
+        assert page.locator("iframe").count() == 0
+        assert notebook.text(1).endswith("It has been stopped.")
+        assert notebook.text(2).strip().endswith("stopped>")
+        assert notebook.errors() == []
 
 
 def test_without_postgres_it_says_so(queue_database: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,14 +19,16 @@ from kit.threads import Duration, as_timedelta
 
 POLL_SECONDS = 0.05
 STUCK_SECONDS = 1.0
+TO_FINISH = 1.0  # seconds for handlers to end whose jobs have left the queue
 
 
 async def wait(timeout: Duration = 30.0) -> None:
     """Wait until nothing more will happen in the queue by itself, and show meanwhile what handlers do.
 
     That is when no job is due or running, by the tables, whoever runs them. Jobs that are not due yet, and
-    held ones, do not count. What handlers printed since it was last shown appears in the cell that waits,
-    each line with its job (``[fetch #1] Processed: …``), and so does the last line of every exception.
+    held ones, do not count. A handler whose job was cancelled has a moment more to end. What handlers printed
+    since it was last shown appears in the cell that waits, each line with its job
+    (``[fetch #1] Processed: …``), and so does the last line of every exception.
 
     It also returns, and says why, when jobs are due that nobody will run: no consumer is there, or none has
     their entrypoint. That is no error, because a consumer for them may come tomorrow.
@@ -58,7 +60,7 @@ async def wait(timeout: Duration = 30.0) -> None:
 async def _until_done(target: Target, limit: float) -> list[str]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
-    stuck, slow = _Stuck(), LongRunning()
+    stuck, slow, finishing = _Stuck(), LongRunning(), _Finishing()
     queue: Queue | None = None
     try:
         while True:
@@ -66,7 +68,11 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                 if queue is None:
                     queue = await Queue.connect(target, deadline)
                 if not await queue.is_busy():
-                    return await queue.what_is_not_due()
+                    if finishing.may_take_longer(deadline):
+                        await asyncio.sleep(POLL_SECONDS)
+                        continue
+                    return [*finishing.jobs_left(), *await queue.what_is_not_due()]
+                finishing = _Finishing()
                 for line in await slow.look(queue):
                     print(line)
                 if why := await stuck.look(queue):
@@ -93,6 +99,32 @@ def _why_away(error: Exception) -> str:
     if isinstance(error.__cause__, TimeoutError):
         return f"Postgres does not answer: {said}. Jobs and consumers are as they were; wait again later."
     return f"No Postgres could be reached: {said}."
+
+
+class _Finishing:
+    """The handlers that still run although nothing is left in the queue: their jobs were cancelled there.
+
+    Or another worker, which took theirs for dead, was quicker. A frozen one is not waited for.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def may_take_longer(self, deadline: float) -> bool:
+        """Return whether one runs that is still given time."""
+        now = asyncio.get_running_loop().time()
+        self._since = now if self._since is None else self._since
+        return now < min(self._since + TO_FINISH, deadline) and bool(self._jobs())
+
+    def jobs_left(self) -> list[str]:
+        """Return a line about those that have not ended; nothing where there are none."""
+        names = [f"#{job}" for job in self._jobs()]
+        said = f"Out of the queue, but their handlers still run: {listed(names, len(names))}."
+        return [said] if names else []
+
+    def _jobs(self) -> list[int]:
+        awake = (consumer for consumer in _consumers() if consumer.state == "running")
+        return sorted({job for consumer in awake for job in consumer.running_jobs()})
 
 
 class _Stuck:

@@ -12,6 +12,7 @@ from kit.session import session
 from kit.threads import Duration, as_timedelta, happens_within, run_sync
 from kit.worker.worker import Worker, Workers, stop_together
 
+MOST = 32  # workers at once: each is a process of some 60 MB, and Postgres has a hundred connections
 TO_ANSWER = 3.0  # seconds that Postgres is given before anything is started
 TO_IMPORT = 15.0  # seconds for Python to start and import PGQueuer, on a busy machine
 
@@ -63,7 +64,7 @@ def spawn(
     Args:
         target: ``"module:name"`` of the factory ``pgq run`` takes, in a file beside the notebook or on the
             path. It is read afresh each time.
-        count: how many such processes. One is a `Worker`, several are a list of them.
+        count: how many such processes, 32 at most. One is a `Worker`, several are a list of them.
         name: what they are called: ``worker``; of several, ``worker 1``, ``worker 2``, …
         batch_size, dequeue_timeout, heartbeat_timeout, max_concurrent_tasks, restart_on_failure,
             restart_delay, start_timeout: as in `kit.run`.
@@ -108,8 +109,8 @@ def _check(target: object, count: object, name: object) -> None:
         raise KitError(f'kit.spawn takes "module:name", not {target!r}. {IN_A_FILE}')
     if factory.parts(target)[0] == "__main__":
         raise KitError(f"{target!r} is in this notebook. {IN_A_FILE}")
-    if type(count) is not int or count < 1:
-        raise KitError(f"count={count!r}: it is how many processes are started, 1 or more.")
+    if type(count) is not int or not 1 <= count <= MOST:
+        raise KitError(f"count={count!r}: it is how many processes are started, from 1 to {MOST}.")
     if not isinstance(name, str) or not name:
         raise KitError(f"name={name!r}: a worker's name is a text, for example name='second'.")
 

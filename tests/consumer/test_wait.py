@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 from pgqueuer import AsyncpgDriver, PgQueuer, Queries
-from pgqueuer.models import Job
+from pgqueuer.models import Context, Job, JobId
 
 import kit
 from kit.session import session
@@ -26,6 +26,7 @@ from tests.consumer.queue import (
     main_with,
     nobody_is_connected,
     nothing,
+    runner,
     texts,
     until,
     worker,
@@ -108,6 +109,35 @@ async def test_held_jobs_do_not_count() -> None:
     await kit.wait()
     assert await logged(job) == ["queued", "picked", "failed"]
     await kit.wait()
+
+
+async def test_handlers_of_cancelled_jobs_have_a_moment_to_end_and_no_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    let_go = threading.Event()
+
+    async def cooperates(job: Job, context: Context) -> None:
+        with context.cancellation:
+            await asyncio.sleep(600)
+        await asyncio.sleep(0.3)
+        print("tidies up")
+
+    async def is_deaf(job: Job) -> None:
+        await asyncio.to_thread(let_go.wait, 600)
+
+    consumer = kit.run(main_with(cooperates=cooperates, is_deaf=is_deaf))  # type: ignore[arg-type]
+    for entrypoint in ("cooperates", "is_deaf"):
+        (job,) = await enqueue(entrypoint)
+        await until("its handler runs", lambda: runner(consumer).running_jobs())
+        connection = await asyncpg.connect()
+        await Queries(AsyncpgDriver(connection)).mark_job_as_cancelled([JobId(job)])
+        await connection.close()
+        await kit.wait()
+    let_go.set()
+    assert capsys.readouterr().out == (
+        "[cooperates #1] tidies up\n[cooperates #1] canceled\n"
+        "Out of the queue, but their handlers still run: #2.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -263,8 +263,11 @@ async def test_what_cannot_run_is_told_within_five_seconds_in_plain_words(
         assert time.monotonic() - began < 5, f"{target}: {text}"
     with pytest.raises(KitError, match=r'takes "module:name".*%%writefile consumer.py'):
         kit.spawn(is_there)  # type: ignore[call-overload]
-    with pytest.raises(KitError, match="count=0: it is how many processes"):
-        kit.spawn("bad:away", count=0)
+    for count in (0, 33):
+        with pytest.raises(
+            KitError, match=f"count={count}: it is how many processes are started, from 1 to 32"
+        ):
+            kit.spawn("bad:away", count=count)
     monkeypatch.setattr(session, "_opened", [])
     monkeypatch.setenv("PGPORT", "1")
     with pytest.raises(KitError, match=r"Cannot reach Postgres.*kit.postgres\(\) brings it back"):

@@ -146,7 +146,7 @@ class View {
       const beat = consumer.heartbeat ? `, heartbeat ${span(now - consumer.heartbeat, true)} ago` : "";
       return [`${consumer.name}: ${consumer.state}${holds}${beat}`, consumer.jobs ? "kb-busy" : ""];
     });
-    if (!lines.length) lines.push(["No consumer is known yet: nobody has picked a job.", "kb-nobody"]);
+    if (!lines.length) lines.push(["No consumer is known: nobody holds a job now.", "kb-nobody"]);
     while (this.consumers.children.length > lines.length) this.consumers.lastChild.remove();
     while (this.consumers.children.length < lines.length) this.consumers.append(make("li"));
     lines.forEach(([text, look], index) => {
