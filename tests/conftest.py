@@ -134,6 +134,13 @@ def why_no_browser() -> str | None:
     return "there is no Chromium: install it, or name one with KIT_CHROMIUM"
 
 
+def why_no_pgbouncer() -> str | None:
+    """Return why no pooler can be run, in one line; None when one is there."""
+    if shutil.which("pgbouncer") is not None:
+        return None
+    return "there is no `pgbouncer` on the PATH of this machine"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a server or a kernel; skip or fail what this machine cannot run."""
@@ -146,7 +153,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _skip_what_cannot_run(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run and say why; fail where KIT_REQUIRE says that it must run."""
-    for marker, reason_of in (("docker", why_no_docker), ("browser", why_no_browser)):
+    reasons = {"docker": why_no_docker, "browser": why_no_browser, "pgbouncer": why_no_pgbouncer}
+    for marker, reason_of in reasons.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
         if not marked or (reason := reason_of()) is None:
             continue

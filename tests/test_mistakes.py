@@ -49,7 +49,7 @@ COUNT = "print('jobs:', kit.sql('SELECT count(*) AS n FROM pgqueuer').n[0])"
 
 @contextmanager
 def notebook_in(folder: Path) -> Iterator[Cell]:
-    """Start a kernel; what is yielded runs a cell in it and returns all that it shows, without colours."""
+    """Start a kernel; what is yielded runs a cell in it and returns all that it shows."""
     client = notebook_client(
         nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
         allow_errors=True,
@@ -60,7 +60,7 @@ def notebook_in(folder: Path) -> Iterator[Cell]:
         cell = nbformat.v4.new_code_cell(textwrap.dedent(code).strip())  # type: ignore[no-untyped-call]
         client.nb.cells.append(cell)
         client.execute_cell(cell, len(client.nb.cells) - 1)
-        return re.sub(r"\x1b\[[\d;]*m", "", text_of(cell))
+        return text_of(cell)
 
     with client.setup_kernel():
         yield run

