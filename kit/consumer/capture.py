@@ -18,6 +18,7 @@ from kit.consumer.console import LONGEST_LINE, Console, Failure, Kind
 from kit.faults import one_line, own_traceback
 from kit.hints import in_one_line
 from kit.session import session
+from kit.text import without_commands
 
 _writing = threading.Lock()
 
@@ -84,9 +85,9 @@ class Capture:
     def fail(self, error: BaseException, *, held: bool = False) -> None:
         """Keep an exception, and the line that tells of it."""
         self.exception = error
-        self._console.failures.append(
-            Failure(error, own_traceback(error), held, self._console.name, self.entrypoint, self.job_id)
-        )
+        text = without_commands(one_line(error))
+        where = (self._console.name, self.entrypoint, self.job_id)
+        self._console.failures.append(Failure(text, own_traceback(error), held, *where, exception=error))
         self.add("error", f"{'held' if held else 'exception'}: {in_one_line(error)}")
 
     def log(self, record: logging.LogRecord) -> None:

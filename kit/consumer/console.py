@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
 from kit import notebook
-from kit.faults import one_line, storable_text
+from kit.faults import storable_text
 from kit.session import session
 from kit.text import without_commands
 
@@ -77,23 +77,24 @@ class Failure:
     """An exception a handler ended with.
 
     Attributes:
-        exception: the exception itself.
+        text: the exception in one line: its type, and what it says.
         traceback: its traceback as text, from the handler's own frame on.
         held: True when the job stays in the queue with status ``failed`` (``on_failure="hold"``).
         consumer, entrypoint, job_id, time: as in `Line`.
+        exception: the exception itself; None when it was raised in a process of its own.
     """
 
-    exception: BaseException
+    text: str
     traceback: str
     held: bool
     consumer: str
     entrypoint: str | None = None
     job_id: int | None = None
+    exception: BaseException | None = None
     time: datetime = field(default_factory=_now, compare=False)
 
     def __str__(self) -> str:
-        said = without_commands(one_line(self.exception))
-        return f"{_label(self.consumer, self.entrypoint, self.job_id)} {said}"
+        return f"{_label(self.consumer, self.entrypoint, self.job_id)} {self.text}"
 
 
 @dataclass(frozen=True)

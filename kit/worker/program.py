@@ -95,6 +95,12 @@ class _Told(Runner):
                 told["lines"] = [
                     (line.kind, line.text, line.entrypoint, line.job_id) for line in unseen.lines
                 ]
+            failures = self.console.failures
+            if failures:
+                each = [failures.popleft() for _ in range(len(failures))]
+                told["failures"] = [
+                    (one.text, one.traceback, one.held, one.entrypoint, one.job_id) for one in each
+                ]
             if told:
                 self._channel.send(**told)
 

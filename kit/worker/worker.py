@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import IO, Any, Literal
 
 from kit.consumer import screen
-from kit.consumer.console import Console, Line, Lines, Unseen
+from kit.consumer.console import Console, Failure, Line, Lines, Unseen
 from kit.consumer.runner import REMEMBERED
 from kit.session import session
 from kit.threads import Duration, as_timedelta, happens_within
@@ -99,6 +99,11 @@ class Worker:
     def output(self) -> Lines[Line]:
         """What its handlers printed and what became of them, oldest first: the last 10 000 lines."""
         return Lines(self._console.lines.copy())
+
+    @property
+    def errors(self) -> Lines[Failure]:
+        """The exceptions its handlers ended with, as text, oldest first: the last 200."""
+        return Lines(self._console.failures.copy())
 
     @property
     def backends(self) -> tuple[int, ...]:
@@ -198,6 +203,8 @@ class Worker:
                 self._console.notice(text)
             else:
                 self._console.add(kind, text, entrypoint, job)
+        for text, traceback, held, *where in told.get("failures", ()):
+            self._console.failures.append(Failure(text, traceback, held, self.name, *where))
         for field in ("problem", "has_no_factory", "done", "failed"):
             setattr(self, field, told.get(field, getattr(self, field)))
         self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))

@@ -97,6 +97,17 @@ async def test_four_workers_share_the_jobs_and_wait_shows_which_printed_what(
     await until("the connections are closed", nobody_is_connected)
 
 
+async def test_the_exceptions_of_a_workers_handlers_are_kept_as_text(write: Write) -> None:
+    write("consumer.py", consumer())
+    worker = kit.spawn("consumer:main", **QUICK)
+    (job,) = await enqueue("fetch", b"soon")
+    await kit.wait()
+    (failure,) = worker.errors
+    assert (failure.job_id, failure.held, failure.exception) == (job, False, None)
+    assert str(failure) == f"[fetch #{job}] ValueError: could not convert string to float: b'soon'"
+    assert "await asyncio.sleep(float(job.payload or 0))" in failure.traceback
+
+
 async def test_running_the_cell_again_stops_the_workers_before_and_runs_the_file_as_it_is_now(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
