@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -147,6 +148,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         shared = [parameters.get(fixture, "") for fixture in ("learner", "run")]
+        if "run" in parameters:  # once on each source, for all tests of that lesson
+            shared.append(re.findall(r"\d\d", parameters.get("name", item.name))[0])
         item.add_marker(pytest.mark.xdist_group(" ".join([str(item.path), *shared])))
     _skip_what_cannot_run(items)
 

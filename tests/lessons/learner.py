@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,18 +78,23 @@ class Learner:
 
 
 @contextmanager
-def learner_of(name: str) -> Iterator[Learner]:
-    """Start a fresh kernel for a lesson, in a folder of its own for what the lesson writes, and end it."""
-    folder = tempfile.TemporaryDirectory(prefix="kit-lesson-")
-    client = notebook_client(
-        nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
-        resources={"metadata": {"path": folder.name}},
-    )
-    with folder, client.setup_kernel():
+def learner_of(name: str, folder: str | None = None) -> Iterator[Learner]:
+    """Start a fresh kernel for a lesson, and end it.
+
+    What the lesson writes comes into ``folder``; where none is named, into one that is removed afterwards.
+    """
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kit-lesson-"))
+        client = notebook_client(
+            nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
+            resources={"metadata": {"path": folder}},
+        )
+        stack.enter_context(client.setup_kernel())
         yield Learner(read(name), client)
 
 
-def execute(name: str) -> Lesson:
+def execute(name: str, folder: str | None = None) -> Lesson:
     """Run a lesson top to bottom on a fresh kernel."""
-    with learner_of(name) as learner:
+    with learner_of(name, folder) as learner:
         return Lesson(name, learner.run(learner.lesson.cells))

@@ -13,10 +13,9 @@ import pytest
 
 from tests.lessons.conftest import postgres_from
 from tests.lessons.learner import Learner, learner_of
-from tests.lessons.notebook import FOLDER, LESSONS, one_with_id, read
+from tests.lessons.notebook import COMPANIONS, FOLDER, LESSONS, one_with_id, read
 from tests.lessons.reading import minutes
 
-COMPANIONS = ["primer", "two_programs"]
 GLOSSARY = "glossary"
 MOST_LINES = 12  # of a cell: a whole program, as a blog post prints it
 
