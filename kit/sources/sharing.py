@@ -35,6 +35,8 @@ from kit.sources.server import Address, Server, Status
 from kit.threads import run_sync
 
 PATIENCE = 180.0  # seconds to wait for another process that starts or stops the server
+SOON = 1.0  # seconds of them until a keeper that holds us up is looked at: it may be frozen
+LATE = 10.0  # seconds more until whoever waits is told what for
 KEEPER_END = 3.0  # seconds for the keeper to end by itself once the server was stopped
 KEEPER = "kit.sources.keeper"
 
@@ -127,12 +129,18 @@ def _end_keeper(folder: Path) -> None:
     deadline = time.monotonic() + KEEPER_END
     while is_held(folder / "keeper.lock") and (folder / "stopped").exists():
         if time.monotonic() > deadline:
-            with contextlib.suppress(psutil.Error, ValueError):
-                keeper = psutil.Process(int(files.read(folder / "keeper.pid")))
-                if KEEPER in processes.command_line(keeper):
-                    keeper.kill()
+            _kill_keeper(folder)
             return
         time.sleep(0.05)
+
+
+def _kill_keeper(folder: Path, only_frozen: bool = False) -> None:
+    with contextlib.suppress(psutil.Error, OSError, ValueError):
+        keeper = psutil.Process(int(files.read(folder / "keeper.pid")))
+        if only_frozen and keeper.status() != psutil.STATUS_STOPPED:
+            return
+        if KEEPER in processes.command_line(keeper):
+            keeper.kill()
 
 
 def log_in(address: Address) -> None:
@@ -172,8 +180,12 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         files.make_own(folder)
-        with _lock(folder / "start.lock", PATIENCE):
+        lock = _lock(folder / "start.lock")
+        _acquire(lock, folder)
+        try:
             yield
+        finally:
+            lock.release()
     except filelock.Timeout:
         raise KitError(
             f"Another process has been starting or stopping the server in {str(folder)!r} for "
@@ -184,6 +196,18 @@ def locked(folder: Path) -> Iterator[None]:
             f"The kit keeps its server's files in {str(folder)!r}, and that failed: {error}. Free some space "
             "or mend the folder's rights, or set KIT_HOME to a folder that you can write to."
         ) from error
+
+
+def _acquire(lock: filelock.BaseFileLock, folder: Path) -> None:
+    with contextlib.suppress(filelock.Timeout):
+        lock.acquire(timeout=SOON)
+        return
+    _kill_keeper(folder, only_frozen=True)
+    with contextlib.suppress(filelock.Timeout):
+        lock.acquire(timeout=LATE)
+        return
+    print("Waiting for another process, which starts or stops the same Postgres.", file=sys.stderr)
+    lock.acquire(timeout=PATIENCE)
 
 
 def users(folder: Path) -> list[User]:

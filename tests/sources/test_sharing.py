@@ -216,6 +216,21 @@ def test_a_frozen_keeper_holds_up_nobody_and_ends_with_kit_stop(own_home: Path) 
         wait_until(lambda: len(processes(own_home)) == 0, "the end of what runs the keeper again")
 
 
+def test_a_keeper_that_is_frozen_while_it_stops_the_server_holds_up_nobody(own_home: Path) -> None:
+    with Program(own_home, "embedded") as program:
+        program.says()
+        wait_until(lambda: sharing.is_held(folder_of(own_home) / "keeper.lock"), "the keeper")
+        [keeper] = keepers(own_home)
+        [server] = servers(own_home)
+        server.suspend()  # so that it takes a while to stop
+    wait_until(lambda: sharing.is_held(folder_of(own_home) / "start.lock"), "the keeper that stops it")
+    keeper.suspend()
+    server.resume()
+    with Program(own_home, "embedded") as second:
+        assert ask(second.says()["dsn"], "SELECT 1") == 1
+    assert not keeper.is_running()
+
+
 @pytest.mark.parametrize("used", [True, False])
 def test_a_keeper_whose_docker_is_gone_for_good_gives_up_and_says_so(used: bool, own_home: Path) -> None:
     folder = own_home / "docker"
