@@ -22,7 +22,7 @@ from jupyter_client.manager import start_new_kernel
 from tests.benchmarks.figures import figure
 
 ROUNDS = {2_000: 31, 10_000: 9}
-AIM = 0.95
+AIM = 0.97
 FRAMES_AIM, UPDATES_AIM = 30, 10
 
 SETUP = """
