@@ -21,7 +21,7 @@ BEATS: Beats = {
         Ingredient(
             "that kill does not",
             (Edit("kill", "worker.kill()", "worker.stop()"),),
-            then={"kill": ("Empty DataFrame",)},
+            then={"killed-job": ("Empty DataFrame",)},
         ),
     ],
     "3 · Two kinds of test": [
@@ -55,7 +55,7 @@ BEATS: Beats = {
         ),
         Ingredient(
             "the crash",
-            (Edit("crash", "kill -9 $PPID", "true"),),
+            (Edit("after-a-crash", "    await crash()\n", ""),),
             then={"three-levels": (r"^jobs\s+5\s+5\s+5$", r"^log\s+5\s+5\s+5$")},
         ),
     ],
