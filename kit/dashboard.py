@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -93,8 +94,9 @@ class Dashboard:
 
     def stop(self) -> None:
         """Serve it no longer. A second call does nothing."""
-        self._server.should_exit = True
-        self._thread.join(TO_STOP)
+        with _unheard("uvicorn.error"):  # it complains of each page that listens for news and is cut off
+            self._server.should_exit = True
+            self._thread.join(TO_STOP)
         self._socket.close()
         while self._displays:
             notebook.publish(self._in_words("It has been stopped."), self._displays.pop(), update=True)
@@ -151,6 +153,16 @@ def _app(dsn: str, user: str, password: str) -> FastAPI:
 
     with _set({USER_ENV: user, PASSWORD_ENV: password}):  # read while the app is made, and not again
         return create_web_app(dsn)
+
+
+@contextmanager
+def _unheard(name: str) -> Iterator[None]:
+    log, nothing = logging.getLogger(name), logging.Filter("nothing")
+    log.addFilter(nothing)
+    try:
+        yield
+    finally:
+        log.removeFilter(nothing)
 
 
 @contextmanager

@@ -22,6 +22,9 @@ NO_TABLES = (
     "`pgq install` in a terminal; `pgq upgrade` brings old tables up to date."
 )
 
+# Where a user's own libraries are, or Debian's: beside those folders that this Python names.
+_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
+
 
 def one_line(error: BaseException) -> str:
     """Return the exception as the last line of a traceback has it, such as ``ValueError: no such order``."""
@@ -144,8 +147,10 @@ def is_learners(filename: str) -> bool:
         os.path.dirname(__file__)
     }
     libraries = tuple(os.path.join(folder, "") for folder in folders)
+    if filename.startswith((*libraries, "<frozen", "<string>")) or _PACKAGES.search(filename):
+        return False
     # What was compiled from .pyx, asyncpg's protocol for one, names its source without a folder.
-    return not filename.startswith((*libraries, "<frozen", "<string>")) and not filename.endswith(".pyx")
+    return not filename.endswith(".pyx")
 
 
 def learners_frames(trace: TracebackType | None) -> list[TracebackType]:

@@ -41,7 +41,9 @@ def listening(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", urlsplit(url).port or 0)) == 0
 
 
-def test_only_the_login_gets_in_and_it_is_made_up_anew_and_stop_ends_it(queue_database: Postgres) -> None:
+def test_only_the_login_gets_in_and_it_is_made_up_anew_and_stop_ends_it(
+    queue_database: Postgres, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = dict(os.environ)
     with kit.web() as first:
         assert answer(first, None)[0] == answer(first, "wrong")[0] == 401
@@ -54,6 +56,9 @@ def test_only_the_login_gets_in_and_it_is_made_up_anew_and_stop_ends_it(queue_da
             assert not listening(first.url)
             assert second.password != first.password
             assert second.password in repr(second)
+            listens = urllib.request.urlopen(f"{second.url}{second.password}/events", timeout=20)
+    listens.close()
+    assert capfd.readouterr().err == "", "a page that listens for news is cut off without a word"
     assert not second.running
     assert not listening(second.url)
     assert "stopped" in repr(second)

@@ -96,6 +96,12 @@ async def test_an_error_from_inside_of_asyncpg_is_placed_at_the_line_that_called
     assert faults.place(caught.value, cells_only=True) == ""
 
 
+def test_a_library_of_this_user_or_of_debian_is_not_what_a_learner_wrote() -> None:
+    for folder in ("/home/ada/.local/lib/python3.12/site-packages", "/usr/lib/python3/dist-packages"):
+        assert not faults.is_learners(f"{folder}/asyncpg/connection.py")
+    assert faults.is_learners("/home/ada/packages/asyncpg/connection.py")
+
+
 async def test_a_deadlock_is_worth_another_try_and_a_mistake_is_not(queue_database: Postgres) -> None:
     first, second = await asyncpg.connect(), await asyncpg.connect()
     try:

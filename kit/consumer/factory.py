@@ -196,7 +196,7 @@ async def _close(driver: Driver) -> None:
         await asyncio.wait_for(connection.close(), timeout=2)
 
 
-def explain(error: BaseException, what: str = "main()") -> str:
+def explain(error: BaseException, what: str = "main()", *, was_ready: bool = False) -> str:
     """Say in plain words why a consumer could not start, or has died, and what to do next."""
     if isinstance(error, KitError):
         return str(error)
@@ -221,5 +221,7 @@ def explain(error: BaseException, what: str = "main()") -> str:
     if getattr(error, "sqlstate", None) in ("3D000", "28P01", "28000"):
         return f"Postgres answers, but refuses the connection{at}: {line}. Run kit.postgres() first."
     if faults.postgres_is_away(error):
+        if was_ready:
+            return f"It lost its connection to Postgres{at}: {line}."
         return f"No Postgres could be reached{at}: {line}. Run kit.postgres() first."
     return f"{what} raised {line}{at}."

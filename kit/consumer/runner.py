@@ -208,14 +208,15 @@ class Runner:
         if self._asked_to_stop:
             if self._was_ready:
                 cut_off = isinstance(error, asyncio.CancelledError)
-                why = (
-                    "main() did not come to its end, and was cut off." if cut_off else factory.explain(error)
-                )
+                why = "main() did not come to its end, and was cut off."
+                if not cut_off:
+                    why = factory.explain(error, was_ready=True)
                 self.console.notice(f"Consumer {self.name!r} has stopped, but: {why}")
             self._become("stopped")
             return
         self._error = error
-        self.problem = factory.explain(error, "It" if self._was_ready else "main()")
+        what = "It" if self._was_ready else "main()"
+        self.problem = factory.explain(error, what, was_ready=self._was_ready)
         if self._was_ready:
             self.console.notice(f"Consumer {self.name!r} has died. {self.problem} Run its cell again.")
         self._become("failed")

@@ -71,7 +71,10 @@ async def test_without_restart_a_lost_connection_is_its_end() -> None:
     consumer = kit.run(main_with(fetch=nothing), restart_on_failure=False)
     await cut_connections()
     await until("it has died", lambda: consumer.state == "failed")
-    assert "has died" in texts(consumer)[-1]
+    said = texts(consumer)[-1]
+    assert "has died" in said
+    assert "It lost its connection to Postgres: InterfaceError: connection is closed" in said
+    assert "could be reached" not in said, "Postgres is there"
 
 
 async def test_a_mistake_is_the_end_and_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ BEATS: Beats = {
         Ingredient(
             "that kill does not",
             (Edit("kill", "worker.kill()", "worker.stop()"),),
-            then={"kill": ("Empty DataFrame",)},
+            then={"killed-job": ("Empty DataFrame",)},
         ),
     ],
     "3 · Two kinds of test": [
@@ -43,11 +43,8 @@ BEATS: Beats = {
     "4 · Started again": [
         Ingredient(
             "that nobody starts it again",
-            (
-                Edit("cut", "restart_on_failure=False", "restart_on_failure=True"),
-                Edit("after-the-cut", "while worker.alive:\n    await asyncio.sleep(0.02)\n", ""),
-            ),
-            then={"after-the-cut": (r"<Worker 'worker': (running|reconnecting|starting)",)},
+            (Edit("cut", "restart_on_failure=False", "restart_on_failure=True"),),
+            then={"after-the-cut": ("tries to get it back", r"<Worker 'worker': (running|reconnecting)")},
         ),
     ],
     "5 · What a crash may cost": [
@@ -58,7 +55,7 @@ BEATS: Beats = {
         ),
         Ingredient(
             "the crash",
-            (Edit("crash", "kill -9 $PPID", "true"),),
+            (Edit("after-a-crash", "    await crash()\n", ""),),
             then={"three-levels": (r"^jobs\s+5\s+5\s+5$", r"^log\s+5\s+5\s+5$")},
         ),
     ],
@@ -76,9 +73,12 @@ BEATS: Beats = {
     ],
     "7 · A new version": [
         Ingredient(
-            "what upgrade makes",
-            (Edit("upgrade-it", "!pgq upgrade\n", ""),),
-            then={"upgrade-it": ("^missing trigger 'tg_pgqueuer_changed'",)},
+            "the trigger, which is all that verify misses",
+            (Edit("verify", "DROP TRIGGER tg_pgqueuer_changed ON pgqueuer; ", ""),),
+            then={
+                "verify": ("^All required PgQueuer database objects are present",),
+                "upgrade-it": (r"^Applied 1 statement\.",),
+            },
         ),
     ],
     "Your turn": [

@@ -106,17 +106,21 @@ async def test_a_consumer_behind_a_pooler_that_pools_transactions_hears_no_notif
 ) -> None:
     connection = await asyncpg.connect(queue_database.dsn)
     queries = Queries(AsyncpgDriver(connection))
+    shop = bookshop / "programs" / "shop.py"
+    shop.write_text(shop.read_text().replace("connect()", "connect(statement_cache_size=0)"))
     waited = {}
     for mode in ("session", "transaction"):
-        with (
-            pooler(tmp_path, mode) as port,
-            program(bookshop, "--dequeue-timeout", "4", PGHOST="127.0.0.1", PGPORT=str(port)),
-        ):
-            await queries.enqueue("receipt", b"1")
-            await until("the program is at work", lambda: connection.fetchval(IS_DONE))
-            await queries.enqueue("receipt", b"2")
-            waited[mode] = await until("the second job is picked", lambda: connection.fetchval(NOBODY_WAITS))
-            await until("the second job is done", lambda: connection.fetchval(IS_DONE))
+        with pooler(tmp_path, mode) as port:
+            address = {"PGHOST": "127.0.0.1", "PGPORT": str(port)}
+            with program(bookshop, "--dequeue-timeout", "4", **address):
+                await queries.enqueue("receipt", b"1")
+                await until("the program is at work", lambda: connection.fetchval(IS_DONE))
+                await queries.enqueue("receipt", b"2")
+                waited[mode] = await until("it is picked", lambda: connection.fetchval(NOBODY_WAITS))
+                await until("the second job is done", lambda: connection.fetchval(IS_DONE))
+            with program(bookshop, **address):  # on a connection with the first one's statements
+                await queries.enqueue("receipt", b"3")
+                await until("the program that follows works", lambda: connection.fetchval(IS_DONE))
     assert waited["session"] < 1.5 < 2 < waited["transaction"] < 8
     await connection.close()
 

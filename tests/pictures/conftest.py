@@ -134,8 +134,8 @@ def page() -> Iterator[Page]:
 def seen(lab: JupyterLab, page: Page, request: pytest.FixtureRequest) -> Iterator[Seen]:
     """A notebook whose first cells have run: setup, the board; then a consumer, a sleep, a second board."""
     name = request.node.name.removeprefix("test_")[:40]
-    cells = [SETUP.format(name=name), "kit.board()", CONSUMER, "time.sleep(4)", "kit.board()"]
-    cells += ["consumer.stop()", "kit.board(slow=0.5)"]
+    cells = [SETUP.format(name=name), "board = kit.board()", CONSUMER, "time.sleep(4)", "kit.board()"]
+    cells += ["consumer.stop()", "kit.board(slow=0.5)", "board.close()"]
     write_notebook(Path(lab.root) / f"{name}.ipynb", *cells)
     page.set_viewport_size({"width": 1280, "height": 1400})
     notebook = lab.open(page, f"{name}.ipynb")

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kit.database.other_consumers import consumers_connected
+from kit.pictures.board.queries import Queries
 from kit.pictures.board.state import Card, ShownConsumer
 from kit.session import session
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from kit.database.target import Target
 
 
 class Consumers:
@@ -21,14 +24,22 @@ class Consumers:
     leaves on the jobs it picks; nothing ties the two together.
 
     Args:
-        all_elsewhere: the database is somebody's own, so that no consumer of this process counts as one.
+        target: where they are. In somebody's own database no consumer of this process counts as one.
     """
 
-    def __init__(self, *, all_elsewhere: bool = False) -> None:
-        self._all_elsewhere = all_elsewhere
+    def __init__(self, target: Target) -> None:
+        self._all_elsewhere = target.read_only
+        self._newest = Queries(target).beats
         self._beats: dict[str, float] = {}
         self._elsewhere: set[int] = set()
         self._alone: Counter[str] = Counter()
+
+    async def hear(self, connection: asyncpg.Connection) -> None:
+        """Take in the newest heartbeats. The log does not tell of them."""
+        if self._beats:
+            for row in await connection.fetch(self._newest):
+                if row["consumer"] in self._beats:
+                    self._beats[row["consumer"]] = row["heartbeat"]
 
     async def look(self, connection: asyncpg.Connection) -> None:
         """Look for consumers of other processes among the database's connections."""

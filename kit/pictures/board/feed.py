@@ -53,7 +53,7 @@ class Feed:
         self._state = state
         self._changed = changed
         self._reader = Reader(target, state)
-        self._consumers = Consumers(all_elsewhere=target.read_only)
+        self._consumers = Consumers(target)
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
@@ -125,6 +125,7 @@ class Feed:
             late = began - whole > SLOW
             async with self._target.answering(connection):
                 await self._reader.look(connection, late)
+                await self._consumers.hear(connection)
                 if late:
                     await self._consumers.look(connection)
                     whole = began

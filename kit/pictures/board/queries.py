@@ -52,6 +52,7 @@ class Queries:
         queue: the queue with payloads; ``look``: without. ``jobs``: the jobs ``$1`` of it.
         mark: the time, and the log's last row.
         count: jobs in the queue by entrypoint, status and priority.
+        beats: the newest heartbeat of each worker that has jobs.
         ended: ends in the log after row ``$1``, by entrypoint and status; ``rate``: by second.
     """
 
@@ -73,6 +74,9 @@ class Queries:
         self.count = f"""
             SELECT q.entrypoint, q.status::text AS status, q.priority, count(*) AS number
             FROM {queue} GROUP BY 1, 2, 3"""
+        self.beats = f"""
+            SELECT q.queue_manager_id::text AS consumer, {_seconds("max(q.heartbeat)", "heartbeat")}
+            FROM {queue} WHERE q.status = 'picked' GROUP BY 1"""
         self.ended = f"""
             SELECT l.entrypoint, l.status::text AS status, count(*) AS number
             FROM {recent} WHERE {_ENDED} AND l.id > $1 GROUP BY 1, 2"""

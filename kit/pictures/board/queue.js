@@ -158,7 +158,7 @@ class Queue {
         if (change.version !== this.version + 1) this.ask({ kind: "again" });
         this.take(change);
       }
-      this.stopped = undefined;
+      this.stopped = change.saved; // a board that was closed: this is its last picture
       this.keep();
     }
     this.redraw();
@@ -168,7 +168,7 @@ class Queue {
   keep() {
     this.keeping ??= setTimeout(() => {
       this.keeping = undefined;
-      const picture = { ...this.rest, version: this.version, now: this.now(), saved: Date.now() / 1000 };
+      const picture = { ...this.rest, version: this.version, now: this.now(), saved: this.stopped ?? Date.now() / 1000 };
       this.model.set("picture", { ...picture, cards: [...this.told.values()] });
     }, TAKEN_EVERY);
   }

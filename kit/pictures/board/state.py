@@ -75,6 +75,7 @@ class BoardState:
         rate: jobs ended in each of the last seconds.
         counting: there are too many jobs to draw.
         trouble: why the picture is not fresh, in plain words.
+        closed: when the board was closed, in seconds; from then on the picture is the last one.
     """
 
     def __init__(self, database: str) -> None:
@@ -90,6 +91,7 @@ class BoardState:
         self.consumers: list[ShownConsumer] = []
         self.counting = False
         self.trouble: str | None = None
+        self.closed: float | None = None
         self._changed: set[int] = set()
         self._gone: set[int] = set()
         self._told: dict[str, Any] = {}
@@ -184,6 +186,7 @@ class BoardState:
         """The whole picture."""
         with self.lock:
             head = {"version": self.version, "now": self.now, "database": self.database}
+            head |= {} if self.closed is None else {"saved": self.closed}
             return {**head, **self._rest(), "cards": self._wire(list(self.cards.values()))}
 
     def changes(self) -> dict[str, Any] | None:

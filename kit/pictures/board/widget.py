@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import json
 import threading
+import time
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -103,14 +104,21 @@ class Board:
         self._feed = Feed(self._target, self.state, self._changed)
         self._thread = threading.Thread(target=self._run, args=[self._feed], name="kit board", daemon=True)
         self._thread.start()
-        atexit.register(self.close)
+        atexit.register(self._end)
         if not self._first.wait(FIRST_LOOK):
             with self.state.lock:
                 self.state.trouble = self.state.trouble or "Postgres has not answered yet."
 
     def close(self) -> None:
         """Stop following, and leave nothing but the last picture. A second call does nothing."""
-        atexit.unregister(self.close)
+        was_running = self.running
+        self._end()
+        if was_running:
+            self.state.closed = time.time()
+            self._send("full", self.state.full())
+
+    def _end(self) -> None:
+        atexit.unregister(self._end)
         notebook.no_longer_after_cells(self._cell_has_run)
         feed, loop, thread = self._feed, self._loop, self._thread
         if feed is not None and loop is not None and thread is not None:
