@@ -100,6 +100,17 @@ async def test_sigterm_lets_pgq_run_finish_its_job_and_a_cut_connection_ends_it_
     await connection.close()
 
 
+def test_pgq_verify_stops_a_deployment_by_its_exit_code(queue_database: Postgres) -> None:
+    async def damage() -> None:
+        connection = await asyncpg.connect(queue_database.dsn)
+        await connection.execute("DROP TRIGGER tg_pgqueuer_changed ON pgqueuer")
+        await connection.close()
+
+    asyncio.run(damage())
+    verify = [sys.executable, "-m", "pgqueuer", "verify", "--expect", "present"]
+    assert subprocess.run(verify, stdout=subprocess.DEVNULL, check=False).returncode == 1
+
+
 @pytest.mark.pgbouncer
 async def test_a_consumer_behind_a_pooler_that_pools_transactions_hears_no_notification(
     bookshop: Path, queue_database: Postgres, tmp_path: Path
