@@ -57,6 +57,7 @@ class Dashboard:
 
     def __init__(self, dsn: str) -> None:
         self.user, self.password = USER, secrets.token_urlsafe(9)
+        self._login = f"login {self.user} / {self.password}"
         # Bound here already, so that no other program can take the port in between.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
@@ -76,7 +77,7 @@ class Dashboard:
             time.sleep(0.01)
 
     def __repr__(self) -> str:
-        return self._as_text(f"login {self.user} / {self.password}" if self.running else "stopped")
+        return self._as_text(self._login if self.running else "stopped")
 
     def _as_text(self, state: str) -> str:
         return f"<PGQueuer's dashboard at {self.url}, {state}>"
@@ -113,9 +114,8 @@ class Dashboard:
         notebook.publish(self._in_words(away, frame), self._displays[-1])
 
     def _in_words(self, more: str, frame: str = "") -> dict[str, str]:
-        login = f"login {self.user} / {self.password}"
-        words = f"<p>PGQueuer's dashboard at {self.url}, <code>{login}</code>. {more}</p>"
-        return {"text/html": words + frame, "text/plain": self._as_text(login)}
+        words = f"<p>PGQueuer's dashboard at {self.url}, <code>{self._login}</code>. {more}</p>"
+        return {"text/html": words + frame, "text/plain": self._as_text(self._login)}
 
 
 class _LetsIn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import configparser
 import os
 import re
@@ -11,21 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
-from pgqueuer import AsyncpgDriver, Queries
 
 from kit.sources import Postgres
+from kit.threads import run_sync
+from tests.consumer.queue import cut_connections, enqueue, fetch, logged, until
 from tests.lessons.notebook import read
 
-WORKS_ON_IT = "SELECT status = 'picked' FROM pgqueuer"
-NOBODY_WAITS = "SELECT count(*) = 0 FROM pgqueuer WHERE status = 'queued'"
-IS_DONE = "SELECT count(*) = 0 FROM pgqueuer"
 TO_START = 60  # seconds, also on a busy machine
 DATABASE = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
 
@@ -48,6 +44,16 @@ def written_as(language: str) -> str:
     return str(block)
 
 
+async def who_works() -> list[asyncpg.Record]:
+    """Return the consumer that has picked a job, if one has."""
+    return await fetch("SELECT queue_manager_id FROM pgqueuer WHERE status = 'picked'")
+
+
+async def is_done() -> bool:
+    """Return whether no job is left."""
+    return not await fetch("SELECT FROM pgqueuer")
+
+
 @contextmanager
 def program(bookshop: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Run the shop as ``pgq run`` does in a terminal; kill it if it is still there at the end."""
@@ -66,47 +72,49 @@ def program(bookshop: Path, *options: str, **environment: str) -> Iterator[subpr
             process.kill()
 
 
-async def until(what: str, is_so: Callable[[], Awaitable[object]], limit: float = TO_START) -> float:
-    """Wait for it, and return how many seconds it took."""
-    began = time.monotonic()
-    while not await is_so():
-        assert time.monotonic() - began < limit, f"not within {limit} s: {what}"
-        await asyncio.sleep(0.02)
-    return time.monotonic() - began
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-async def test_sigterm_lets_pgq_run_finish_its_job_and_a_cut_connection_ends_it_with_exit_code_1(
-    bookshop: Path, queue_database: Postgres
-) -> None:
-    connection = await asyncpg.connect(queue_database.dsn)
-    queries = Queries(AsyncpgDriver(connection))
+async def test_sigterm_lets_pgq_run_finish_its_job(bookshop: Path, queue_database: Postgres) -> None:
     with program(bookshop) as process:
-        await queries.enqueue("receipt", b"12")
-        await until("the job runs", lambda: connection.fetchval(WORKS_ON_IT))
+        [job] = await enqueue("receipt", b"12")
+        await until("the job runs", who_works, TO_START)
         process.send_signal(signal.SIGTERM)
         printed, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "sent: You have paid 12." in printed
-    assert [row.status for row in await queries.queue_log()].count("successful") == 1
+    assert await logged(job) == ["queued", "picked", "successful"]
 
-    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    await queries.enqueue("receipt", b"30")
-    with program(bookshop, "--shutdown-on-listener-failure") as process:
-        await until("the program has done a job", lambda: connection.fetchval(IS_DONE))
-        await connection.fetch(f"SELECT pg_terminate_backend(pid, 5000) {others}")
-        process.communicate(timeout=60)
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_cut_connection_ends_pgq_run_with_exit_code_1_unless_it_may_restart(
+    restarts: bool, bookshop: Path, queue_database: Postgres
+) -> None:
+    await enqueue("receipt", b"12")
+    options = ["--restart-on-failure", "--restart-delay", "0.2"] if restarts else []
+    with program(bookshop, *options) as process:
+        await until("the program has done a job", is_done, TO_START)
+        await cut_connections()
+        if restarts:
+            await enqueue("receipt", b"30")
+            await until("it works again", is_done, TO_START)
+        else:
+            process.communicate(timeout=60)
+            assert process.returncode == 1
+
+
+async def test_a_program_whose_own_notification_does_not_come_back_ends_if_it_was_told_to(
+    bookshop: Path, queue_database: Postgres
+) -> None:
+    shop = bookshop / "programs" / "shop.py"
+    deaf = '"send": lambda text: pgq.qm.queries.driver.execute("UNLISTEN *")'
+    shop.write_text(shop.read_text().replace('"send": send', deaf))
+    with program(bookshop, "--shutdown-on-listener-failure", "--dequeue-timeout", "1") as process:
+        await enqueue("receipt", b"12")
+        process.communicate(timeout=TO_START)
     assert process.returncode == 1
-    await connection.close()
 
 
 def test_pgq_verify_stops_a_deployment_by_its_exit_code(queue_database: Postgres) -> None:
-    async def damage() -> None:
-        connection = await asyncpg.connect(queue_database.dsn)
-        await connection.execute("DROP TRIGGER tg_pgqueuer_changed ON pgqueuer")
-        await connection.close()
-
-    asyncio.run(damage())
+    run_sync(fetch("DROP TRIGGER tg_pgqueuer_changed ON pgqueuer"))
     verify = [sys.executable, "-m", "pgqueuer", "verify", "--expect", "present"]
     assert subprocess.run(verify, stdout=subprocess.DEVNULL, check=False).returncode == 1
 
@@ -115,25 +123,26 @@ def test_pgq_verify_stops_a_deployment_by_its_exit_code(queue_database: Postgres
 async def test_a_consumer_behind_a_pooler_that_pools_transactions_hears_no_notification(
     bookshop: Path, queue_database: Postgres, tmp_path: Path
 ) -> None:
-    connection = await asyncpg.connect(queue_database.dsn)
-    queries = Queries(AsyncpgDriver(connection))
     shop = bookshop / "programs" / "shop.py"
     shop.write_text(shop.read_text().replace("connect()", "connect(statement_cache_size=0)"))
-    waited = {}
     for mode in ("session", "transaction"):
         with pooler(tmp_path, mode) as port:
             address = {"PGHOST": "127.0.0.1", "PGPORT": str(port)}
-            with program(bookshop, "--dequeue-timeout", "4", **address):
-                await queries.enqueue("receipt", b"1")
-                await until("the program is at work", lambda: connection.fetchval(IS_DONE))
-                await queries.enqueue("receipt", b"2")
-                waited[mode] = await until("it is picked", lambda: connection.fetchval(NOBODY_WAITS))
-                await until("the second job is done", lambda: connection.fetchval(IS_DONE))
+            await enqueue("receipt", b"1")
+            with program(bookshop, "--dequeue-timeout", "600", **address):
+                first = await until("the program is at work", who_works, TO_START)
+                await until("the first job is done", is_done)
+                await enqueue("receipt", b"2")
+                if mode == "session":
+                    assert await until("the second job is picked", who_works) == first
+                    await until("the second job is done", is_done)
+                else:
+                    with program(bookshop):  # it looks when it starts
+                        assert await until("the second job is picked", who_works, TO_START) != first
+                        await until("the second job is done", is_done)
             with program(bookshop, **address):  # on a connection with the first one's statements
-                await queries.enqueue("receipt", b"3")
-                await until("the program that follows works", lambda: connection.fetchval(IS_DONE))
-    assert waited["session"] < 1.5 < 2 < waited["transaction"] < 8
-    await connection.close()
+                await enqueue("receipt", b"3")
+                await until("the program that follows works", is_done, TO_START)
 
 
 @contextmanager
@@ -199,18 +208,16 @@ async def test_a_container_of_the_lessons_file_finishes_its_job_when_it_is_stopp
             pytest.skip(f"the image {base!r} is not here and cannot be pulled: {error}")
     (bookshop / "Dockerfile").write_text(file)
     image, _ = engine.images.build(path=str(bookshop), rm=True, forcerm=True, network_mode="host")
-    connection = await asyncpg.connect(queue_database.dsn)
     container = engine.containers.run(
         image.id, detach=True, network_mode="host", environment={name: os.environ[name] for name in DATABASE}
     )
     try:
-        await Queries(AsyncpgDriver(connection)).enqueue("receipt", b"12")
-        await until("the job runs", lambda: connection.fetchval(WORKS_ON_IT))
+        await enqueue("receipt", b"12")
+        await until("the job runs", who_works, TO_START)
         container.stop(timeout=60)
-        assert await connection.fetchval(IS_DONE)
+        assert await is_done()
         assert container.wait()["StatusCode"] == 0
     finally:
         container.remove(force=True)
         engine.images.remove(image.id)
         engine.close()
-        await connection.close()

@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -214,6 +215,26 @@ def test_a_frozen_keeper_holds_up_nobody_and_ends_with_kit_stop(own_home: Path) 
         assert stop_quietly()[-1] == "The embedded Postgres is stopped. Its databases are kept."
         wait_until(lambda: not keepers(own_home) and not servers(own_home), "the end of the frozen keeper")
         wait_until(lambda: len(processes(own_home)) == 0, "the end of what runs the keeper again")
+
+
+def test_whoever_waits_for_another_process_is_told_what_for(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sharing, "SOON", 0.05)
+    monkeypatch.setattr(sharing, "LATE", 0.05)
+    entered = threading.Event()
+
+    def enter() -> None:
+        with sharing.locked(own_home / "embedded"):
+            entered.set()
+
+    waiting = threading.Thread(target=enter)
+    with sharing.locked(own_home / "embedded"):
+        waiting.start()
+        wait_until(lambda: "Waiting for another process" in capsys.readouterr().err, "the word")
+        assert not entered.is_set()
+    waiting.join(30)
+    assert entered.is_set()
 
 
 def test_a_keeper_that_is_frozen_while_it_stops_the_server_holds_up_nobody(own_home: Path) -> None:
