@@ -19,6 +19,7 @@ from kit.threads import Duration, as_timedelta
 
 POLL_SECONDS = 0.05
 STUCK_SECONDS = 1.0
+GIVE_WAY = 0.01  # seconds
 TO_FINISH = 1.0  # seconds for handlers to end whose jobs have left the queue
 
 
@@ -44,17 +45,26 @@ async def wait(timeout: Duration = 30.0) -> None:
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
     target = session.target()
     __tracebackhide__ = True
-    with Interruptible(), screen.looking():
-        cell = screen.Screen()
-        last_words: list[str] = []
-        try:
-            async with _refreshed(cell):
-                last_words = await _until_done(target, limit)
-            for consumer in _consumers():
-                consumer.catch_up()  # what a worker printed may still be on its way
-        finally:
-            cell.show(screen.unseen())
-            cell.close(last_words)
+    with Interruptible():
+        # A job that was just enqueued is for this process's consumer, which shares the interpreter with what
+        # follows here (a connection with its login, the cell's output): its handler begins first.
+        await asyncio.sleep(GIVE_WAY)
+        with screen.looking():
+            await _shown_until_done(target, limit)
+
+
+async def _shown_until_done(target: Target, limit: float) -> None:
+    cell = screen.Screen()
+    last_words: list[str] = []
+    __tracebackhide__ = True
+    try:
+        async with _refreshed(cell):
+            last_words = await _until_done(target, limit)
+        for consumer in _consumers():
+            consumer.catch_up()  # what a worker printed may still be on its way
+    finally:
+        cell.show(screen.unseen())
+        cell.close(last_words)
 
 
 async def _until_done(target: Target, limit: float) -> list[str]:
