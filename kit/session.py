@@ -94,6 +94,7 @@ class Session:
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
         switch_interval: Python's, in seconds, from before the first consumer.
+        froze: whether the first consumer has frozen what Python's garbage collector looks at.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: the workers (pids) it knows.
         unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
@@ -107,6 +108,7 @@ class Session:
         "boards",
         "consumers",
         "dashboard",
+        "froze",
         "guard",
         "guarded",
         "lock",
@@ -138,6 +140,7 @@ class Session:
         self.lock = threading.Lock()
         self.running = 0
         self.switch_interval = 0.0
+        self.froze = False
         self.unending: list[object] = []
 
     def known_backends(self) -> set[int]:

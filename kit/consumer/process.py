@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import threading
@@ -28,6 +29,11 @@ def while_running() -> Iterator[None]:
             # whenever the consumer's thread asks for a turn, and a job takes several turns.
             session.switch_interval = sys.getswitchinterval()
             sys.setswitchinterval(min(SWITCH_INTERVAL, session.switch_interval))
+            # Once in some thousand jobs Python looks at every object for garbage, and in a kernel that takes
+            # 50 ms, amid the jobs. What was there before the consumer it leaves out meanwhile.
+            session.froze = gc.get_freeze_count() == 0
+            if session.froze:
+                gc.freeze()
     try:
         yield
     finally:
@@ -37,6 +43,8 @@ def while_running() -> Iterator[None]:
                 capture.stop()
                 own_loop.stop()
                 sys.setswitchinterval(session.switch_interval)
+                if session.froze:
+                    gc.unfreeze()
 
 
 def _stop_all() -> None:

@@ -31,7 +31,8 @@ BUSY = 0.5  # the poll while jobs wait or run
 SLOW = 2.0  # the poll while nothing does, and how often the table is read whole
 # A look is followed by this many times its cost of rest, so that the consumer keeps what it has. The cost
 # of drawing is this thread's own time, that of counting also the server's.
-SHARE = 40
+DRAWING_SHARE = 40
+COUNTING_SHARE = 80
 DRAWING_REST = 0.25  # at most: a burst must not freeze the cards
 COUNTING_REST = 5.0
 RETRY = 1.0  # between two attempts to reach Postgres
@@ -134,9 +135,9 @@ class Feed:
             took, used = time.perf_counter() - began, time.thread_time() - used
             if self._state.counting:
                 most = float("inf") if self._target.read_only else COUNTING_REST
-                least = max(QUICK, min(SHARE * took, most))
+                least = max(QUICK, min(COUNTING_SHARE * took, most))
             else:
-                least = max(QUICK - took, min(SHARE * used, DRAWING_REST))
+                least = max(QUICK - took, min(DRAWING_SHARE * used, DRAWING_REST))
             pause = least if self._state.version != version else min(max(pause * 2, QUICK), self._patience())
             await self._rest(least, max(pause, least))
 

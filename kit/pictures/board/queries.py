@@ -73,13 +73,13 @@ class Queries:
             LEFT JOIN (SELECT * FROM {names.queue_table_log} ORDER BY id DESC LIMIT 1) l ON true"""
         self.count = f"""
             SELECT q.entrypoint, q.status::text AS status, q.priority, count(*) AS number
-            FROM {queue} GROUP BY 1, 2, 3"""
+            FROM {queue} GROUP BY q.entrypoint, q.status, q.priority"""
         self.beats = f"""
             SELECT q.queue_manager_id::text AS consumer, {_seconds("max(q.heartbeat)", "heartbeat")}
             FROM {queue} WHERE q.status = 'picked' GROUP BY 1"""
         self.ended = f"""
             SELECT l.entrypoint, l.status::text AS status, count(*) AS number
-            FROM {recent} WHERE {_ENDED} AND l.id > $1 GROUP BY 1, 2"""
+            FROM {recent} WHERE {_ENDED} AND l.id > $1 GROUP BY l.entrypoint, l.status"""
         # now(), because an index is of no use to clock_timestamp(), which every row might see otherwise
         self.rate = f"""
             SELECT extract(epoch FROM date_trunc('second', l.created))::bigint AS second, count(*) AS number

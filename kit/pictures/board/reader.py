@@ -129,25 +129,27 @@ class Reader:
     async def _read(self, connection: asyncpg.Connection) -> None:
         """Take in the log rows that are new."""
         since = self._mark[0] if self._mark else 0
-        rows = await connection.fetch(self._sql.tail, since, MANY)
-        if self._mark is not None:
-            # The last row seen must still be there; otherwise the tables were emptied under the feed.
-            if not rows or (rows[0]["l_id"], rows[0]["job_id"], rows[0]["at"]) != self._mark:
+        rows = []
+        many = sum(self.state.active.values()) > MANY and await self._ahead(connection) >= MANY
+        if not many:
+            rows = await connection.fetch(self._sql.tail, since, MANY)
+            if self._was_emptied(rows):
                 return await self._snapshot(connection)
-            with self.state.lock:
-                self.state.now = rows[0]["now"]
-        if len(rows) < MANY:
-            self._rushing(0)
-        else:
+        if many or len(rows) == MANY:
             # Many jobs were enqueued at once, or they run too fast to follow each.
-            if self._rushing(sum(row["number"] for row in await connection.fetch(self._sql.ended, since))):
+            ended = await connection.fetch(self._sql.ended, since)
+            if self._rushing(sum(row["number"] for row in ended)):
                 with self.state.lock:
                     self._take_counts([])
                 return await self._count(connection)
             rows = await connection.fetch(self._sql.tail, since, TAIL)
-            if len(rows) == TAIL:
+            if len(rows) == TAIL or self._was_emptied(rows):
                 return await self._snapshot(connection)
+        else:
+            self._rushing(0)
         if self._mark is not None:
+            with self.state.lock:
+                self.state.now = rows[0]["now"]
             rows = rows[1:]
         if self.gaps:
             rows = [*await connection.fetch(self._sql.gaps, list(self.gaps)), *rows]
@@ -160,6 +162,17 @@ class Reader:
             del self.gaps[gap]
             self._recount = True
         return None
+
+    async def _ahead(self, connection: asyncpg.Connection) -> int:
+        """Return how many rows the log has more, at most; below 0 where it was emptied."""
+        mark = await connection.fetchrow(self._sql.mark)
+        assert mark is not None
+        return (mark["id"] or 0) - (self._mark[0] if self._mark else 0)
+
+    def _was_emptied(self, rows: list[asyncpg.Record]) -> bool:
+        """Say whether the last log row that was seen is no longer there, to be the first of ``rows``."""
+        first = (rows[0]["l_id"], rows[0]["job_id"], rows[0]["at"]) if rows else None
+        return self._mark is not None and first != self._mark
 
     def _take(self, rows: list[asyncpg.Record]) -> None:
         state = self.state
