@@ -94,7 +94,7 @@ class Session:
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
         switch_interval: Python's, in seconds, from before the first consumer.
-        froze: whether the first consumer has frozen what Python's garbage collector looks at.
+        objects: how many there were when Python's garbage collector had last looked at all; 0 is not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: the workers (pids) it knows.
         unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
@@ -108,11 +108,11 @@ class Session:
         "boards",
         "consumers",
         "dashboard",
-        "froze",
         "guard",
         "guarded",
         "lock",
         "managers",
+        "objects",
         "running",
         "switch_interval",
         "told",
@@ -123,6 +123,7 @@ class Session:
     def __init__(self) -> None:
         self._opened: list[OpenedDatabase] = []
         self._outside: dict[str, str] = {}
+        self.objects = 0
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()
         self.forget_consumers()
@@ -140,7 +141,6 @@ class Session:
         self.lock = threading.Lock()
         self.running = 0
         self.switch_interval = 0.0
-        self.froze = False
         self.unending: list[object] = []
 
     def known_backends(self) -> set[int]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from kit.consumer import capture, own_loop, screen
+from kit.consumer import capture, garbage, own_loop, screen
 from kit.session import session
 
 SWITCH_INTERVAL = 0.001
@@ -29,11 +28,7 @@ def while_running() -> Iterator[None]:
             # whenever the consumer's thread asks for a turn, and a job takes several turns.
             session.switch_interval = sys.getswitchinterval()
             sys.setswitchinterval(min(SWITCH_INTERVAL, session.switch_interval))
-            # Once in some thousand jobs Python looks at every object for garbage, and in a kernel that takes
-            # 50 ms, amid the jobs. What was there before the consumer it leaves out meanwhile.
-            session.froze = gc.get_freeze_count() == 0
-            if session.froze:
-                gc.freeze()
+            garbage.start()
     try:
         yield
     finally:
@@ -43,8 +38,7 @@ def while_running() -> Iterator[None]:
                 capture.stop()
                 own_loop.stop()
                 sys.setswitchinterval(session.switch_interval)
-                if session.froze:
-                    gc.unfreeze()
+                garbage.stop()
 
 
 def _stop_all() -> None:
@@ -54,6 +48,7 @@ def _stop_all() -> None:
 
 
 def _forget_in_a_fork() -> None:
+    garbage.stop()
     session.forget_consumers()
     capture.stop()
     own_loop.stop()
