@@ -45,26 +45,20 @@ async def wait(timeout: Duration = 30.0) -> None:
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
     target = session.target()
     __tracebackhide__ = True
-    with Interruptible():
+    with Interruptible(), screen.looking():
         # A job that was just enqueued is for this process's consumer, which shares the interpreter with what
         # follows here (a connection with its login, the cell's output): its handler begins first.
         await asyncio.sleep(GIVE_WAY)
-        with screen.looking():
-            await _shown_until_done(target, limit)
-
-
-async def _shown_until_done(target: Target, limit: float) -> None:
-    cell = screen.Screen()
-    last_words: list[str] = []
-    __tracebackhide__ = True
-    try:
-        async with _refreshed(cell):
-            last_words = await _until_done(target, limit)
-        for consumer in _consumers():
-            consumer.catch_up()  # what a worker printed may still be on its way
-    finally:
-        cell.show(screen.unseen())
-        cell.close(last_words)
+        cell = screen.Screen()
+        last_words: list[str] = []
+        try:
+            async with _refreshed(cell):
+                last_words = await _until_done(target, limit)
+            for consumer in _consumers():
+                consumer.catch_up()  # what a worker printed may still be on its way
+        finally:
+            cell.show(screen.unseen())
+            cell.close(last_words)
 
 
 async def _until_done(target: Target, limit: float) -> list[str]:

@@ -145,10 +145,14 @@ def read(name: str) -> Lesson:
 
 def text_of(cell: Any) -> str:
     """Return what a cell showed, as text without colours: its prints, its result and its displays."""
-    parts = []
+    parts: list[str] = []
+    before = None
     for output in cell.get("outputs", []):
-        if output.output_type == "stream":
-            parts.append(output.text.removesuffix("\n"))
+        before, last = output.get("name"), before
+        if output.output_type == "stream" and output.name == last:
+            parts[-1] = f"{parts[-1]}{output.text}"  # one print may come in two pieces
+        elif output.output_type == "stream":
+            parts.append(output.text)
         elif "kit-panel" in output.get("data", {}).get("text/html", ""):
             continue  # the consumer's panel repeats what the cells show
         elif live.WIDGET in output.get("data", {}):
@@ -157,7 +161,7 @@ def text_of(cell: Any) -> str:
             parts.append(output.data.get("text/plain", ""))
         else:
             parts.append("\n".join(output.traceback))
-    return without_commands("\n".join(parts))
+    return without_commands("\n".join(part.removesuffix("\n") for part in parts))
 
 
 def plain_python(source: str) -> str:

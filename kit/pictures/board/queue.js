@@ -125,15 +125,18 @@ class Queue {
     }
   }
 
+  // Its time begins with the frame that draws it, which on a busy machine may be late.
   stepLater(job) {
-    setTimeout(() => {
-      const steps = this.steps.get(job);
-      if (!steps) return;
-      if (steps.length) this.cards.set(job, steps.shift());
-      if (steps.length) this.stepLater(job);
-      else this.steps.delete(job);
-      this.redraw();
-    }, this.slow * 1000);
+    requestAnimationFrame(() => setTimeout(() => this.step(job), this.slow * 1000));
+  }
+
+  step(job) {
+    const steps = this.steps.get(job);
+    if (!steps) return;
+    if (steps.length) this.cards.set(job, steps.shift());
+    if (steps.length) this.stepLater(job);
+    else this.steps.delete(job);
+    this.redraw();
   }
 
   // How many jobs of an entrypoint stand in a column; in slow motion as many as are seen there.
