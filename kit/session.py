@@ -94,7 +94,7 @@ class Session:
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
         switch_interval: Python's, in seconds, from before the first consumer.
-        objects: how many there were when Python's garbage collector had last looked at all; 0 is not known.
+        memory: this process's, in bytes, when all its objects were looked at for garbage; 0 is not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: the workers (pids) it knows.
         unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
@@ -112,7 +112,7 @@ class Session:
         "guarded",
         "lock",
         "managers",
-        "objects",
+        "memory",
         "running",
         "switch_interval",
         "told",
@@ -123,7 +123,7 @@ class Session:
     def __init__(self) -> None:
         self._opened: list[OpenedDatabase] = []
         self._outside: dict[str, str] = {}
-        self.objects = 0
+        self.memory = 0
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()
         self.forget_consumers()

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import gc
 
+import psutil
+
 from kit.session import session
 
-GROWN = 1.25  # times as many objects as at the last full collection, as Python itself has it
+GROWN = 1.25  # times as much memory as when all was looked at
 
 
 def start() -> None:
-    """Leave out what is there, until `stop`."""
-    gc.freeze()
-    count = gc.get_freeze_count()
-    if session.objects and count > GROWN * session.objects:
-        # A part of it may be garbage, such as consumers from before this one.
-        gc.unfreeze()
+    """Leave out what is there, until `stop`. What this finds to be garbage may run code of anybody's."""
+    memory = _memory()
+    if memory > GROWN * session.memory > 0:
+        # A part of it may be garbage, such as consumers from before this one, and what they held.
         gc.collect()
-        gc.freeze()
-        session.objects = gc.get_freeze_count()
-    session.objects = session.objects or count
+        session.memory = _memory()
+    # The least there was: what is there for a while, such as a large table, leaves no room for garbage.
+    session.memory = min(session.memory or memory, memory)
+    gc.freeze()
 
 
 def stop() -> None:
     """Have everything looked at again."""
     gc.unfreeze()
+
+
+def _memory() -> int:
+    """Return how much memory this process uses, in bytes. Few objects may hold much of it."""
+    return int(psutil.Process().memory_info().rss)

@@ -20,7 +20,8 @@ def while_running() -> Iterator[None]:
     """Catch prints, and let threads take turns more often, as long as at least one consumer runs."""
     with session.lock:
         session.running += 1
-        if session.running == 1:
+        first = session.running == 1
+        if first:
             capture.start()
             own_loop.start()
             screen.show_notices_after_cells()
@@ -28,8 +29,10 @@ def while_running() -> Iterator[None]:
             # whenever the consumer's thread asks for a turn, and a job takes several turns.
             session.switch_interval = sys.getswitchinterval()
             sys.setswitchinterval(min(SWITCH_INTERVAL, session.switch_interval))
-            garbage.start()
     try:
+        if first:
+            # Without the lock: the finalizers that this runs may start or stop consumers and workers.
+            garbage.start()
         yield
     finally:
         with session.lock:
@@ -48,7 +51,8 @@ def _stop_all() -> None:
 
 
 def _forget_in_a_fork() -> None:
-    garbage.stop()
+    if session.running:
+        garbage.stop()
     session.forget_consumers()
     capture.stop()
     own_loop.stop()

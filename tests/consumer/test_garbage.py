@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable, Iterator
+
+import pytest
 
 import kit
 from kit.session import session
@@ -11,10 +14,19 @@ from tests.consumer.queue import main_with, nothing
 
 
 class Knot:
-    """Something that only the garbage collector can free."""
+    """Something large that only the garbage collector can free."""
 
-    def __init__(self) -> None:
+    def __init__(self, freed: Callable[[], object]) -> None:
         self.itself = self
+        self.large = b"x" * (session.memory // 2)
+        weakref.finalize(self, freed)
+
+
+@pytest.fixture
+def left_to_the_kit() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
 
 
 async def test_what_was_there_before_the_consumer_is_left_out_until_it_ends() -> None:
@@ -24,14 +36,17 @@ async def test_what_was_there_before_the_consumer_is_left_out_until_it_ends() ->
     assert gc.get_freeze_count() == 0
 
 
-async def test_a_consumer_that_is_run_again_and_again_leaves_no_garbage() -> None:
+async def test_a_consumer_that_is_run_again_and_again_leaves_no_garbage(left_to_the_kit: None) -> None:
     kit.run(main_with(work=nothing)).stop()
-    gc.disable()
-    try:
-        knots = [Knot() for _ in range(session.objects)]
-        seen = weakref.ref(knots[0])
-        del knots
-        kit.run(main_with(work=nothing)).stop()
-        assert seen() is None
-    finally:
-        gc.enable()
+    freed = []
+    Knot(lambda: freed.append(True))
+    kit.run(main_with(work=nothing)).stop()
+    assert freed
+
+
+async def test_what_is_freed_before_a_consumer_may_run_another(left_to_the_kit: None) -> None:
+    kit.run(main_with(work=nothing)).stop()
+    states = []
+    Knot(lambda: states.append(kit.run(main_with(work=nothing), name="other", start_timeout=5).state))
+    kit.run(main_with(work=nothing)).stop()
+    assert states == ["running"]
