@@ -13,6 +13,7 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer
 from pgqueuer.types import QueueEntrypoint
 
 import kit
+from kit.pictures.board import feed, reader
 from kit.pictures.board.state import DRAWN, ENDED_KEPT
 from kit.sources import Postgres
 from tests.pictures.conftest import Followed, Hands
@@ -223,6 +224,28 @@ async def test_a_log_row_that_commits_late_is_counted_once(
     finally:
         await late.close()
     assert followed.state.ended["work", "successful"] == 2
+
+
+async def test_a_log_row_that_commits_when_it_is_no_longer_looked_for_is_counted(
+    followed: Followed, hands: Hands, queue_database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "GAP_LIFE", 0.1)
+    monkeypatch.setattr(feed, "SLOW", 0.2)
+    read = followed.feed._reader
+    slow, quick = await hands.enqueue(b"1", b"2")
+    late = await asyncpg.connect(queue_database.dsn)
+    try:
+        transaction = late.transaction()
+        await transaction.start()
+        await Hands(late).queries.mark_job_as_cancelled([slow])  # type: ignore[list-item]
+        await hands.queries.mark_job_as_cancelled([quick])  # type: ignore[list-item]
+        await followed.until_status(quick, "canceled")
+        await followed.until("that the gap is given up", lambda: not read.gaps and not read._recount)
+        await transaction.commit()
+    finally:
+        await late.close()
+    await followed.until_status(slow, "canceled")
+    assert followed.state.totals() == {"canceled": 2}
 
 
 async def test_a_log_row_that_is_rolled_back_leaves_the_counts_right(

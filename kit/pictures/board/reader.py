@@ -214,7 +214,9 @@ class Reader:
             history = await connection.fetch(self._sql.history, lost) if lost else []
             new = [row["q_id"] for row in rows if row["q_id"] not in state.cards]
             fresh = await connection.fetch(self._sql.jobs, new) if new else []
-            ended = await connection.fetch(self._sql.ended, 0) if self._recount else None
+            # One that is lost may have ended in a log row that was no longer looked for, and is not counted.
+            recount = self._recount or any(row["l_status"] in ENDINGS for row in history)
+            ended = await connection.fetch(self._sql.ended, 0) if recount else None
         with state.lock:
             if ended is not None:
                 self._recount = False
