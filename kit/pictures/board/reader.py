@@ -99,10 +99,12 @@ class Reader:
         ended = await connection.fetch(self._sql.ended, self._mark[0])
         counts = await connection.fetch(self._sql.count)
         new = sum(row["number"] for row in ended)
-        many = self._rushing(new) or sum(row["number"] for row in counts) > DRAWN
-        if not many or (self._estimated and mark["id"] == self._mark[0]):
+        there = sum(row["number"] for row in counts)
+        many = self._rushing(new) or there > DRAWN
+        # Rows of the log that commit late are not among the new ones: what they ended is only missing.
+        late = self._estimated or there != sum(self.state.active.values())
+        if not many or (late and mark["id"] == self._mark[0]):
             return await self._snapshot(connection)
-        # Rows that commit late are not among these.
         self._estimated = mark["id"] > self._mark[0]
         self._mark = (mark["id"], mark["job_id"], mark["at"])
         state = self.state
