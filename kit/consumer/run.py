@@ -72,7 +72,7 @@ def run(
     with screen.looking():
         try:
             runner.start()
+            runner.panel.start()
         finally:
             screen.show(runner.console.take())
-    runner.panel.start()
     return Consumer(runner)

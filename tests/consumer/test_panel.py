@@ -54,7 +54,7 @@ def panel(home: object) -> Callable[..., dict[str, str]]:
     def run(*cells: str, ends_in: str | None = None) -> dict[str, str]:
         sources = [
             "import kit\np = kit.postgres(database='panel')",
-            SETUP,
+            SETUP.replace("    yield", "    print('begins')\n    yield"),
             "consumer = kit.run(main)",
             *cells,
         ]
@@ -63,9 +63,11 @@ def panel(home: object) -> Callable[..., dict[str, str]]:
         )
         with pytest.raises(CellExecutionError, match=ends_in) if ends_in else nullcontext():
             notebook_client(notebook).execute()
-        shown = [output.data for output in notebook.cells[2].outputs if "data" in output]
-        assert [live.WIDGET in data for data in shown] == [True, False]
-        return dict(shown[1])
+        widget, still, said = notebook.cells[2].outputs  # what is said at the start stands below the panel
+        assert live.WIDGET in widget.data
+        assert live.WIDGET not in still.data
+        assert said.text == "[consumer] begins\n"
+        return dict(still.data)
 
     return run
 
