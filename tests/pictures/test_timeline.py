@@ -127,6 +127,8 @@ async def test_the_plot_has_a_row_for_each_job_and_its_numbers_in_words(
     said = capsys.readouterr().out
     assert "2 jobs: 1 successful, 1 exception." in said
     assert "wait p95" in said
+    assert kit.timeline(last=1).get_title(loc="left") == "1 job: 1 exception"
+    assert capsys.readouterr().out.startswith("1 job: 1 exception.")
 
 
 async def test_bars_can_be_coloured_by_priority_and_the_legend_says_which(hands: Hands) -> None:

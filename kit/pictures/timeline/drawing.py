@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kit import palette
 from kit.pictures.timeline.histories import OUTCOMES, History, Span
-from kit.pictures.timeline.summary import NAME, outcomes
+from kit.pictures.timeline.summary import NAME, counted
 from kit.text import shortened
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def _label(ax: Axes, rows: list[History], heights: dict[int, float], by: By, zer
     ax.spines[["left", "right", "top"]].set_visible(False)
     ax.spines["bottom"].set_color(QUIET)
     ax.set_xlabel(f"seconds since {datetime.fromtimestamp(zero.timestamp()):%H:%M:%S}", color=INK)
-    what = "staged runs" if by == "run" else "jobs"
-    ax.set_title(f"{len(rows)} {what}: {outcomes(rows)}", loc="left", fontsize=10, color=INK)
+    what = "staged run" if by == "run" else "job"
+    ax.set_title(counted(rows, what), loc="left", fontsize=10, color=INK)
 
 
 def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: list[str]) -> None:

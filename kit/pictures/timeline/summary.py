@@ -44,12 +44,12 @@ def summary(histories: list[History]) -> pd.DataFrame:
 def jobs_in_numbers(histories: list[History]) -> str:
     """Say in words and numbers what the plot shows."""
     table = summary(histories).to_string(float_format="{:.3f}".format, na_rep="–")
-    return f"{len(histories)} jobs: {outcomes(histories)}.\nSeconds they waited and ran:\n{table}"
+    return f"{counted(histories, 'job')}.\nSeconds they waited and ran:\n{table}"
 
 
 def runs_in_words(histories: list[History]) -> str:
     """Say what became of staged runs."""
-    return f"{len(histories)} runs: {outcomes(histories)}."
+    return f"{counted(histories, 'run')}."
 
 
 def sentence(histories: list[History], by: str) -> str:
@@ -69,6 +69,11 @@ def sentence(histories: list[History], by: str) -> str:
             seconds, job = max(times)
             said += f" #{job} {doing} longest, {seconds:.3g} s."
     return said
+
+
+def counted(histories: list[History], what: str) -> str:
+    """Return how many there are of ``what`` (in the singular), and their outcomes: ``1 job: 1 held``."""
+    return f"{len(histories)} {what}{'' if len(histories) == 1 else 's'}: {outcomes(histories)}"
 
 
 def outcomes(histories: list[History]) -> str:
