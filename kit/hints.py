@@ -82,6 +82,12 @@ def _of_the_database(error: BaseException) -> str | None:
     match error:
         case asyncpg.DataError() if "a bytes-like object is required" in text:
             return "A payload is bytes: write b'hello', or make bytes of a text with .encode()."
+        case asyncpg.DataError() if "cannot be interpreted as an integer" in text:
+            return "It takes a whole number, as a priority and a job's id are: write 3, not '3'."
+        case asyncpg.DataError() if "value out of int32 range" in text:
+            return "It takes a whole number from -2147483648 to 2147483647, as a priority is."
+        case asyncpg.DataError() if "object has no attribute 'days'" in text:
+            return "It takes a length of time, as execute_after is: write timedelta(seconds=5)."
         case DuplicateJobError():
             keys = ", ".join(repr(key) for key in error.dedupe_key if key is not None)
             return (

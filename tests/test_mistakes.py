@@ -261,6 +261,18 @@ def test_a_payload_of_text_has_its_hint_first_and_only_the_learners_own_line(cel
     assert lines[-1].startswith("DataError: ")
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("priority='3'", "It takes a whole number, as a priority and a job's id are: write 3, not '3'."),
+        ("priority=10**10", "It takes a whole number from -2147483648 to 2147483647, as a priority is."),
+        ("execute_after=5", "It takes a length of time, as execute_after is: write timedelta(seconds=5)."),
+    ],
+)
+def test_what_is_no_priority_or_no_time_has_its_hint(cell: Cell, given: str, hint: str) -> None:
+    assert cell(f"await q.enqueue('fetch', b'1', {given})").splitlines()[0] == hint
+
+
 def test_a_cause_that_a_learner_wrote_is_never_left_out(cell: Cell) -> None:
     told = cell("try:\n    {}['tea']\nexcept KeyError:\n    await q.enqueue('fetch', 'tea')")
     assert "A payload is bytes" in told.splitlines()[0]
