@@ -31,6 +31,11 @@ def joined(written: str) -> str:
     return _SPELT_JOINER.sub("\\1\u200d", written)
 
 
+def number_of(count: int, thing: str) -> str:
+    """Return how many there are: ``1 job``, ``1,200 jobs``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def shortened(name: str, most: int) -> str:
     """Return a name of at most ``most`` characters. Its end stays, for there names often differ."""
     end = most // 3

@@ -13,6 +13,7 @@ from kit.database.other_consumers import consumers_connected
 from kit.database.schema import MARK
 from kit.database.target import Target
 from kit.errors import KitError
+from kit.text import number_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -74,8 +75,8 @@ class Emptied:
     made_anew: bool
 
     def __str__(self) -> str:
-        jobs = f"{self.jobs} job{'' if self.jobs == 1 else 's'}"
-        rows = f"{self.log_rows} row{'' if self.log_rows == 1 else 's'} of the log"
+        jobs = number_of(self.jobs, "job")
+        rows = f"{number_of(self.log_rows, 'row')} of the log"
         return " and ".join(text for text, count in ((jobs, self.jobs), (rows, self.log_rows)) if count)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit import theme
 from kit.palette import NEUTRAL, RUNS
-from kit.text import shortened
+from kit.text import number_of, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +149,7 @@ class Flow:
         said = ", ".join(
             f"{look.sign} {counts[status]} {look.word}" for status, look in RUNS.items() if counts[status]
         )
-        total = f"{self.name}: {len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
+        total = f"{self.name}: {number_of(len(self.runs), 'run')}"
         return f"{total}, {said}" if said else total
 
     def _edges(self, columns: list[str]) -> list[tuple[int, int]]:

@@ -245,9 +245,9 @@ async def test_a_hundred_thousand_jobs_are_told_in_seconds_and_what_is_not_drawn
     assert time.process_time() - used < 10
     said = capsys.readouterr().out
     assert "There are more than 100,000" in said
-    assert "100000 jobs: 100000 successful." in said
+    assert "100,000 jobs: 100000 successful." in said
     assert "Drawn are the 2,000 that began last; the numbers are of 100,000." in said
-    assert ax.get_title(loc="left").startswith("2000 jobs")
+    assert ax.get_title(loc="left").startswith("2,000 jobs")
 
 
 @pytest.mark.parametrize("jobs", [20, 60, 1000])

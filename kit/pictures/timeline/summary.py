@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from kit.pictures.timeline.histories import OUTCOMES, History
-from kit.text import shortened
+from kit.text import number_of, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def sentence(histories: list[History], by: str) -> str:
     groups = Counter(row.group for row in histories)
     named = ", ".join(f"{shortened(group, NAME)} {count}" for group, count in groups.most_common(NAMED))
     more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
-    said = f"Timeline of {len(histories):,} {what}{'' if len(histories) == 1 else 's'} in {whole:.3g} s: "
+    said = f"Timeline of {number_of(len(histories), what)} in {whole:.3g} s: "
     said += f"{outcomes(histories)}. By {'pipeline' if by == 'run' else by}: {named}{more}."
     waited = [(seconds, row.id) for row in histories if (seconds := row.waited()) is not None]
     ran = [(seconds, row.id) for row in histories if (seconds := row.seconds("running")) is not None]
@@ -73,7 +73,7 @@ def sentence(histories: list[History], by: str) -> str:
 
 def counted(histories: list[History], what: str) -> str:
     """Return how many there are of ``what`` (in the singular), and their outcomes: ``1 job: 1 held``."""
-    return f"{len(histories)} {what}{'' if len(histories) == 1 else 's'}: {outcomes(histories)}"
+    return f"{number_of(len(histories), what)}: {outcomes(histories)}"
 
 
 def outcomes(histories: list[History]) -> str:
