@@ -141,8 +141,6 @@ class Reader:
             # Many jobs were enqueued at once, or they run too fast to follow each.
             ended = await connection.fetch(self._sql.ended, since)
             if self._rushing(sum(row["number"] for row in ended)):
-                with self.state.lock:
-                    self._take_counts([])
                 return await self._count(connection)
             rows = await connection.fetch(self._sql.tail, since, TAIL)
             if len(rows) == TAIL or self._was_emptied(rows):
