@@ -73,9 +73,7 @@ def test_in_a_notebook_the_hint_stands_above_the_error(queue_database: Postgres)
         "import asyncpg\nfrom pgqueuer import AsyncpgDriver, Queries\nconn = await asyncpg.connect()",
         "await Queries(AsyncpgDriver(conn)).enqueue('fetch', 'hello')",
     ]
-    notebook = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]
-        cells=[nbformat.v4.new_code_cell(source) for source in cells]  # type: ignore[no-untyped-call]
-    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     notebook_client(notebook, allow_errors=True).execute()
     told = text_of(notebook.cells[-1])
     assert told.startswith("A payload is bytes: write b'hello'")

@@ -51,13 +51,13 @@ COUNT = "print('jobs:', kit.sql('SELECT count(*) AS n FROM pgqueuer').n[0])"
 def notebook_in(folder: Path) -> Iterator[Cell]:
     """Start a kernel; what is yielded runs a cell in it and returns all that it shows."""
     client = notebook_client(
-        nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
+        nbformat.v4.new_notebook(),
         allow_errors=True,
         resources={"metadata": {"path": str(folder)}},
     )
 
     def run(code: str) -> str:
-        cell = nbformat.v4.new_code_cell(textwrap.dedent(code).strip())  # type: ignore[no-untyped-call]
+        cell = nbformat.v4.new_code_cell(textwrap.dedent(code).strip())
         client.nb.cells.append(cell)
         client.execute_cell(cell, len(client.nb.cells) - 1)
         return text_of(cell)

@@ -58,8 +58,8 @@ def panel(home: object) -> Callable[..., dict[str, str]]:
             "consumer = kit.run(main)",
             *cells,
         ]
-        notebook: Any = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]
-            cells=[nbformat.v4.new_code_cell(source) for source in sources]  # type: ignore[no-untyped-call]
+        notebook: Any = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source) for source in sources]
         )
         with pytest.raises(CellExecutionError, match=ends_in) if ends_in else nullcontext():
             notebook_client(notebook).execute()

@@ -158,8 +158,8 @@ def opened_elsewhere(lab: JupyterLab, notebook: Notebook) -> Notebook:
     assert state["page"] == {}, "what was live is not saved"
     state["page"] = {"html": '<div class="kit-panel kit-live">running</div>', "at": time.time() - 60}
     (lab.root / "reopened.ipynb").write_text(json.dumps(saved))
-    notary: Any = NotebookNotary(data_dir=lab.data)  # type: ignore[no-untyped-call]
-    notary.sign(nbformat.from_dict(saved))  # type: ignore[no-untyped-call]  # as one that was run here
+    notary: Any = NotebookNotary(data_dir=lab.data)
+    notary.sign(nbformat.from_dict(saved))  # as one that was run here
     return lab.open(notebook.page, "reopened.ipynb")
 
 
@@ -185,7 +185,7 @@ def in_a_published_page(page: Page, folder: Path) -> None:
     """Look at the same notebook as nbconvert makes a page of it."""
     nothing: Any = {"require_js_url": "", "jquery_url": "", "mathjax_url": "", "mermaid_js_url": ""}
     for theme in ("light", "dark"):
-        exporter: Any = HTMLExporter(theme=theme, preprocessors=[DropWidgets], **nothing)  # type: ignore[no-untyped-call]
+        exporter: Any = HTMLExporter(theme=theme, preprocessors=[DropWidgets], **nothing)
         text, _ = exporter.from_filename(folder / "panel.ipynb")
         page.set_content(text)
         panel = page.locator(".kit-panel:visible")

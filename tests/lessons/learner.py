@@ -64,7 +64,7 @@ class Learner:
         Modules stay imported, which saves the time.
         """
         untold = "from kit.session import session; session.told.clear()"
-        self.run([nbformat.v4.new_code_cell(f"{untold}\n%reset -f")])  # type: ignore[no-untyped-call]
+        self.run([nbformat.v4.new_code_cell(f"{untold}\n%reset -f")])
 
     def _execute(self, cell: Any) -> None:
         where = f"lesson {self.lesson.name}, cell {cell.id!r}"
@@ -87,7 +87,7 @@ def learner_of(name: str, folder: str | None = None) -> Iterator[Learner]:
         if folder is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kit-lesson-"))
         client = notebook_client(
-            nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
+            nbformat.v4.new_notebook(),
             resources={"metadata": {"path": folder}},
         )
         stack.enter_context(client.setup_kernel())

@@ -140,7 +140,7 @@ def one_with_id(cells: list[Any], cell_id: str) -> Any:
 def read(name: str) -> Lesson:
     """Read a lesson as it is stored."""
     path = FOLDER / f"{name}.ipynb"
-    return Lesson(name, nbformat.read(path, as_version=4).cells)  # type: ignore[no-untyped-call]
+    return Lesson(name, nbformat.read(path, as_version=4).cells)
 
 
 def text_of(cell: Any) -> str:

@@ -3,24 +3,57 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import uuid
+from pathlib import Path
 
+import nbformat
 import pytest
 
 from tests.lessons.notebook import FOLDER, LESSONS, Lesson, plain_python, read
 from tests.lessons.reading import folded, in_sight, minutes
 from tests.lessons.terms import TERMS, Term
+from tests.lessons.tidy import notebooks, tidied
 
 DOCUMENTATION = "https://janbjorge.github.io/pgqueuer/"
 
 every_lesson = pytest.mark.parametrize("lesson", [pytest.param(read(name), id=name) for name in LESSONS])
 
 
-@every_lesson
-def test_a_lesson_is_stored_without_outputs(lesson: Lesson) -> None:
-    for cell in lesson.code:
-        assert not cell.outputs, f"strip the outputs of: {cell.source[:60]!r}"
-        assert cell.execution_count is None
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in notebooks()])
+def test_a_notebook_is_stored_in_the_one_form(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert text == tidied(text), "run: python -m tests.lessons.tidy"
+
+
+def test_what_a_run_leaves_and_the_ids_of_jupyterlab_do_not_stay() -> None:
+    notebook = nbformat.v4.new_notebook(metadata={"language_info": {"name": "python", "version": "3.13.1"}})
+    made_there = str(uuid.uuid4())
+    notebook.cells = [
+        nbformat.v4.new_code_cell(
+            "import kit\nkit.jobs()",
+            id=made_there,
+            execution_count=3,
+            outputs=[nbformat.v4.new_output("stream", text="left behind")],
+            metadata={"execution": {"iopub.status.busy": "now"}, "tags": ["exercise"]},
+        ),
+        nbformat.v4.new_markdown_cell("Import kit, kit jobs?", id="import-kit-kit-jobs"),
+    ]
+    text = tidied(nbformat.writes(notebook))
+    assert "left behind" not in text
+    assert "3.13.1" not in text
+    assert made_there not in text
+    cells = json.loads(text)["cells"]
+    assert [cell["id"] for cell in cells] == ["import-kit-kit-jobs-2", "import-kit-kit-jobs"]
+    assert cells[0]["metadata"] == {"tags": ["exercise"]}
+    assert cells[0]["source"] == ["import kit\n", "kit.jobs()"]
+
+
+def test_a_notebook_of_one_edited_word_differs_by_one_line() -> None:
+    text = notebooks()[0].read_text("utf-8")
+    edited = tidied(text.replace("Start here", "Begin here", 1))
+    assert sum(a != b for a, b in zip(text.splitlines(), edited.splitlines(), strict=True)) == 1
 
 
 @every_lesson

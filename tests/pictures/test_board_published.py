@@ -53,7 +53,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory, queue_server: Postgres) -
     """The notebook as nbclient leaves it."""
     assert queue_server.source  # up meanwhile, so that the kernel has none to start
     path = write_notebook(tmp_path_factory.mktemp("published") / "published.ipynb", *CELLS)
-    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)
     notebook_client(notebook).execute()
     return notebook
 
@@ -107,7 +107,7 @@ def test_a_rendered_page_shows_the_board_and_the_timeline_offline_in_its_theme(
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
         for name, theme, steps in (("light", "light", [DropWidgets]), ("dark", "dark", [])):
-            exporter: Any = HTMLExporter(preprocessors=steps, theme=theme, **nothing)  # type: ignore[no-untyped-call]
+            exporter: Any = HTMLExporter(preprocessors=steps, theme=theme, **nothing)
             page_text, _ = exporter.from_notebook_node(executed)
             file = tmp_path / f"{name}.html"
             file.write_text(page_text, encoding="utf-8")

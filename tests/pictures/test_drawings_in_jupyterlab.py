@@ -87,7 +87,7 @@ def test_both_pictures_follow_the_page_fit_it_and_say_what_they_show(lab: Jupyte
     where_nobody_trusts_it(lab, notebook)
     for name in ("light", "dark"):
         nothing: Any = {"require_js_url": "", "jquery_url": "", "mathjax_url": "", "mermaid_js_url": ""}
-        exporter: Any = HTMLExporter(theme=name, **nothing)  # type: ignore[no-untyped-call]
+        exporter: Any = HTMLExporter(theme=name, **nothing)
         page.set_content(exporter.from_filename(root / "drawings.ipynb")[0])
         pictures(page, name == "light", f"of nbconvert, {name}")
 
