@@ -1,0 +1,123 @@
+"""Whether an answer is still the stub, told without running anything of it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from kit.exercises.exercise import Exercise
+
+_NONE = object()
+
+
+def why_not_attempted(
+    exercise: Exercise, namespace: Mapping[str, Any], guess: Mapping[str, Any] | None
+) -> str | None:
+    """Return, in a sentence, why there is nothing to check yet; None when there is an answer."""
+    if exercise.kind == "predict":
+        if guess is None:
+            return (
+                f"There is no prediction yet. Put yours into kit.predict({exercise.id!r}, …), run that cell."
+            )
+        return None
+    if exercise.file is not None:
+        if not Path(exercise.file).exists():
+            return f"There is no file {exercise.file!r} yet. Run the cell that writes it."
+        if _same_file(Path(exercise.file).read_text("utf-8", errors="replace"), exercise.stub):
+            return "The cell is still as it was. Change it, run it, and check again."
+        return None
+    for name in exercise.names:
+        if name not in namespace:
+            return f"There is no {name!r} in this notebook yet. Run the cell of the exercise first."
+    if all(_is_stub(namespace[name], name, exercise.stub) for name in exercise.names):
+        return "The cell is still as it was. Change it, run it, and check again."
+    return None
+
+
+def without_magic(source: str) -> str:
+    """Return a cell's Python, without the line that writes it to a file."""
+    return source.partition("\n")[2] if source.startswith("%%") else source
+
+
+def _same_file(text: str, stub: str) -> bool:
+    try:
+        return ast.dump(ast.parse(text)) == ast.dump(ast.parse(without_magic(stub)))
+    except (SyntaxError, ValueError):
+        return False
+
+
+def _is_stub(value: Any, name: str, stub: str) -> bool:
+    for node in ast.parse(stub).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+            return bool(_code_of(value) == _signature(_compiled(stub, name)))
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _is_stub_class(value, node)
+        if isinstance(node, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == name for target in node.targets
+        ):
+            return _is_value(value, node.value)
+    return False
+
+
+def _compiled(source: str, name: str) -> CodeType:
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    module = compile(source, "<stub>", "exec", flags=flags, dont_inherit=True)
+    found = [const for const in module.co_consts if isinstance(const, CodeType) and const.co_name == name]
+    return found[-1]
+
+
+def _code_of(value: Any) -> Any:
+    code = getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
+    return _signature(code) if code is not None else _NONE
+
+
+def _signature(code: CodeType) -> Any:
+    """Return what a function does, without where it stands."""
+    consts = tuple(
+        _signature(const) if isinstance(const, CodeType) else (type(const), const) for const in code.co_consts
+    )
+    return code.co_code, code.co_names, code.co_varnames, consts
+
+
+def _is_stub_class(value: Any, node: ast.ClassDef) -> bool:
+    """Compare what a class declares: its annotations, and the names that it sets."""
+    if not isinstance(value, type):
+        return False
+    annotated = {
+        part.target.id
+        for part in node.body
+        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
+    }
+    assigned = {
+        target.id
+        for part in node.body
+        if isinstance(part, ast.Assign)
+        for target in part.targets
+        if isinstance(target, ast.Name)
+    }
+    methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)}
+    own = {
+        name
+        for name, member in vars(value).items()
+        if not name.startswith("_")
+        and name not in _machinery(value)
+        and (callable(member) or name in assigned or not isinstance(member, property))
+    }
+    return set(inspect.get_annotations(value)) == annotated and own <= annotated | assigned | methods
+
+
+def _machinery(value: type) -> set[str]:
+    """Return what a base class's machinery has put into the class, pydantic's for one."""
+    return {name for name in vars(value) if name.startswith("model_")}
+
+
+def _is_value(value: Any, node: ast.expr) -> bool:
+    try:
+        literal = ast.literal_eval(node)
+    except ValueError:
+        return False
+    return type(value) is type(literal) and bool(value == literal)
