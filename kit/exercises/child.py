@@ -91,19 +91,20 @@ def _end_with_the_kernel() -> None:
 
 def _end_after(seconds: float, loop: asyncio.AbstractEventLoop) -> None:
     """End the process when the time is up, and tell where it was: only this ends `while True` and `sleep`."""
-    main_thread = threading.main_thread().ident
+    main_thread = threading.main_thread().ident or 0
     ended = threading.Event()
 
     def watch() -> None:
         ended.wait(seconds)
-        stacks = []
+        lines: list[str] = []
         with suppress(Exception):
             for task in asyncio.all_tasks(loop):
-                stacks += task.get_stack()
-        assert main_thread is not None
-        lines = [line for frame in stacks for line in traceback.format_stack(frame)]
-        now = traceback.format_stack(sys._current_frames()[main_thread])
-        tell(time_is_up="".join(lines + now))
+                awaiting: Any = task.get_coro()
+                while frame := getattr(awaiting, "cr_frame", None):
+                    lines += traceback.StackSummary.extract([(frame, frame.f_lineno)]).format()
+                    awaiting = awaiting.cr_await
+        lines += traceback.format_stack(sys._current_frames()[main_thread])
+        tell(time_is_up="".join(lines))
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -10,11 +10,12 @@ import os
 import pickle
 import re
 import sys
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FunctionType
-from typing import Any
+from types import CodeType, FunctionType
+from typing import Any, ClassVar
 
 from kit import faults, notebook
 from kit.exercises import child
@@ -171,6 +172,10 @@ def pack(
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table: ClassVar[Any] = ChainMap(
+            {CodeType: _with_its_file}, cloudpickle.Pickler.dispatch_table
+        )
+
         def __init__(self, file: io.BytesIO) -> None:
             super().__init__(file)
             self.lent: dict[tuple[str, int], Any] = {}
@@ -202,6 +207,14 @@ def pack(
         "pickle": file.getvalue(),
     }
     return pickle.dumps(head)
+
+
+def _with_its_file(code: CodeType) -> tuple[Any, ...]:
+    """Pickle code as cloudpickle does, and keep the name of its cell, by which a line is found again."""
+    import cloudpickle
+
+    make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return make, tuple(code.co_filename if part == "<dynamic-code>" else part for part in arguments)
 
 
 class _Bounded(io.BytesIO):

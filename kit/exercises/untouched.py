@@ -84,35 +84,23 @@ def _signature(code: CodeType) -> Any:
 
 
 def _is_stub_class(value: Any, node: ast.ClassDef) -> bool:
-    """Compare what a class declares: its annotations, and the names that it sets."""
+    """Compare what a class declares: its annotations, and the names of its methods and values."""
     if not isinstance(value, type):
         return False
-    annotated = {
-        part.target.id
-        for part in node.body
-        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
+    annotated, own = {}, set()
+    for part in node.body:
+        if isinstance(part, ast.AnnAssign):
+            annotated[ast.unparse(part.target)] = ast.unparse(part.annotation)
+        elif isinstance(part, ast.Assign):
+            own |= {ast.unparse(target) for target in part.targets}
+        elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+            own.add(part.name)
+    has = {
+        name: getattr(kind, "__name__", str(kind)) for name, kind in inspect.get_annotations(value).items()
     }
-    assigned = {
-        target.id
-        for part in node.body
-        if isinstance(part, ast.Assign)
-        for target in part.targets
-        if isinstance(target, ast.Name)
-    }
-    methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)}
-    own = {
-        name
-        for name, member in vars(value).items()
-        if not name.startswith("_")
-        and name not in _machinery(value)
-        and (callable(member) or name in assigned or not isinstance(member, property))
-    }
-    return set(inspect.get_annotations(value)) == annotated and own <= annotated | assigned | methods
-
-
-def _machinery(value: type) -> set[str]:
-    """Return what a base class's machinery has put into the class, pydantic's for one."""
-    return {name for name in vars(value) if name.startswith("model_")}
+    # What begins with an underscore or `model_` is Python's or pydantic's machinery.
+    there = {name for name in vars(value) if not name.startswith(("_", "model_"))}
+    return has == annotated and there <= own | annotated.keys()
 
 
 def _is_value(value: Any, node: ast.expr) -> bool:

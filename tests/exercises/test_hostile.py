@@ -41,7 +41,7 @@ WORK = Exercise(
     after="",
     given=GIVEN,
     names=("work",),
-    stub="async def work(job): ...",
+    stub="async def work(job):\n    raise NotImplementedError",
     solution="async def work(job): pass",
     check=two_jobs,
     hints=("", "", ""),
@@ -150,7 +150,7 @@ def test_the_notebooks_own_connection_is_named(what: str, use: str, lesson: Post
     assert "'theirs'" in outcome.text
 
 
-@pytest.mark.parametrize("what", ["threading.Lock()", "open(os.devnull)", "(n for n in [1])"])
+@pytest.mark.parametrize("what", ["threading.Lock()", "open(os.devnull, 'w')", "(n for n in [1])"])
 def test_a_global_that_cannot_go_along_is_named(what: str, lesson: Postgres) -> None:
     outcome = judged("print(theirs)", before=f"theirs = {what}")
     assert outcome.message == "stays-here"

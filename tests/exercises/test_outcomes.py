@@ -22,7 +22,11 @@ async def _never(answer: Answer) -> None:
 
 
 def changed(**what: Any) -> Exercise:
-    return dataclasses.replace(WORK, **{"given": "", "processes": 0} | what)
+    new: dict[str, Any] = {"given": "", "processes": 0} | what
+    return dataclasses.replace(WORK, **new)
+
+
+MANAGER = "from contextlib import asynccontextmanager\n@asynccontextmanager\n"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,7 @@ def changed(**what: Any) -> Exercise:
         (
             "async def work(job): ...",
             "async def work(job):\n    # mine\n\n    ...",
-            "async def work(job): pass; 1",
+            "async def work(job): return 1",
         ),
         ("work = []", "work = []  # mine", "work = [1]"),
         ("work = 'SELECT 1'", 'work = "SELECT 1"', "work = 'SELECT  1'"),
@@ -46,9 +50,9 @@ def changed(**what: Any) -> Exercise:
             "class work:\n    file: bytes",
         ),
         (
-            "from contextlib import asynccontextmanager\n@asynccontextmanager\nasync def work():\n    yield 1",
-            "from contextlib import asynccontextmanager\n@asynccontextmanager\nasync def work():\n\n    yield 1",
-            "from contextlib import asynccontextmanager\n@asynccontextmanager\nasync def work():\n    yield 2",
+            MANAGER + "async def work():\n    yield 1",
+            MANAGER + "async def work():\n\n    yield 1",
+            MANAGER + "async def work():\n    yield 2",
         ),
     ],
 )

@@ -148,7 +148,8 @@ def test_whose_a_database_is_can_be_told_from_its_name() -> None:
     ended.wait()
     assert temporary.owner_is_dead("pytest", f"pytest_{host}_{ended.pid}_{time.time():.0f}_{token}")
     assert temporary.owner_is_dead("pytest", f"pgqueuer_kit_pytest_{host}_{pid}_{int(start) - 3600}_{token}")
-    assert not temporary.owner_is_dead("pytest", f"pytest_00000000_{ended.pid}_{start}_{token}"), "another machine's"
+    anothers = f"pytest_00000000_{ended.pid}_{start}_{token}"
+    assert not temporary.owner_is_dead("pytest", anothers), "another machine's"
     assert not temporary.owner_is_dead("pytest", "pytest_of_somebody_else")
 
 

@@ -59,7 +59,7 @@ def _place(cells: list[Any], exercise: Exercise, lesson: Lesson) -> int:
             place = number
     if place is None:
         raise KitError(
-            f"{lesson.name!r} has no cell and no section {exercise.after!r}, where {exercise.id!r} is to stand."
+            f"{lesson.name!r} has no cell and no section {exercise.after!r}, where {exercise.id!r} stands."
         )
     return place
 
