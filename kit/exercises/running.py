@@ -163,8 +163,11 @@ def pack(
     lent: bool,
     limit: float,
     environment: Mapping[str, str],
+    author: str,
 ) -> bytes:
     """Return the work as it goes to a process: all in one pickle, so that handlers go on sharing globals.
+
+    Functions of the module ``author`` go along as a learner's do: the process need not import it.
 
     Raises:
         NotYet: something in it works only in the notebook; it is named.
@@ -192,6 +195,7 @@ def pack(
 
     file = _Bounded()
     pickler = Pickler(file)
+    cloudpickle.register_pickle_by_value(sys.modules[author])
     try:
         pickler.dump(dict(work))
     except _Stays as stays:
@@ -200,6 +204,8 @@ def pack(
         raise NotYet("too-large", size=LARGEST // 2**20) from None
     except (TypeError, ValueError, AttributeError, RecursionError, pickle.PicklingError) as error:
         raise NotYet("stays-here", name=_cannot_go(work, str(error))) from None
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[author])
     head = {
         "environment": dict(environment),
         "limit": limit,
