@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -46,6 +48,11 @@ class Answer:
         self._inside = inside
         self._ready = ready
         self._used: list[Process] = []
+
+    @property
+    def file(self) -> str:
+        """What the learner has written into the exercise's file."""
+        return Path(self._exercise.file or "").read_text("utf-8", errors="replace")
 
     def __getitem__(self, name: str) -> Any:
         """Return what the learner has under one of the exercise's names."""
@@ -139,6 +146,7 @@ class Answer:
         *,
         how: Mapping[str, Mapping[str, Any]] | None = None,
         schedule: str | None = None,
+        hurry: bool = False,
         limit: float = LIMIT,
         **handlers: Any,
     ) -> Ran:
@@ -148,15 +156,40 @@ class Answer:
             main: a factory; without it, ``handlers`` makes a consumer.
             how: for each entrypoint of ``handlers``, the options of ``pgq.entrypoint``.
             schedule: run this schedule of ``main`` once, instead of jobs.
+            hurry: let no job wait for its time, so that a retry comes at once.
             limit: seconds that it may take, from when the process is ready.
             handlers: a handler for each entrypoint.
 
         Raises:
             NotYet: it did not end in time, ended its process, or could not start.
         """
-        ran = await self._do(self._consumer(main, how, schedule, handlers), limit)
+        stop = asyncio.Event()
+        hurrying = asyncio.create_task(self._hurry(stop)) if hurry else None
+        try:
+            ran = await self._do(self._consumer(main, how, schedule, handlers), limit)
+        finally:
+            stop.set()
+            if hurrying is not None:
+                await hurrying
         self._refuse(ran)
         return ran
+
+    async def _hurry(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await self._inside.execute(
+                "UPDATE pgqueuer SET execute_after = now() WHERE execute_after > now()"
+            )
+            await asyncio.sleep(0.02)
+
+    async def until(self, condition: str, *, limit: float = 20.0) -> None:
+        """Wait until a query's one value is true.
+
+        Raises:
+            TimeoutError: it is not, within ``limit`` seconds.
+        """
+        async with asyncio.timeout(limit):
+            while not await self._inside.fetchval(condition):
+                await asyncio.sleep(0.02)
 
     async def call(self, function: Any, *arguments: Any, limit: float = LIMIT) -> Any:
         """Call a function of the learner's in a process of its own, and return what it gives, as JSON has it.

@@ -33,7 +33,7 @@ def why_not_attempted(
     for name in exercise.names:
         if name not in namespace:
             return f"There is no {name!r} in this notebook yet. Run the cell of the exercise first."
-    if all(_is_stub(namespace[name], name, exercise.stub) for name in exercise.names):
+    if all(_is_stub(namespace, name, exercise.stub) for name in exercise.names):
         return "The cell is still as it was. Change it, run it, and check again."
     return None
 
@@ -50,7 +50,8 @@ def _same_file(text: str, stub: str) -> bool:
         return False
 
 
-def _is_stub(value: Any, name: str, stub: str) -> bool:
+def _is_stub(namespace: Mapping[str, Any], name: str, stub: str) -> bool:
+    value = namespace[name]
     for node in ast.parse(stub).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
             return bool(_code_of(value) == _signature(_compiled(stub, name)))
@@ -59,6 +60,8 @@ def _is_stub(value: Any, name: str, stub: str) -> bool:
         if isinstance(node, ast.Assign) and any(
             isinstance(target, ast.Name) and target.id == name for target in node.targets
         ):
+            if isinstance(node.value, ast.Name):  # another name for the same thing
+                return _is_stub(namespace, node.value.id, stub) and value is namespace.get(node.value.id)
             return _is_value(value, node.value)
     return False
 

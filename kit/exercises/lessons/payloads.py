@@ -131,11 +131,11 @@ async def only_a_reference(answer: Answer) -> None:
     await answer.run(count=answer["count"])
     await answer.no_exceptions()
     rows = await answer.sql("SELECT id, octet_length(body), words FROM documents")
-    columns = ("id", "length of the body", "words")
+    names = ("id", "length of the body", "words")
     want = [(7, len(text), 4002)]
     if not rows or rows[0][1] != len(text):
-        answer.same(rows, want, "no-body", columns=columns)
-    answer.same(rows, want, "words", columns=columns)
+        answer.same(rows, want, "no-body", columns=names)
+    answer.same(rows, want, "words", columns=names)
 
 
 def _documents(hand_over: str, count: str) -> str:

@@ -15,7 +15,7 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
 from pgqueuer.models import Context
 """
 
-ONE = {"how": {"task": {"concurrency_limit": 1}, "": {"batch_size": 1}}}
+ONE: dict[str, dict[str, Any]] = {"task": {"concurrency_limit": 1}, "": {"batch_size": 1}}
 
 
 async def _name(job: Any) -> None:
@@ -24,7 +24,7 @@ async def _name(job: Any) -> None:
 
 async def five_jobs(answer: Answer) -> None:
     await answer.enqueue("task", [b"a", b"b", b"c", b"d", b"e"], [3, 0, 3, -1, 7])
-    ran = await answer.run(task=_name, **ONE)
+    ran = await answer.run(task=_name, how=ONE)
     guess = "".join(answer.guess["order"]).replace(" ", "").replace(",", "").lower()
     measured = "".join(ran.lines)
     misled = {
