@@ -17,7 +17,6 @@ from typing import Any, Literal
 import pgqueuer
 from pgqueuer.types import QueueExecutionMode
 
-from kit import faults
 from kit.consumer import factory, screen
 from kit.consumer.capture import Capture
 from kit.consumer.console import Console, Unseen
@@ -28,6 +27,8 @@ from kit.consumer.options import Options
 from kit.consumer.process import while_running
 from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
+from kit.errors.postgres import postgres_is_away
+from kit.errors.text import one_line
 from kit.session import Stoppable, session
 from kit.threads import happens_within, run_sync
 
@@ -241,7 +242,7 @@ class Runner:
                 if self._shutdown.is_set() or not self._was_ready or not options.restart_on_failure:
                     raise
                 # A learner's mistake would come back again and again; a lost connection comes back once.
-                if not faults.postgres_is_away(error):
+                if not postgres_is_away(error):
                     raise
                 self._lost(error)
             with suppress(TimeoutError):
@@ -254,7 +255,7 @@ class Runner:
             self._become("reconnecting")
             self.console.notice(
                 f"Consumer {self.name!r} has lost its connection to Postgres "
-                f"({faults.one_line(error)}), and tries to get it back."
+                f"({one_line(error)}), and tries to get it back."
             )
 
     @asynccontextmanager

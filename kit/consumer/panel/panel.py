@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from kit import live, notebook
 from kit.consumer.panel.page import Shown, page, plain, still
-from kit.faults import one_line
+from kit.errors.text import one_line
 
 if TYPE_CHECKING:
     import anywidget

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from kit import faults
 from kit.database.target import LIMIT, Unreachable
 from kit.errors import KitError
+from kit.errors.postgres import worth_another_try
 from kit.session import session
 from kit.stages.store.schema import Connection, install
 
@@ -52,7 +52,7 @@ async def limited(connection: Connection) -> AsyncIterator[None]:
             "middle of a step. End that one, then try again."
         ) from error
     except Exception as error:
-        if not faults.worth_another_try(error):
+        if not worth_another_try(error):
             raise
         if limit.when() <= asyncio.get_running_loop().time():
             raise KitError(
