@@ -13,9 +13,10 @@ from typing import Any
 import asyncpg
 from pgqueuer import AsyncpgDriver, Queries
 
-from kit import faults
+from kit.errors.place import place_in
+from kit.errors.text import headline, server_message
 from kit.exercises.exercise import Exercise, NotYet
-from kit.exercises.running import LIMIT, Process, Ran, pack, place_in
+from kit.exercises.running import LIMIT, Process, Ran, pack
 from kit.session import session
 from kit.sources import Postgres
 
@@ -86,7 +87,7 @@ class Answer:
         except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             raise
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise NotYet("refused", name=name, said=faults.server_message(error)) from None
+            raise NotYet("refused", name=name, said=server_message(error)) from None
 
     async def enqueue(
         self, entrypoint: str, payloads: Sequence[bytes | None], priorities: Sequence[int] = (), **more: Any
@@ -135,7 +136,7 @@ class Answer:
         )
         if rows:
             record = json.loads(rows[0][0])
-            line = faults.headline(str(record["exception_type"]), str(record["exception_message"]))
+            line = headline(str(record["exception_type"]), str(record["exception_message"]))
             raise NotYet(message, error=line, place=place_in(str(record["traceback"])))
 
     # The learner's code
@@ -201,7 +202,7 @@ class Answer:
         if error := only.get("error"):
             raise NotYet(
                 "raised",
-                error=faults.headline(error["type"], error["message"]),
+                error=headline(error["type"], error["message"]),
                 place=place_in(error["traceback"]),
             )
         return only["value"]

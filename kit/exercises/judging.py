@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from kit import faults
 from kit.errors import KitError
+from kit.errors.text import one_line
 from kit.exercises import scratch
 from kit.exercises.answers import Answer
 from kit.exercises.exercise import Exercise, NotYet
@@ -84,7 +84,7 @@ def judge(
     except TooBusy:
         outcome = _broke("This machine is too busy just now to run a check. Try again in a moment.")
     except Exception as error:
-        outcome = _broke(f"The check itself broke, which is not your fault: {faults.one_line(error)}", error)
+        outcome = _broke(f"The check itself broke, which is not your fault: {one_line(error)}", error)
     return replace(outcome, seconds=time.monotonic() - began)
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import linecache
-import os
 import pickle
-import re
 import sys
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
@@ -17,7 +14,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FunctionType
 from typing import Any, ClassVar
 
-from kit import faults, notebook
+from kit.errors.place import place_in
 from kit.exercises import child
 from kit.exercises.exercise import NotYet
 from kit.sources.processes import apart
@@ -144,16 +141,6 @@ class Process(asyncio.SubprocessProtocol):
 
 def _how_it_ended(code: int | None) -> str:
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-
-
-def place_in(trace: str) -> str:
-    """Return `` (Cell In[3], line 4: `the code`)``: the last line of a printed traceback that is theirs."""
-    for file, number in reversed(re.findall(r'File "(.+?)", line (\d+)', trace)):
-        if faults.is_learners(file):
-            code = linecache.getline(file, int(number)).strip()
-            name = notebook.cell_name(file) or os.path.basename(file).strip("<>")
-            return f" ({name}, line {number}" + (f": `{code}`)" if code else ")")
-    return ""
 
 
 def pack(
