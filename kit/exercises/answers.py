@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -88,6 +89,12 @@ class Answer:
             raise
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise NotYet("refused", name=name, said=server_message(error)) from None
+
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[asyncpg.Connection]:
+        """Open another session in the scratch database, as another program would."""
+        async with self._scratch.target.connect() as connection:
+            yield connection
 
     async def enqueue(
         self, entrypoint: str, payloads: Sequence[bytes | None], priorities: Sequence[int] = (), **more: Any

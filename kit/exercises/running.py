@@ -110,6 +110,7 @@ class Process(asyncio.SubprocessProtocol):
         self.give(work)
         if not await self.until("began", limit=TO_START):
             raise TooBusy
+        limit *= self.heard("began") or 1.0  # a machine that is busy has more time
         in_time = await self.until("ended", "time_is_up", limit=limit + GRACE)
         await self.end()
         if (stack := self.heard("time_is_up")) is not None or not in_time:

@@ -62,7 +62,7 @@ def _is_stub(namespace: Mapping[str, Any], name: str, stub: str) -> bool:
         ):
             if isinstance(node.value, ast.Name):  # another name for the same thing
                 return _is_stub(namespace, node.value.id, stub) and value is namespace.get(node.value.id)
-            return _is_value(value, node.value)
+            return _is_value(value, node.value) or _is_made_alike(namespace, name, stub)
     return False
 
 
@@ -104,6 +104,26 @@ def _is_stub_class(value: Any, node: ast.ClassDef) -> bool:
     # What begins with an underscore or `model_` is Python's or pydantic's machinery.
     there = {name for name in vars(value) if not name.startswith(("_", "model_"))}
     return has == annotated and there <= own | annotated.keys()
+
+
+def _is_made_alike(namespace: Mapping[str, Any], name: str, stub: str) -> bool:
+    """Make what the stub makes, a pipeline for one, and compare the two part by part."""
+    names = dict(namespace)
+    try:
+        exec(compile(stub, "<stub>", "exec", dont_inherit=True), names)
+    except Exception:  # it awaits, or needs what is not there
+        return False
+    return _parts(namespace[name]) == _parts(names[name])
+
+
+def _parts(value: Any, depth: int = 4) -> Any:
+    if (code := getattr(value, "__code__", None)) is not None:
+        return _signature(code)
+    if isinstance(value, dict):
+        return [(key, _parts(each, depth)) for key, each in value.items()]
+    if depth and hasattr(value, "__dict__") and not isinstance(value, type):
+        return type(value), _parts(vars(value), depth - 1)
+    return repr(value)
 
 
 def _is_value(value: Any, node: ast.expr) -> bool:

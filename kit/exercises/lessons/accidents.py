@@ -1,4 +1,4 @@
-"""Accidents that happen for certain, which several exercises need. A check ends them before it ends."""
+"""Accidents that happen for certain, which several exercises need."""
 
 from __future__ import annotations
 
@@ -8,43 +8,42 @@ from contextlib import asynccontextmanager
 from kit.exercises.answers import Answer
 
 _CUT = """
-CREATE SEQUENCE kit_counted;
-CREATE FUNCTION kit_cut() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE SEQUENCE accident_counted_{name};
+CREATE FUNCTION accident_cut_{name}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF {condition} AND nextval('kit_counted') = {which} THEN
+    IF {condition} AND nextval('accident_counted_{name}') = {which} THEN
         PERFORM pg_terminate_backend(pg_backend_pid());
         PERFORM pg_sleep(5);
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER kit_cut BEFORE INSERT ON pgqueuer FOR EACH ROW EXECUTE FUNCTION kit_cut();
+CREATE TRIGGER accident_cut BEFORE INSERT ON {name} FOR EACH ROW EXECUTE FUNCTION accident_cut_{name}();
 """
 
 # Whoever writes here waits, as long as the check holds the lock.
 _TRAP = """
-CREATE FUNCTION kit_trap_{name}() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION accident_trap_{name}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF {condition} THEN PERFORM pg_advisory_xact_lock_shared(4711); END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER kit_trap BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION kit_trap_{name}();
+CREATE TRIGGER accident_trap BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION accident_trap_{name}();
 """
 _TRAPPED = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
 
 
-@asynccontextmanager
-async def session_cut_at_enqueue(answer: Answer, condition: str, which: int = 1) -> AsyncIterator[None]:
+async def cut_session_at_enqueue(answer: Answer, condition: str, which: int = 1) -> None:
     """End the session that enqueues the n-th job for which ``condition`` (of ``NEW``) is true, in the midst of it.
 
-    They are counted by a sequence, which no rollback takes back.
+    They are counted by a sequence, which no rollback takes back. The next check's database has none of it.
     """
-    await answer.sql(_CUT.format(condition=condition, which=which))
-    try:
-        yield
-    finally:  # or the next check would find PGQueuer's schema changed
-        await answer.sql(
-            "DROP TRIGGER kit_cut ON pgqueuer; DROP FUNCTION kit_cut; DROP SEQUENCE kit_counted;"
-        )
+    await answer.sql(_CUT.format(name="pgqueuer", condition=condition, which=which))
+
+
+async def cut_session_at_update(answer: Answer, table: str, condition: str) -> None:
+    """End the first session that updates a row of ``table`` for which the condition is true."""
+    cut = _CUT.format(name=table, condition=condition, which=1)
+    await answer.sql(cut.replace("BEFORE INSERT", "BEFORE UPDATE"))
 
 
 @asynccontextmanager

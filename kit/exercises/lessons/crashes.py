@@ -51,6 +51,8 @@ async def sent_once_per_job(answer: Answer) -> None:
         answer.same(rows, want, "all-letters", columns=columns)
     if sent[3] > 2:
         answer.same(rows, want, "sent-again", columns=columns)
+    if not any(sent.values()):
+        answer.same(rows, want, "not-sent", columns=columns)
     if sent[2] < 1:
         answer.same(rows, want, "marked-too-early", columns=columns)
     if sent[1] > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.exercises.answers import Answer
 from kit.exercises.exercise import Exercise, NotYet, Wrong
-from kit.exercises.lessons.accidents import session_cut_at_enqueue
+from kit.exercises.lessons.accidents import cut_session_at_enqueue, cut_session_at_update
 
 NOTEBOOK = """
 import asyncio
@@ -148,25 +148,13 @@ THANK = Exercise(
     },
 )
 
-_ORDER_3 = """
-CREATE SEQUENCE kit_updated;
-CREATE FUNCTION kit_cut_orders() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.id = 3 AND nextval('kit_updated') = 1 THEN
-        PERFORM pg_terminate_backend(pg_backend_pid());
-        PERFORM pg_sleep(5);
-    END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER kit_cut_orders BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION kit_cut_orders();
-"""
-
 
 async def charged_and_shipped_together(answer: Answer) -> None:
-    await answer.sql(ORDERS + _ORDER_3)
-    async with session_cut_at_enqueue(answer, "NEW.entrypoint = 'ship' AND NEW.payload = '2'"):
-        await answer.enqueue("charge", [b"1", b"2", b"3", b"1", b"4"])
-        await answer.run(charge=answer["charge_safely"], how={"charge": {"concurrency_limit": 1}})
+    await answer.sql(ORDERS)
+    await cut_session_at_enqueue(answer, "NEW.entrypoint = 'ship' AND NEW.payload = '2'")
+    await cut_session_at_update(answer, "orders", "NEW.id = 3")
+    await answer.enqueue("charge", [b"1", b"2", b"3", b"1", b"4"])
+    await answer.run(charge=answer["charge_safely"], how={"charge": {"concurrency_limit": 1}})
     rows = await answer.sql(
         "SELECT id, charges, (SELECT count(*) FROM pgqueuer WHERE entrypoint = 'ship' AND payload = orders.id::text::bytea)"
         " FROM orders ORDER BY id"
