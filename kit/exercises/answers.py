@@ -18,7 +18,6 @@ from kit.errors.place import place_in
 from kit.errors.text import headline, server_message
 from kit.exercises.exercise import Exercise, NotYet
 from kit.exercises.running import LIMIT, Process, Ran, pack
-from kit.session import session
 from kit.sources import Postgres
 
 ROWS = 200  # rows of a learner's query that are looked at
@@ -69,25 +68,30 @@ class Answer:
             return []
         return [tuple(row) for row in await self._inside.fetch(query, *args)]
 
-    async def ask(self, name: str) -> list[tuple[Any, ...]]:
+    async def ask(self, name: str, *args: Any, on: asyncpg.Connection | None = None) -> list[tuple[Any, ...]]:
         """Run the learner's own query, which stands under ``name``, and return its rows, 200 at most.
+
+        Args:
+            args: values for ``$1``, ``$2``, …; those that it does not use are left out.
+            on: a connection with a transaction that goes on; without it, one that is ended at once.
 
         Raises:
             NotYet: it is no text, Postgres refuses it, or it takes longer than two seconds.
         """
-        query = self[name]
+        query, connection = self[name], on or self._inside
         if not isinstance(query, str):
             raise NotYet("no-text", name=name, type=type(query).__name__)
         try:
-            async with self._inside.transaction():
-                await self._inside.execute(f"SET LOCAL statement_timeout = '{STATEMENT}'")
-                cursor = await self._inside.cursor(query)
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT}'")
+                prepared = await connection.prepare(query)
+                cursor = await prepared.cursor(*args[: len(prepared.get_parameters())])
                 return [tuple(row) for row in await cursor.fetch(ROWS)]
         except asyncpg.QueryCanceledError:
             raise NotYet("slow-query", name=name) from None
         except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.DataError) as error:
             raise NotYet("refused", name=name, said=server_message(error)) from None
 
     @asynccontextmanager
@@ -235,6 +239,11 @@ class Answer:
         self._refuse(ran)
         return list(ran.value)
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a program that is to work in the scratch database."""
+        named = dict(session.outside()) | self._scratch.target.variables()
+        return {key: value for key, value in named.items() if key.startswith("PG")}
+
     async def begin(
         self, main: Any = None, *, how: Any = None, limit: float = LIMIT, **handlers: Any
     ) -> Process:
@@ -260,14 +269,13 @@ class Answer:
         return await (await self._next()).do(packed, limit=limit)
 
     def _packed(self, work: Mapping[str, Any], limit: float) -> bytes:
-        environment = dict(session.outside()) | self._scratch.target.variables()
         return pack(
             work,
             namespace=self._namespace,
             lent=self._exercise.lent,
             limit=limit,
             author=self._exercise.check.__module__,
-            environment={key: value for key, value in environment.items() if key.startswith("PG")},
+            environment=self.environment(),
         )
 
     async def _next(self) -> Process:

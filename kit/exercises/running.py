@@ -69,6 +69,7 @@ class Process(asyncio.SubprocessProtocol):
     def pipe_data_received(self, descriptor: int, data: bytes) -> None:  # noqa: D102
         if descriptor == 2:
             self.printed += data[: KEPT - len(self.printed)]
+            self._changed.set()
             return
         *lines, self._half = (self._half + data).split(b"\n")
         self.told += [json.loads(line) for line in lines if line.startswith(b"{")]
@@ -119,6 +120,14 @@ class Process(asyncio.SubprocessProtocol):
             raise NotYet("ended-itself", code=_how_it_ended(self.code))
         text = self.printed.decode(errors="replace")
         return Ran(text.splitlines(), ended.get("value"), ended.get("error"))
+
+    async def until_printed(self, text: bytes, *, limit: float = TO_START) -> None:
+        """Wait until this was printed, or it has ended, or the time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while text not in self.printed and self.heard("ended") is None and self.code is None:
+                    self._changed.clear()
+                    await self._changed.wait()
 
     def give(self, work: bytes) -> None:
         """Give it its work; it begins by itself."""

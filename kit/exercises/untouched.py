@@ -113,7 +113,7 @@ def _is_made_alike(namespace: Mapping[str, Any], name: str, stub: str) -> bool:
         exec(compile(stub, "<stub>", "exec", dont_inherit=True), names)
     except Exception:  # it awaits, or needs what is not there
         return False
-    return _parts(namespace[name]) == _parts(names[name])
+    return bool(_parts(namespace[name]) == _parts(names[name]))
 
 
 def _parts(value: Any, depth: int = 4) -> Any:

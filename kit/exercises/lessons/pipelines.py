@@ -195,7 +195,7 @@ FANOUT = Exercise(
     wrong=(
         Wrong("a loop in one stage", _labelling("", f'for item in step.data["items"]:\n    {_INSERT.format("item")}'), "no-branches"),
         Wrong("a connection of its own", _labelling('each="items"', 'db = await asyncpg.connect()\nawait db.execute("INSERT INTO labels VALUES ($1, $2)", step.run, step.item)\nawait db.close()'), "own-connection"),
-        Wrong("another list", _labelling('each="item"', _INSERT.format("step.item")), "no-branches"),
+        Wrong("another list", _labelling('each="item"', _INSERT.format("step.item")), "held"),
         Wrong("all of them in each branch", _labelling('each="items"', _INSERT.format('"items"')), "not-the-item"),
         Wrong("writes nothing", _labelling('each="items"', "return {}"), "labels"),
         Wrong("needs what is not there", _labelling('each="items"', "step.item['name']"), "held"),

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kit.exercises.answers import Answer
 from kit.exercises.exercise import Exercise, Wrong
+
+NOTEBOOK = """
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+import asyncpg
+from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
+from pgqueuer.models import Context
+"""
 
 
 async def longest_first(answer: Answer) -> None:
@@ -126,4 +137,213 @@ LONGEST = Exercise(
     },
 )
 
-EXERCISES = (LONGEST,)
+
+async def oldest_that_is_due(answer: Answer) -> None:
+    await answer.enqueue("export", [b"1", b"2", b"7"])
+    await answer.enqueue("import", [b"3", b"4"])
+    await answer.enqueue("mail", [b"5", b"6"])
+    await answer.sql(
+        "UPDATE pgqueuer SET created = now() - make_interval(mins => m) FROM (VALUES"
+        " (1, 10), (2, 3), (3, 7), (4, 1), (5, 90), (6, 120), (7, 200)) AS v (j, m) WHERE id = j;"
+        "UPDATE pgqueuer SET status = 'picked' WHERE id = 6; UPDATE pgqueuer SET status = 'failed' WHERE id = 7;"
+        "UPDATE pgqueuer SET execute_after = now() + interval '1 hour' WHERE id IN (3, 5);"
+    )
+    rows = [tuple(row[:2]) for row in await answer.ask("oldest_due")]
+    want, columns = [("export", 600.0), ("import", 60.0)], ("entrypoint", "age")
+    ages = {row[0]: _seconds(row[1]) for row in rows if len(row) > 1 and row[1] is not None}
+    if ages.get("import", 0) > 300 or 5000 < ages.get("mail", 0) < 6000:
+        answer.same(rows, want, "not-due", columns=columns)
+    if "mail" in ages or ages.get("export", 0) > 5000:
+        answer.same(rows, want, "not-waiting", columns=columns)
+    if 100 < ages.get("export", 0) < 300:
+        answer.same(rows, want, "youngest", columns=columns)
+    answer.same(rows, want, "ages", columns=columns, close=20, in_order=False)
+
+
+def _oldest(columns: str, condition: str) -> str:
+    return f'oldest_due = """SELECT {columns}\n    FROM pgqueuer WHERE {condition} GROUP BY entrypoint"""'
+
+
+_AGE, _DUE = "entrypoint, max(now() - created)", "status = 'queued' AND execute_after <= now()"
+
+OLDEST = Exercise(
+    id="oldest",
+    kind="query",
+    title="How old is the oldest?",
+    minutes=3,
+    processes=0,
+    after="questions-look",
+    task="The best alarm there is: for each entrypoint, how long ago was the oldest job enqueued that *could* run by now "
+    "and still waits? Two columns: the entrypoint, and the age.",
+    given=NOTEBOOK,
+    names=("oldest_due",),
+    stub=_oldest("entrypoint, now() - max(created)", "true"),
+    solution=_oldest(_AGE, _DUE),
+    also=(
+        _oldest("entrypoint, extract(epoch FROM clock_timestamp() - min(created)), count(*)", _DUE),
+        'oldest_due = """SELECT DISTINCT ON (entrypoint) entrypoint, age(now(), created) FROM pgqueuer\n    WHERE status = \'queued\' AND NOT execute_after > now() ORDER BY entrypoint, created"""',
+    ),
+    check=oldest_that_is_due,
+    hints=(
+        "Which jobs could run by now? Not those that run already, are held, or whose time has not come.",
+        "`status = 'queued'`, and `execute_after` lies in the past.",
+        "`max(now() - created) … WHERE status = 'queued' AND execute_after <= now() GROUP BY entrypoint`.",
+    ),
+    why="Whatever is wrong (no worker, a wrong name, a slow bank), jobs that could run grow old. A job for tomorrow is not "
+    "late, so it must not ring.",
+    wrong=(
+        Wrong("jobs for later", _oldest(_AGE, "status = 'queued'"), "not-due"),
+        Wrong("jobs that run or are held", _oldest(_AGE, "execute_after <= now()"), "not-waiting"),
+        Wrong("the youngest", _oldest("entrypoint, now() - max(created)", _DUE), "youngest"),
+        Wrong("since it changed", _oldest("entrypoint, max(now() - updated)", _DUE), "ages"),
+        Wrong("no grouping", _oldest("entrypoint, created", _DUE), "refused"),
+    ),
+    messages={
+        "not-due": "A job counts whose time has not come: `execute_after` lies in the future.",
+        "not-waiting": "A job counts that runs already, or is held.",
+        "youngest": "That is the age of the *youngest* job of `export`. An alarm needs the oldest.",
+        "ages": "The ages are others: since when was the oldest of each enqueued?",
+    },
+)  # fmt: skip
+
+
+async def broken_off_and_tidied_up(answer: Answer) -> None:
+    (job,) = await answer.enqueue("polite", [b""])
+    process = await answer.begin(polite=answer["polite"])
+    await process.until_printed(b"begins")
+    await answer.q.mark_job_as_cancelled([job])
+    await process.until("ended", "time_is_up", limit=10)
+    await process.end()
+    await answer.no_exceptions()
+    lines = [line.strip() for line in process.printed.decode(errors="replace").splitlines() if line.strip()]
+    want, columns = ["begins", "tidied up"], ("printed",)
+    if "begins" not in lines:
+        answer.same(lines, want, "begins", columns=columns)
+    if "never" in lines:
+        answer.same(lines, want, "went-on", columns=columns)
+    answer.same(lines, want, "untidy", columns=columns)
+
+
+def _polite(body: str) -> str:
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    return f"async def polite(job: Job, context: Context) -> None:\n{lines}\n"
+
+
+CANCEL = Exercise(
+    id="cancel",
+    kind="complete",
+    title="A handler that can be stopped",
+    minutes=3,
+    after="cancel-look",
+    task="Somebody cancels this job while it runs. Let it be broken off where it waits, so that `never` is not printed; "
+    "`tidied up` is printed in any case.",
+    given=NOTEBOOK,
+    names=("polite",),
+    stub=_polite('print("begins")\nawait asyncio.sleep(1.5)\nprint("never")\nprint("tidied up")').rstrip(),
+    solution=_polite('with context.cancellation:\n    print("begins")\n    await asyncio.sleep(1.5)\n    print("never")\nprint("tidied up")'),
+    also=(
+        _polite('print("begins")\ntry:\n    with context.cancellation:\n        await asyncio.sleep(1.5)\n        print("never")\nfinally:\n    print("tidied up")'),
+        _polite('print("begins")\nfor _ in range(15):\n    await asyncio.sleep(0.1)\n    if context.cancellation.cancel_called:\n        break\nelse:\n    print("never")\nprint("tidied up")'),
+    ),
+    check=broken_off_and_tidied_up,
+    hints=(
+        "Cancelling is a request. Where does a handler hear it?",
+        "What stands under `with context.cancellation:` is broken off where it awaits.",
+        "Begin, wait and `never` under the `with`; `tidied up` behind it.",
+    ),
+    why="Only what stands under `with context.cancellation` is broken off, and what stands behind it is still done. So a "
+    "handler says itself which part of it may be cut short.",
+    wrong=(
+        Wrong("waits for a CancelledError", _polite('try:\n    print("begins")\n    await asyncio.sleep(1.5)\n    print("never")\nexcept asyncio.CancelledError:\n    pass\nprint("tidied up")'), "went-on"),
+        Wrong("looks too late", _polite('print("begins")\nawait asyncio.sleep(1.5)\nprint("never")\nif context.cancellation.cancel_called:\n    print("tidied up")'), "went-on"),
+        Wrong("tidies up under the with", _polite('with context.cancellation:\n    print("begins")\n    await asyncio.sleep(1.5)\n    print("never")\n    print("tidied up")'), "untidy"),
+        Wrong("never begins", _polite('print("tidied up")'), "begins"),
+    ),
+    messages={
+        "begins": "It has to print `begins`, and wait.",
+        "went-on": "It was cancelled while it waited, and went on to the end: nothing stands under "
+        "`with context.cancellation`.",
+        "untidy": "It was broken off, and did not tidy up: what is under the `with` is left where it awaits.",
+    },
+    equivalent={"1.5 is 2.5": "a longer wait"},
+)  # fmt: skip
+
+
+async def _three_outcomes() -> list[Any]:
+    import asyncio
+    from datetime import timedelta
+
+    import asyncpg
+    from pgqueuer import AsyncpgDriver, PgQueuer, Queries
+    from pgqueuer.core.completion import CompletionWatcher
+
+    pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect()))
+    q = Queries(AsyncpgDriver(await asyncpg.connect()))
+
+    async def import_row(job: Any) -> None:
+        assert b"@" in job.payload, "no address"
+
+    pgq.entrypoint("import")(import_row)
+    pgq.entrypoint("careful", on_failure="hold")(import_row)
+    running = asyncio.create_task(pgq.run(dequeue_timeout=timedelta(seconds=0.05)))
+    jobs = await q.enqueue(["import", "import", "careful"], [b"ada@example.org", b"bob", b"bob"], [0] * 3)
+    while not await q.list_failed_jobs():
+        await asyncio.sleep(0.05)
+
+    found: list[Any] = []
+    for job in jobs:
+        watcher = CompletionWatcher(q.driver, queries=q, refresh_interval=timedelta(seconds=0.1))
+        try:
+            async with asyncio.timeout(0.5), watcher:
+                found.append(str(await watcher.wait_for(job)))
+        except TimeoutError:
+            found.append(None)
+    pgq.shutdown.set()
+    await running
+    return found
+
+
+async def what_a_watcher_hears(answer: Answer) -> None:
+    ada, bob, careful = await answer.call(_three_outcomes)
+    answer.guessed("ada", ada, {}, "first-two")
+    answer.guessed("bob", bob, {"failed": "failed"}, "first-two")
+    misled = {"failed": "failed-too", "held": "failed-too", "exception": "not-ended"}
+    answer.guessed("careful", careful, misled, "not-ended")
+
+
+OUTCOME = Exercise(
+    id="outcome",
+    kind="predict",
+    title="Tell me when it is done",
+    minutes=2,
+    after="outcome",
+    task="**Predict.** Three jobs are watched, each for a while: `ada` succeeds, `bob` raises, and `careful` raises in an "
+    "entrypoint that *holds* what fails. What does a `CompletionWatcher` say of each? (`None`, if no answer comes.)",
+    given=NOTEBOOK,
+    names=("ada", "bob", "careful"),
+    stub='kit.predict("outcome", ada=..., bob=..., careful=...)',
+    solution='kit.predict("outcome", ada="successful", bob="exception", careful=None)',
+    also=('kit.predict("outcome", ada="Successful", bob="exception ", careful=None)',),
+    check=what_a_watcher_hears,
+    hints=(
+        "It says the status with which a job ended.",
+        "A job that is held waits for somebody who mends the cause. Has it ended?",
+        "`successful`, `exception`, and no answer.",
+    ),
+    why="A held job has not ended: somebody may let it go on tomorrow. So never wait for a job without a limit.",
+    wrong=(
+        Wrong("held is an exception", 'kit.predict("outcome", ada="successful", bob="exception", careful="exception")', "not-ended"),
+        Wrong("held is failed", 'kit.predict("outcome", ada="successful", bob="exception", careful="failed")', "failed-too"),
+        Wrong("raised is failed", 'kit.predict("outcome", ada="successful", bob="failed", careful=None)', "failed"),
+        Wrong("never an answer", 'kit.predict("outcome", ada=None, bob="exception", careful=None)', "first-two"),
+    ),
+    messages={
+        "not-ended": "A job that is held has not ended, so the watcher goes on waiting.",
+        "failed-too": "`failed` is what the queue calls it. But the watcher waits for an *end*, and a held job has none "
+        "yet.",
+        "failed": "Without `on_failure=\"hold\"` a job that raises ends, and the log has a word for that.",
+        "first-two": "The first two jobs end, and the watcher says with which status.",
+    },
+)  # fmt: skip
+
+EXERCISES = (OUTCOME, CANCEL, OLDEST, LONGEST)
