@@ -18,6 +18,7 @@ from kit.errors.place import place_in
 from kit.errors.text import headline, server_message
 from kit.exercises.exercise import Exercise, NotYet
 from kit.exercises.running import LIMIT, Process, Ran, pack
+from kit.session import session
 from kit.sources import Postgres
 
 ROWS = 200  # rows of a learner's query that are looked at
