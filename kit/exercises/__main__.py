@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _try(ids: list[str], package: str, *, mutants: bool) -> int:
+    from kit.exercises import scratch
     from kit.sources import open_database
 
     course.add(package)
@@ -52,6 +53,7 @@ def _try(ids: list[str], package: str, *, mutants: bool) -> int:
     failed = 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(open_database(database="trying_exercises"))
+        stack.callback(scratch.drop)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kit-try-"))
         stack.enter_context(contextlib.chdir(folder))
         for exercise in chosen:
