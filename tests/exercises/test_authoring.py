@@ -138,7 +138,7 @@ def test_mutants_drop_a_statement_a_transaction_and_a_word_of_sql() -> None:
     for name in (
         "dropped `return True`",
         "without `db.transaction()`",
-        "SQL without `AND`",
+        "SQL: another word for `AND`",
         "True is False",
         "2 is 3",
     ):

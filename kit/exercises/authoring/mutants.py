@@ -99,7 +99,7 @@ def _constants(value: object) -> Iterator[tuple[str, Callable[[ast.AST], None]]]
                 if changed == value:  # what stands around it is part of the pattern
                     changed = value[: found.start()] + str(other) + value[found.end() :]
                 where = f" ({number + 1})" if number else ""
-                yield f"SQL without `{found[0].strip()}`{where}", _set("value", changed)
+                yield f"SQL: another word for `{found[0].strip()}`{where}", _set("value", changed)
     elif isinstance(value, str | bytes) and value:
         empty: str | bytes = "" if isinstance(value, str) else b""
         yield f"{value!r} is {empty!r}", _set("value", empty)

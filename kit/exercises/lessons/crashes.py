@@ -61,7 +61,9 @@ async def sent_once_per_job(answer: Answer) -> None:
     if sent[3] == 1 and sent[1] == sent[2] == 1:
         answer.same(rows, want, "by-letter", columns=columns)
     answer.same(rows, want, "not-sent", columns=columns)
-    picks = await answer.sql("SELECT count(*) FROM pgqueuer_log WHERE status = 'picked' GROUP BY job_id ORDER BY job_id")
+    picks = await answer.sql(
+        "SELECT count(*) FROM pgqueuer_log WHERE status = 'picked' GROUP BY job_id ORDER BY job_id"
+    )
     if [number for (number,) in picks] != [2, 2, 2, 1]:  # no witness that each was killed in its midst
         raise TooBusy
 
@@ -297,7 +299,7 @@ WHO = Exercise(
         "young": "Job 2 is among them, and its worker gave a sign of life 5 seconds ago.",
         "since": "The jobs or the times are others: it is silent since its last heartbeat.",
     },
-    equivalent={"SQL without `30`": "31 seconds: nothing lies between"},
+    equivalent={"SQL: another word for `30`": "31 seconds: nothing lies between"},
 )  # fmt: skip
 
 DELIVERIES_TABLE = """

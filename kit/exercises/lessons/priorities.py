@@ -268,7 +268,7 @@ STARVATION = Exercise(
         "distance that the others have to make up for.",
     },
     equivalent={
-        "SQL without `3`": "faster, and as fair",
+        "SQL: another word for `3`": "faster, and as fair",
     },
 )
 

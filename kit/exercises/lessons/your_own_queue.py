@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncpg
-
 from kit.exercises.answers import Answer
 from kit.exercises.exercise import Exercise, NotYet, Wrong
 
@@ -13,13 +11,8 @@ CREATE TABLE tasks (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name tex
 """
 
 
-async def each_once_by_priority(answer: Answer) -> None:
-    await answer.sql(TASKS)
-    await answer.sql(
-        "INSERT INTO tasks (name, priority) VALUES ('red', 0), ('silver', 10), ('gold', 10), ('green', 0), ('late', -5);"
-        # Their places in the table are no longer those of their ids.
-        "UPDATE tasks SET attempts = 0 WHERE name = 'silver'; UPDATE tasks SET attempts = 0 WHERE name = 'red';"
-    )
+async def _taken_by_two(answer: Answer, name: str) -> list[str]:
+    """Return what two workers take that ask at the same time, again and again, each in a transaction."""
     taken: list[str] = []
     async with answer.another() as ann, answer.another() as bob:
         await bob.execute("SET lock_timeout = '300ms'")
@@ -27,20 +20,29 @@ async def each_once_by_priority(answer: Answer) -> None:
             async with ann.transaction(), bob.transaction():
                 for who in (ann, bob):
                     try:
-                        rows = await answer.ask("my_next", on=who)
-                    except asyncpg.LockNotAvailableError:
-                        raise NotYet("waits") from None
+                        rows = await answer.ask(name, on=who)
                     except NotYet as error:
                         raise NotYet("waits") if "lock timeout" in str(error.words) else error from None
                     if len(rows) > 1:
                         raise NotYet("several", actual=rows)
                     if rows:
                         number = rows[0][0]
-                        name = (await answer.sql("SELECT name FROM tasks WHERE id = $1", number))[0][0]
-                        if name in taken:
-                            raise NotYet("same", name=name)
-                        taken.append(name)
+                        task = (await answer.sql("SELECT name FROM tasks WHERE id = $1", number))[0][0]
+                        if task in taken:
+                            raise NotYet("same", name=task)
+                        taken.append(task)
                         await who.execute("UPDATE tasks SET status = 'done' WHERE id = $1", number)
+    return taken
+
+
+async def each_once_by_priority(answer: Answer) -> None:
+    await answer.sql(TASKS)
+    await answer.sql(
+        "INSERT INTO tasks (name, priority) VALUES ('red', 0), ('silver', 10), ('gold', 10), ('green', 0), ('late', -5);"
+        # Their places in the table are no longer those of their ids.
+        "UPDATE tasks SET attempts = 0 WHERE name = 'silver'; UPDATE tasks SET attempts = 0 WHERE name = 'red';"
+    )
+    taken = await _taken_by_two(answer, "my_next")
     want, columns = ["silver", "gold", "red", "green", "late"], ("taken",)
     if taken[:1] in (["late"], ["red"]):
         answer.same(taken, want, "not-the-highest", columns=columns)
@@ -100,13 +102,7 @@ async def from_the_dead_only(answer: Answer) -> None:
         " ('silent', 'picked', NULL, 'mail'), ('fax', 'picked', now() - interval '1 minute', 'fax'),"
         " ('another fax', 'queued', NULL, 'fax');"
     )
-    taken: list[str] = []
-    for _ in range(8):
-        rows = await answer.ask("my_take")
-        if not rows:
-            break
-        taken.append((await answer.sql("SELECT name FROM tasks WHERE id = $1", rows[0][0]))[0][0])
-        await answer.sql("UPDATE tasks SET status = 'over', heartbeat = now() WHERE id = $1", rows[0][0])
+    taken = await _taken_by_two(answer, "my_take")
     want, columns = ["old", "new", "silent"], ("taken",)
     for name, key in (
         ("young", "stolen"),
@@ -158,6 +154,9 @@ STALE = Exercise(
         Wrong("the other way round", _take("kind = 'mail' AND (status = 'queued' OR status = 'picked' AND heartbeat > now() - interval '30 s')"), "stolen"),
         Wrong("whatever is old", _take(f"kind = 'mail' AND (status = 'queued' OR {_OLD})"), "finished"),
         Wrong("the newest first", _take(f"kind = 'mail' AND (status = 'queued' OR status = 'picked' AND {_OLD})", "id DESC"), "order"),
+        Wrong("nobody skips", _take(f"kind = 'mail' AND (status = 'queued' OR status = 'picked' AND {_OLD})").replace("SKIP LOCKED", ""), "waits"),
+        Wrong("no lock", _take(f"kind = 'mail' AND (status = 'queued' OR status = 'picked' AND {_OLD})").replace("FOR UPDATE SKIP LOCKED", ""), "same"),
+        Wrong("all at once", _take(f"kind = 'mail' AND (status = 'queued' OR status = 'picked' AND {_OLD})").replace("LIMIT 1", ""), "several"),
         Wrong("old enough for a day", _take("kind = 'mail' AND status = 'queued' AND id > 0"), "left"),
     ),
     messages={
@@ -168,9 +167,12 @@ STALE = Exercise(
         "finished": "A task was taken that is done.",
         "order": "Those are the right ones. The oldest comes first.",
         "left": "A task is left that this worker should take.",
+        "waits": "A second worker, which asked at the same time, had to wait for the first one's lock.",
+        "same": "Two workers that asked at the same time have both taken {name!r}.",
+        "several": "One task at a time is asked for.",
     },
     equivalent={
-        "SQL without `30`": "31 seconds: nothing lies between",
+        "SQL: another word for `30`": "31 seconds: nothing lies between",
     },
 )  # fmt: skip
 
