@@ -11,7 +11,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kit import faults, live, notebook
+from kit import extras, faults, live, notebook
 from kit.database.target import Target
 from kit.errors import KitError
 from kit.pictures.board import assets, detail
@@ -52,6 +52,7 @@ def board(*, slow: float = 0) -> Board:
     """
     if not (isinstance(slow, int | float) and 0 <= slow <= SLOWEST):
         raise KitError(f"slow={slow!r} is not a time: give seconds from 0 to {SLOWEST}, such as slow=0.5.")
+    extras.need("anywidget", "kit.board()")
     target = session.target()
     found = session.boards.get(target)
     if not isinstance(found, Board) or not found.running:
