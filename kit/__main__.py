@@ -14,14 +14,13 @@ import importlib.util
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.request
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from kit.cli.progress import progress
+from kit.cli.programs import become, progress
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv"
@@ -171,18 +170,6 @@ def _output(*command: str) -> str | None:
         for line in process.stdout or ():
             lines.append(line)  # noqa: PERF402 - progress reads them meanwhile
     return "".join(lines[1:]) if process.returncode else None
-
-
-def become(command: list[str]) -> int:
-    """Run a command of Python's in this process's place, in the environment of that Python."""
-    os.environ["PATH"] = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
-    if sys.platform != "win32":
-        os.execv(command[0], command)
-    process = subprocess.Popen(command)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a Ctrl-C reaches both, and the command decides what it means
-    return process.wait()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from kit import __main__ as start
-from kit.cli import progress
+from kit.cli import programs
 
 KIT = Path(start.__file__).parent
 PROJECT = """
@@ -56,7 +56,7 @@ sys.exit(7)
 def clone(tmp_path: Path) -> Path:
     folder = tmp_path / "Schüler 1" / "a clone"
     (folder / "kit" / "cli").mkdir(parents=True)
-    for name in ("__main__.py", "cli/progress.py"):
+    for name in ("__main__.py", "cli/programs.py"):
         shutil.copy(KIT / name, folder / "kit" / name)
     for package in ("kit", "kit/cli"):
         (folder / package / "__init__.py").touch()
@@ -174,7 +174,7 @@ def test_pip_installs_where_uv_cannot(clone: Path, tmp_path: Path, words: str) -
 def test_what_takes_long_says_so_again_and_again(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "EVERY", 0.1)
+    monkeypatch.setattr(programs, "EVERY", 0.1)
     code = "import sys; print('Downloading pandas', flush=True); sys.stdin.read()"
     with pytest.MonkeyPatch.context() as patch:
         read, write = os.pipe()
@@ -213,7 +213,7 @@ def test_a_python_that_the_kit_does_not_support_is_named(monkeypatch: pytest.Mon
         start._check_python(PROJECT)
 
 
-@pytest.mark.parametrize("name", ["__main__.py", "__init__.py", "cli/__init__.py", "cli/progress.py"])
+@pytest.mark.parametrize("name", ["__main__.py", "__init__.py", "cli/__init__.py", "cli/programs.py"])
 def test_an_old_python_can_read_what_tells_it_so(name: str) -> None:
     ast.parse((KIT / name).read_text("utf-8"), feature_version=(3, 8))
 
@@ -232,7 +232,9 @@ def closed(clone: Path) -> Iterator[Path]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder there is closed in other ways")
 def test_a_folder_that_cannot_be_written_to_is_named(closed: Path) -> None:
-    options = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    options: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        options = {"user": "nobody", "group": "nogroup", "extra_groups": []}
     try:
         answer = python3(closed, **options)
     except OSError:

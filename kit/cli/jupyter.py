@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kit.cli.progress import progress
+from kit.cli.programs import progress
 
 PATIENCE = 10.0  # seconds that JupyterLab may take to end its kernels and itself
 

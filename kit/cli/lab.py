@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from kit import extras
-from kit.__main__ import become
 from kit.cli import lessons
 from kit.cli.jupyter import PATIENCE, end_children
-from kit.cli.progress import progress
+from kit.cli.programs import become, progress
 from kit.errors import KitError
 
 LABEXTENSIONS = Path(__file__).with_name("labextensions")  # as they are now, not as they were installed
