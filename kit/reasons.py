@@ -10,10 +10,12 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from kit import faults, palette
+from kit import palette
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import Target
 from kit.errors import KitError
+from kit.errors.postgres import NO_TABLES, tables_are_missing
+from kit.errors.text import headline, one_line
 from kit.session import RunningConsumer, session
 from kit.threads import in_words, run_sync
 
@@ -66,8 +68,8 @@ async def explain(connection: Any, target: Target, job: int) -> Reason:
         if row is None:
             return await _ended(connection, names.queue_table_log, job)
     except Exception as error:
-        if faults.tables_are_missing(error):
-            raise KitError(f"{faults.NO_TABLES} ({faults.one_line(error)})") from error
+        if tables_are_missing(error):
+            raise KitError(f"{NO_TABLES} ({one_line(error)})") from error
         raise
     said = f"Job {job} is {palette.JOBS[row['status']].word}"
     if row["status"] == "failed":
@@ -199,7 +201,7 @@ async def _last_error(connection: Any, log: str, job: int) -> str:
         f" FROM {log} WHERE job_id = $1 AND traceback IS NOT NULL ORDER BY id DESC LIMIT 1",
         job,
     )
-    return "" if row is None else f" {faults.headline(row['kind'], row['said'] or '')}".rstrip(".")
+    return "" if row is None else f" {headline(row['kind'], row['said'] or '')}".rstrip(".")
 
 
 def _numbers(jobs: list[int], count: int) -> str:

@@ -15,8 +15,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from kit.consumer.console import LONGEST_LINE, Console, Failure, Kind
-from kit.faults import one_line, own_traceback
-from kit.hints import in_one_line
+from kit.errors.hints import in_one_line
+from kit.errors.place import own_traceback
+from kit.errors.text import one_line
 from kit.session import session
 from kit.text import without_commands
 

@@ -16,7 +16,7 @@ from kit.consumer.capture import Capture
 from kit.consumer.console import Console
 from kit.consumer.factory import Manager, queue_of, scheduler_of
 from kit.errors import KitError
-from kit.faults import one_line, storable, storable_text
+from kit.errors.text import one_line, storable, storable_text
 
 
 class Handlers:

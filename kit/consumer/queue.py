@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgqueuer.domain.settings import db_settings
 
-from kit import faults
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import LIMIT, Target, Unreachable
 from kit.errors import KitError
+from kit.errors.postgres import NO_TABLES
 from kit.reasons import NAMED, listed
 from kit.threads import in_words
 
@@ -83,7 +83,7 @@ class Queue:
         try:
             return bool(await self._value(f"SELECT EXISTS (SELECT FROM {self._busy})"))
         except asyncpg.UndefinedTableError as error:
-            raise KitError(f"{faults.NO_TABLES} ({error})") from error
+            raise KitError(f"{NO_TABLES} ({error})") from error
 
     async def has_work_for(self, entrypoints: list[str], running: list[int]) -> bool:
         """Return whether a job that is due or running has one of these entrypoints or ids."""

@@ -72,7 +72,7 @@ def run(
     with screen.looking():
         try:
             runner.start()
-            runner.panel.start()
+            runner.followed_by = [follow(runner) for follow in session.followers]
         finally:
             screen.show(runner.console.take())
     return Consumer(runner)

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import pgqueuer
 from pgqueuer.types import QueueExecutionMode
 
-from kit import faults
 from kit.consumer import factory, screen
 from kit.consumer.capture import Capture
 from kit.consumer.console import Console, Unseen
@@ -25,11 +24,12 @@ from kit.consumer.handlers import Handlers
 from kit.consumer.listening import listening, why_not_in_time
 from kit.consumer.loop import Loop
 from kit.consumer.options import Options
-from kit.consumer.panel import Panel
 from kit.consumer.process import while_running
 from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
-from kit.session import session
+from kit.errors.postgres import postgres_is_away
+from kit.errors.text import one_line
+from kit.session import Stoppable, session
 from kit.threads import happens_within, run_sync
 
 State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
@@ -46,7 +46,8 @@ class Runner:
         console: what it has to say.
         handlers: what its handlers do.
         limits: the concurrency limit of each entrypoint; 0 is none.
-        changed: set whenever anything of this has changed; cleared by the panel, which shows it.
+        changed: set whenever anything of this has changed; cleared by whoever follows it.
+        followed_by: what follows it, and is stopped when it was stopped.
     """
 
     def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
@@ -61,7 +62,7 @@ class Runner:
         began = session.began.setdefault(name, deque(maxlen=REMEMBERED))
         self.handlers = Handlers(self.console, began, self._tell)
         self.limits = self.handlers.limits
-        self.panel = Panel(self)
+        self.followed_by: list[Stoppable] = []
         self._make = make
         self._options = options
         self._driver_backends: set[int] = set()
@@ -127,7 +128,8 @@ class Runner:
             if session.consumers.get(self.name) is self:
                 screen.show(self.console.take())
         if self._ended.is_set():
-            self.panel.stop()
+            for each in self.followed_by:
+                each.stop()
 
     def _stop(self, limit: float) -> None:
         self._asked_to_stop = True
@@ -240,7 +242,7 @@ class Runner:
                 if self._shutdown.is_set() or not self._was_ready or not options.restart_on_failure:
                     raise
                 # A learner's mistake would come back again and again; a lost connection comes back once.
-                if not faults.postgres_is_away(error):
+                if not postgres_is_away(error):
                     raise
                 self._lost(error)
             with suppress(TimeoutError):
@@ -253,7 +255,7 @@ class Runner:
             self._become("reconnecting")
             self.console.notice(
                 f"Consumer {self.name!r} has lost its connection to Postgres "
-                f"({faults.one_line(error)}), and tries to get it back."
+                f"({one_line(error)}), and tries to get it back."
             )
 
     @asynccontextmanager

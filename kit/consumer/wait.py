@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from kit import faults, reasons
+from kit import reasons
 from kit.consumer import capture, screen
 from kit.consumer.long_running import LongRunning
 from kit.consumer.queue import Queue, jobs_are
 from kit.database.target import Target, Unreachable
 from kit.errors import KitError
+from kit.errors.postgres import postgres_is_away
+from kit.errors.text import one_line
 from kit.notebook import Interruptible
 from kit.reasons import NAMED, listed
 from kit.session import RunningConsumer, session
@@ -84,7 +86,7 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                 if loop.time() >= deadline:
                     raise KitError(await queue.what_is_not_done(limit))
             except Exception as error:
-                if not isinstance(error, Unreachable) and not faults.postgres_is_away(error):
+                if not isinstance(error, Unreachable) and not postgres_is_away(error):
                     raise
                 if queue is not None:
                     queue.close()
@@ -99,7 +101,7 @@ async def _until_done(target: Target, limit: float) -> list[str]:
 
 
 def _why_away(error: Exception) -> str:
-    said = error.reason if isinstance(error, Unreachable) else faults.one_line(error)
+    said = error.reason if isinstance(error, Unreachable) else one_line(error)
     if isinstance(error.__cause__, TimeoutError):
         return f"Postgres does not answer: {said}. Jobs and consumers are as they were; wait again later."
     return f"No Postgres could be reached: {said}."

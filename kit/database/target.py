@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext, suppres
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kit import faults
 from kit.database import dsn as dsns
 from kit.errors import KitError
+from kit.errors.postgres import patience_to_connect
+from kit.errors.text import server_message
 
 if TYPE_CHECKING:
     import asyncpg
@@ -123,8 +124,8 @@ class Target:
             except TimeoutError as error:
                 raise Unreachable(f"it did not answer within {limit:g} s") from error
             except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                if spent + 2 * _PAUSE > min(faults.patience_to_connect(error), limit):
-                    raise Unreachable(faults.server_message(error) or type(error).__name__) from error
+                if spent + 2 * _PAUSE > min(patience_to_connect(error), limit):
+                    raise Unreachable(server_message(error) or type(error).__name__) from error
             await asyncio.sleep(_PAUSE)
 
     @asynccontextmanager
@@ -201,7 +202,7 @@ def _in_plain_words(opened: asyncpg.Connection, watch: asyncio.Future[None], lim
     except KitError:
         raise
     except Exception as error:
-        said = faults.server_message(error)
+        said = server_message(error)
         if watch.done() and not watch.cancelled():
             raise Unreachable(f"it did not answer within {limit:g} s") from error
         if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError):

@@ -14,8 +14,9 @@ import asyncpg
 import numpy as np
 import pandas as pd
 
-from kit import faults, payloads
+from kit import payloads
 from kit.errors import KitError
+from kit.errors.postgres import NO_TABLES, tables_are_missing
 from kit.session import session
 from kit.tables import times
 from kit.tables.columns import text
@@ -244,8 +245,8 @@ def _table(query: str, *args: Any) -> DataFrame:
     try:
         return run_sync(_read(query, args))
     except KitError as error:
-        if faults.tables_are_missing(error.__cause__):
-            raise KitError(f"{faults.NO_TABLES} ({error.__cause__})") from error.__cause__
+        if tables_are_missing(error.__cause__):
+            raise KitError(f"{NO_TABLES} ({error.__cause__})") from error.__cause__
         raise
 
 

@@ -20,12 +20,13 @@ from typing import Any
 
 from pgqueuer.types import QueueExecutionMode
 
-from kit import faults
 from kit.consumer import factory, screen
 from kit.consumer.options import Options
 from kit.consumer.runner import Runner
 from kit.database.other_consumers import consumers_connected
 from kit.errors import KitError
+from kit.errors.place import own_traceback
+from kit.errors.postgres import postgres_is_away
 from kit.session import session
 
 PAUSE = 0.05  # seconds between two reports that are not urgent
@@ -184,8 +185,8 @@ def _live(runner: _Told, channel: Channel) -> None:
 def _explain(error: KitError) -> str:
     """Return what is wrong, and below it the learner's own traceback where there is one."""
     cause = error.__cause__
-    if cause is None or isinstance(cause, KitError | ModuleNotFoundError) or faults.postgres_is_away(cause):
+    if cause is None or isinstance(cause, KitError | ModuleNotFoundError) or postgres_is_away(cause):
         return str(error)
     if isinstance(cause, SyntaxError):
         return f"{error}\n\n{''.join(traceback.format_exception_only(cause)).rstrip()}"
-    return f"{error}\n\n{faults.own_traceback(cause).rstrip()}"
+    return f"{error}\n\n{own_traceback(cause).rstrip()}"

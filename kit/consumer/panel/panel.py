@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from kit import live, notebook
 from kit.consumer.panel.page import Shown, page, plain, still
-from kit.faults import one_line
+from kit.errors.text import one_line
 
 if TYPE_CHECKING:
     import anywidget
@@ -42,11 +42,11 @@ class Panel:
         self._painting = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        if notebook.in_notebook():
+            self._start()
 
-    def start(self) -> None:
-        """Show it in the running cell of a notebook; a second call changes nothing."""
-        if self._thread is not None or not notebook.in_notebook():
-            return
+    def _start(self) -> None:
+        """Show it in the running cell."""
         self._live = self._kept = page(self._consumer)
         self._widget = _widget(lambda: self._live)
         live.show(self._widget.model_id)

@@ -11,9 +11,10 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kit import faults, live, notebook
+from kit import live, notebook
 from kit.database.target import Target
 from kit.errors import KitError
+from kit.errors.text import one_line
 from kit.pictures.board import assets, detail
 from kit.pictures.board.feed import Feed
 from kit.pictures.board.state import BoardState
@@ -180,7 +181,7 @@ class Board:
             async with self._target.connect() as connection:
                 told = await detail.of_job(connection, self._target, self.state, job)
         except Exception as error:  # the page waits for an answer
-            told = {"why": str(error) if isinstance(error, KitError) else faults.one_line(error)}
+            told = {"why": str(error) if isinstance(error, KitError) else one_line(error)}
         self._send("detail", told, job=job)
 
     def _publish(self, name: str, *, update: bool) -> None:

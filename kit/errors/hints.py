@@ -15,7 +15,10 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, TextIO
 
-from kit import faults, notebook
+from kit import notebook
+from kit.errors.place import is_learners, learners_frames, place
+from kit.errors.postgres import NO_TABLES
+from kit.errors.text import one_line
 
 _NEVER_AWAITED = re.compile(r"coroutine '(?:.*\.)?(\w+)' was never awaited")
 _CANNOT_BE_AWAITED = re.compile(
@@ -27,7 +30,7 @@ def show() -> None:
     """Let a notebook show hints; a second call changes nothing, and outside a notebook neither does one."""
     if not notebook.has_cells():
         return
-    notebook.explain_errors(_for_a_cell, faults.learners_frames)
+    notebook.explain_errors(_for_a_cell, learners_frames)
     notebook.show_as(CoroutineType, _nothing_yet)
     if not isinstance(warnings.showwarning, _Forgotten):
         forgotten = _Forgotten(warnings.showwarning)
@@ -39,7 +42,7 @@ def show() -> None:
 
 def in_one_line(error: BaseException) -> str:
     """Return an exception with the cell and line it came from, and with its hint if there is one."""
-    line = f"{faults.one_line(error)}{faults.place(error, cells_only=True)}"
+    line = f"{one_line(error)}{place(error, cells_only=True)}"
     helps = hint(error)
     return f"{line}. {helps}" if helps is not None else line
 
@@ -99,7 +102,7 @@ def _of_the_database(error: BaseException) -> str | None:
         case asyncpg.InterfaceError() if "connection is closed" in text:
             return "Make the connection again: run the cell with asyncpg.connect() once more."
         case asyncpg.UndefinedTableError() if '"pgqueuer' in text:
-            return faults.NO_TABLES
+            return NO_TABLES
         case asyncpg.InvalidCatalogNameError() | ConnectionRefusedError():
             return "There may be no Postgres yet: run the lesson's first cell, kit.postgres(…)."
         case _:
@@ -110,7 +113,7 @@ def _is_in_learners_code(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and faults.is_learners(trace.tb_frame.f_code.co_filename)
+    return trace is not None and is_learners(trace.tb_frame.f_code.co_filename)
 
 
 def _asked_for_a_second_loop(text: str) -> bool:
@@ -121,7 +124,7 @@ def _asked_for_a_second_loop(text: str) -> bool:
 
 def _awaited(error: BaseException) -> str:
     """Return, as code, what the learner's own line hands to ``asyncio.run``, awaited."""
-    frames = faults.learners_frames(error.__traceback__)
+    frames = learners_frames(error.__traceback__)
     code = ""
     if frames:
         code = linecache.getline(frames[-1].tb_frame.f_code.co_filename, frames[-1].tb_lineno)
