@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -54,7 +53,7 @@ async def test_it_waits_for_postgres_for_as_long_as_that_is_away() -> None:
             pgq.entrypoint("fetch")(nothing)
             yield pgq
 
-        consumer = await asyncio.to_thread(kit.run, main, restart_delay=0.05)
+        consumer = await asyncio.to_thread(kit.run, main)
         gate.close()
         await until("it tried again and again", lambda: tries > 3)
         assert consumer.state == "reconnecting"
@@ -100,13 +99,3 @@ async def test_a_mistake_is_the_end_and_is_told_once(capsys: pytest.CaptureFixtu
     assert consumer.problem is not None
     assert "failed" in repr(consumer)
     await until("its connection is dropped", nobody_is_connected)
-
-
-async def test_a_handler_that_calls_exit_ends_the_consumer_and_not_the_process() -> None:
-    async def leave(job: Job) -> None:
-        sys.exit("bye")
-
-    consumer = kit.run(main_with(leave=leave))
-    await enqueue("leave")
-    await until("it has died", lambda: consumer.state == "failed" and not runner(consumer).alive)
-    assert "SystemExit: bye" in texts(consumer)[-1]
