@@ -116,6 +116,16 @@ async def unreadable(connection: Any, manager: str, queue: str) -> dict[int, str
     return {row["id"]: row["wrong"] for row in rows}
 
 
+async def picked_by(managers: Iterable[str], target: Target) -> list[tuple[str, int]]:
+    """Return the entrypoint and the id of each job that these managers of PGQueuer's have."""
+    query = (
+        f"SELECT entrypoint, id FROM {target.names.queue_table} WHERE status = 'picked'"
+        " AND queue_manager_id::text = ANY($1::text[]) ORDER BY id"
+    )
+    async with target.connect(limit=3.0) as connection:
+        return [(row["entrypoint"], row["id"]) for row in await connection.fetch(query, list(managers))]
+
+
 def working() -> list[RunningConsumer]:
     """Return this process's consumers that take jobs now."""
     idle = ("stopping", "paused")

@@ -7,6 +7,7 @@ it takes, and past the heartbeat timeout another consumer would run the job agai
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -35,6 +36,7 @@ from kit.threads import happens_within, run_sync
 
 State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
 REMEMBERED = 100_000  # jobs of which it is kept who took them up
+STILL_AWAY = 10.0  # seconds that it tries so before it speaks of that again
 RESTART_DELAY = 0.5  # seconds between two tries to get a lost connection back
 GRACE = 2.0  # seconds that each of the harder ways to end a consumer is given
 
@@ -71,6 +73,7 @@ class Runner:
         self._entered = False
         self._was_ready = False
         self._asked_to_stop = False
+        self._speak_again_at = math.inf
         self._error: BaseException | None = None
         self._started = threading.Event()
         self._ended = threading.Event()
@@ -249,8 +252,15 @@ class Runner:
                 return
 
     def _lost(self, error: Exception) -> None:
+        if self.state == "reconnecting" and self._speak_again_at <= time.monotonic():
+            self._speak_again_at = math.inf
+            self.console.notice(
+                f"Consumer {self.name!r} has not reached Postgres for {STILL_AWAY:g} s ({one_line(error)}). If "
+                "that is elsewhere now, such as on another port: run kit.postgres(…) and its cell again."
+            )
         if self.state == "running":
             self._become("reconnecting")
+            self._speak_again_at = time.monotonic() + STILL_AWAY
             self.console.notice(
                 f"Consumer {self.name!r} has lost its connection to Postgres "
                 f"({one_line(error)}), and tries to get it back."

@@ -84,7 +84,7 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                 if why := await stuck.look(queue):
                     return why
                 if loop.time() >= deadline:
-                    raise KitError(await queue.what_is_not_done(limit))
+                    raise KitError(await queue.what_is_not_done(limit) + _who_is_away())
             except Exception as error:
                 if not isinstance(error, Unreachable) and not postgres_is_away(error):
                     raise
@@ -98,6 +98,11 @@ async def _until_done(target: Target, limit: float) -> list[str]:
     finally:
         if queue is not None:
             queue.close()
+
+
+def _who_is_away() -> str:
+    away = [repr(consumer.name) for consumer in _consumers() if consumer.state == "reconnecting"]
+    return f" Without a connection to Postgres: consumer {listed(away, len(away))}." if away else ""
 
 
 def _why_away(error: Exception) -> str:
@@ -150,11 +155,10 @@ class _Stuck:
         working = reasons.working()
         known = reasons.entrypoints_of(working)
         running = [job for consumer in consumers for job in consumer.running_jobs()]
-        own = [pid for consumer in consumers for pid in consumer.backends]
         if (
             any(consumer.state != "running" for consumer in working)
             or await queue.has_work_for(known, running)
-            or await queue.has_other_consumers(own)
+            or await queue.has_other_consumers(session.known_backends())
         ):
             self._since = None
             return []

@@ -103,7 +103,7 @@ class _Told(Runner):
                 "managers": list(session.managers),
                 "done": self.handlers.done,
                 "failed": self.handlers.failed,
-                "running": [(str(run), run.job_id) for run in self.handlers.running_now()],
+                "running": self.running_jobs(),
             }
             told = {key: value for key, value in now.items() if self._sent.get(key) != value}
             self._sent |= told

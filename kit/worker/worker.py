@@ -14,9 +14,9 @@ from typing import IO, Any, Literal
 from kit.consumer import screen
 from kit.consumer.console import Console, Failure, Line, Lines, Unseen
 from kit.consumer.runner import REMEMBERED
-from kit.reasons import take_out
+from kit.reasons import listed, picked_by, take_out
 from kit.session import session
-from kit.threads import Duration, as_timedelta, happens_within
+from kit.threads import Duration, as_timedelta, happens_within, run_sync
 from kit.worker.process import Process
 
 State = Literal["starting", "running", "paused", "reconnecting", "stopping", "stopped", "killed", "failed"]
@@ -50,7 +50,9 @@ class Worker:
         self.started = threading.Event()
         self._told_state: Any = "starting"
         self._backends: set[int] = set()
-        self._running: list[tuple[str, int | None]] = []
+        self._running: list[int] = []
+        self._managers: list[str] = []
+        self._target = session.target()
         self._console = Console(name, lambda: None, worker=True)
         self._paused = False
         self._was_ready = False
@@ -116,10 +118,7 @@ class Worker:
 
     def running_jobs(self) -> list[int]:
         """Return the ids of the jobs whose handlers ran when it last told; none when it has ended."""
-        return self._jobs() if self.alive else []
-
-    def _jobs(self) -> list[int]:
-        return [job for _, job in self._running if job is not None]
+        return self._running if self.alive else []
 
     def unseen(self, notices_only: bool = False) -> Unseen:
         """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
@@ -214,10 +213,11 @@ class Worker:
         self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))
         self.schedules = tuple(told.get("schedules", self.schedules))
         self.limits = dict(told.get("limits", self.limits))
-        self._running = [(name, job) for name, job in told.get("running", self._running)]
+        self._running = told.get("running", self._running)
+        self._managers = told.get("managers", self._managers)
         self._backends.update(told.get("backends", ()))
         session.backends.update(self._backends)
-        session.managers.update(dict.fromkeys(told.get("managers", ()), self.name))
+        session.managers.update(dict.fromkeys(self._managers, self.name))
         began = session.began.setdefault(self.name, deque(maxlen=REMEMBERED))
         began.extend((job, at) for job, at in told.get("began", ()))
         self._told_state = told.get("state", self._told_state)
@@ -237,24 +237,27 @@ class Worker:
             self._told_state = "stopped" if code == 0 else "failed"
         if self._asked is None and self._was_ready and self.problem is None:
             how = self._how_it_ended(code)
+            jobs: list[tuple[str, int]] = []
+            with suppress(Exception):  # Postgres is away, too
+                jobs = run_sync(picked_by(self._managers, self._target))
+            if jobs:
+                names = [f"{entrypoint} #{job}" for entrypoint, job in jobs]
+                how += f" in the middle of {listed(names, len(names))}"
             self.problem = f"Its process {how}."
-            if jobs := self._jobs():
-                self.problem += (
-                    f" If a job did that, it does so again: `{take_out(jobs)}` takes it out of the queue."
-                )
+            if len(jobs) == 1:
+                out = take_out(job for _, job in jobs)
+                self.problem += f" If the job did that, it will again: `{out}` takes it out of the queue."
             self._console.notice(f"Worker {self.name!r} {how}.")
         self._ended.set()
         self._told_all.set()
         self.started.set()
 
     def _how_it_ended(self, code: int) -> str:
-        how = f"has ended by itself, with exit code {code}"
-        if code < 0:
-            how = "was killed"
-            with suppress(ValueError):
-                how = f"was killed by {signal.Signals(-code).name}"
-        jobs = ", ".join(name for name, _ in self._running)
-        return f"{how} in the middle of {jobs}" if jobs else how
+        if code >= 0:
+            return f"has ended by itself, with exit code {code}"
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+        return "was killed"
 
 
 class Workers(list[Worker]):

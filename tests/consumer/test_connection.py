@@ -66,6 +66,34 @@ async def test_it_waits_for_postgres_for_as_long_as_that_is_away() -> None:
     assert sum("has lost its connection" in line for line in texts(consumer)) == 1
 
 
+async def test_one_that_does_not_reach_postgres_for_long_says_so_once_and_wait_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kit.consumer.runner.STILL_AWAY", 0.6)
+    tries = 0
+    async with Gate() as gate:
+
+        @asynccontextmanager
+        async def main() -> AsyncIterator[PgQueuer]:
+            nonlocal tries
+            tries += 1
+            pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect(host="127.0.0.1", port=gate.port)))
+            pgq.entrypoint("fetch")(nothing)
+            yield pgq
+
+        consumer = await asyncio.to_thread(kit.run, main)
+        gate.close()
+        await until("it tried again and again", lambda: tries > 5)
+        said = [line for line in texts(consumer) if "has not reached Postgres for 0.6 s" in line]
+        assert len(said) == 1
+        assert str(gate.port) in said[0]
+        assert "run kit.postgres(…) and its cell again" in said[0]
+        await enqueue("fetch")
+        with pytest.raises(kit.KitError, match=r"Without a connection to Postgres: consumer 'consumer'\."):
+            await kit.wait(0.2)
+        await asyncio.to_thread(consumer.stop)
+
+
 async def test_without_restart_a_lost_connection_is_its_end() -> None:
     consumer = kit.run(main_with(fetch=nothing), restart_on_failure=False)
     await cut_connections()
