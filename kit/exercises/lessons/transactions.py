@@ -284,9 +284,12 @@ async def longest_open(answer: Answer) -> None:
         rows = await answer.ask("open_longest")
         who = pids.get(rows[0][0], "another") if rows else "nobody"
         texts = [str(value) for value in rows[0]] if rows else []
-        away = elsewhere.get_server_pid()
+        pid = rows[0][0] if rows and isinstance(rows[0][0], int) else 0
+        here = await answer.sql(
+            "SELECT datname = current_database() FROM pg_stat_activity WHERE pid = $1", pid
+        )
     columns = ("pid", "since", "query")
-    if any(row[0] == away for row in rows):
+    if here == [(False,)]:
         raise NotYet("another-database", actual=rows, columns=columns)
     if who == "idle":
         raise NotYet("idle", actual=rows, columns=columns)

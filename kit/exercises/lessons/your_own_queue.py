@@ -31,7 +31,8 @@ async def _taken_by_two(answer: Answer, name: str) -> list[str]:
                         if task in taken:
                             raise NotYet("same", name=task)
                         taken.append(task)
-                        await who.execute("UPDATE tasks SET status = 'done' WHERE id = $1", number)
+                        done = "UPDATE tasks SET status = 'done', heartbeat = now() WHERE id = $1"
+                        await who.execute(done, number)
     return taken
 
 
