@@ -34,7 +34,6 @@ class Exercise:
         title: what the card and `kit.progress` call it.
         minutes: how long it takes.
         task: the text above the cell, in Markdown.
-        after: the id of the cell, or the title of the section, after which the cells stand.
         stub: the source of the cell as a learner finds it.
         solution: a model answer: the whole source of the cell.
         check: an ``async def`` that is given a `kit.exercises.answers.Answer`, and raises `NotYet`.
@@ -49,6 +48,10 @@ class Exercise:
         processes: how many processes the check runs, started ahead; 0 where it only asks Postgres.
         lent: whether connections, pools and Queries of the notebook that the answer uses are replaced by the
             check's own. Otherwise an answer that uses one is told so.
+        after: the id of the cell after which the cells stand; without it, or where the notebook has no such
+            cell, they stand in its section *Practice*.
+        cell: the id of a cell of the lesson that is this exercise's: the stub is written there, and the check
+            at the end of its section.
         equivalent: for each mutant of the solution that is as right, its name and the reason.
     """
 
@@ -57,7 +60,6 @@ class Exercise:
     title: str
     minutes: int
     task: str
-    after: str
     stub: str
     solution: str
     check: Callable[[Any], Awaitable[None]]
@@ -71,6 +73,8 @@ class Exercise:
     also: tuple[str, ...] = ()
     processes: int = 1
     lent: bool = False
+    after: str = ""
+    cell: str = ""
     equivalent: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ async def one_row(answer):
 EXERCISES = (
     Exercise(
         id="pets", kind="query", title="All pets", minutes=1, processes=0, names=("pets",), check=one_row,
-        task="Which pets are there?", after="Pets",
+        task="Which pets are there?", after="sum",
         stub="pets = ''", solution="pets = 'SELECT name FROM pets'", also=("pets = 'TABLE pets'",),
         hints=("Look.", "Look closer.", "SELECT name FROM pets"), why="That is all of them.",
         wrong=(
@@ -102,7 +103,7 @@ def test_a_course_whose_id_is_taken_or_that_is_not_there_is_refused(another_cour
         course.add("no_such_course")
 
 
-def test_stubs_come_behind_their_section_and_twice_changes_nothing(another_course: Path) -> None:
+def test_stubs_come_behind_their_cell_and_twice_changes_nothing(another_course: Path) -> None:
     assert command.main(["stubs", "--course", "zoo_course", "--check"]) == 1
     assert command.main(["stubs", "--course", "zoo_course"]) == 0
     assert [cell["id"] for cell in cells_of(another_course)] == [
@@ -115,18 +116,32 @@ def test_stubs_come_behind_their_section_and_twice_changes_nothing(another_cours
     assert another_course.read_text("utf-8") == text
 
 
-def test_a_stub_that_was_changed_is_written_anew_and_an_exercise_without_a_place_is_told(
-    another_course: Path,
-) -> None:
+def test_a_stub_that_was_changed_is_written_anew(another_course: Path) -> None:
     command.main(["stubs", "--course", "zoo_course"])
     text = another_course.read_text("utf-8")
     another_course.write_text(text.replace("pets = ''", "pets = 'SELECT 1'"))
     assert command.main(["stubs", "--course", "zoo_course", "--check"]) == 1
     command.main(["stubs", "--course", "zoo_course"])
     assert another_course.read_text("utf-8") == text
+
+
+def test_an_exercise_without_a_place_stands_in_practice_and_one_may_have_a_cell_of_the_lesson(
+    another_course: Path,
+) -> None:
     (lesson,) = course.lessons("zoo_course")
-    with pytest.raises(KitError, match="no cell and no section 'Pets'"):
-        written(text.replace("Pets", "Cats"), lesson)
+    text = another_course.read_text("utf-8")
+
+    def ids(**what: str) -> list[str]:
+        exercise = dataclasses.replace(lesson.exercises[0], **{"after": ""} | what)  # type: ignore[arg-type]
+        made = json.loads(written(text, dataclasses.replace(lesson, exercises=(exercise,))))
+        return [cell["id"] for cell in made["cells"]]
+
+    practice = ["practice", "about-pets", "exercise-pets", "check-pets"]
+    assert ids() == ["title", "pets-section", "sum", "end", *practice]
+    assert ids(after="no-such-cell") == ids()
+    assert ids(cell="sum") == ["title", "pets-section", "sum", "check-pets", "end"]
+    with pytest.raises(KitError, match="has no cell 'no-such-cell'"):
+        ids(cell="no-such-cell")
 
 
 def test_mutants_drop_a_statement_a_transaction_and_a_word_of_sql() -> None:

@@ -38,7 +38,6 @@ WORK = Exercise(
     title="Work",
     minutes=1,
     task="",
-    after="",
     given=GIVEN,
     names=("work",),
     stub="async def work(job):\n    raise NotImplementedError",

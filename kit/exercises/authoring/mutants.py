@@ -50,7 +50,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.AST], None]]]:
         statements = getattr(node, field, None)
         if isinstance(statements, list) and not isinstance(node, ast.Module):
             for number, statement in enumerate(statements):
-                if not isinstance(statement, ast.Pass) and not _is_docstring(statement):
+                if not isinstance(statement, ast.Pass) and not _leaves_no_trace(statement):
                     yield f"dropped `{_short(statement)}`", _drop(field, number)
                 if number + 1 < len(statements):
                     yield f"swapped `{_short(statement)}` and the next", _swap(field, number)
@@ -105,8 +105,11 @@ def _constants(value: object) -> Iterator[tuple[str, Callable[[ast.AST], None]]]
         yield f"{value!r} is {empty!r}", _set("value", empty)
 
 
-def _is_docstring(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+def _leaves_no_trace(statement: ast.stmt) -> bool:
+    """Return whether it is a docstring, or closes a connection, which ends with its process anyway."""
+    if not isinstance(statement, ast.Expr):
+        return False
+    return isinstance(statement.value, ast.Constant) or ast.unparse(statement).endswith(".close()")
 
 
 def _short(node: ast.AST) -> str:

@@ -45,7 +45,6 @@ LIMIT = Exercise(
     title="A bank that takes five calls",
     minutes=3,
     processes=2,
-    after="max-tasks-look",
     task="The bank takes five calls at once, from all of your workers together. Say so in the options of the "
     "entrypoint. (The check runs two workers.)",
     given=NOTEBOOK,
@@ -166,7 +165,6 @@ MOST_AT_ONCE = Exercise(
     title="How many ran at once?",
     minutes=5,
     processes=0,
-    after="four-look",
     task="How many jobs ran at once, at most? Go through the log: a row `picked` is one more, a row that ends a job one "
     "less. (No job of this log is tried again.) The answer is one number.",
     names=("most",),
@@ -229,7 +227,6 @@ NARROW = Exercise(
     title="Where is it narrow?",
     minutes=3,
     processes=0,
-    after="waiting-look",
     task="Three kinds of jobs were measured on a machine with two cores. In one, the handler *blocks* in a call to "
     "somewhere else; one has a concurrency *limit*; one computes, and needs the machine's *cores*. Which is which?\n"
     + NARROW_TABLE,

@@ -82,7 +82,6 @@ POSTED = Exercise(
     title="The job leaves a mark",
     minutes=7,
     processes=2,
-    after="Your turn",
     task="Some effects leave nothing to look at. Then the *job* can leave a mark: a row in the table `posted` with its "
     "`job.id`. Change the handler so that each job counts up `sent` of its letter once, however often it is delivered, "
     "and wherever its worker is killed. Do not ask for `sent`: another job may send the same letter again.",
@@ -142,7 +141,6 @@ except asyncpg.UniqueViolationError:
         "not-sent": "A letter is missing that a job was to send.",
     },
     equivalent={
-        "dropped `await db.close()`": "the process ends with its connections",
         "dropped `await asyncio.sleep(0.8)`": "the paperwork has no effect",
         "0.8 is 1.8": "the paperwork has no effect",
         "swapped `await db.close()` and the next": "the order of two ends",
@@ -194,7 +192,6 @@ BLOCKING = Exercise(
     kind="mend",
     title="Taken for dead",
     minutes=3,
-    after="thread-look",
     task="This handler's worker is taken for dead after a second, though it is well. Mend it. `time.sleep` stands for a "
     "library that blocks; keep it, and print `posted` when it has come back.",
     given="import asyncio\nimport time\nfrom pgqueuer import Job\n",
@@ -267,7 +264,6 @@ WHO = Exercise(
     title="Whose worker is silent?",
     minutes=3,
     processes=0,
-    after="orphan-look",
     task="Which jobs have been picked by a worker that has not given a sign of life for 30 seconds, and for how long is "
     "it silent? Two columns: the job's id, and the time (an interval, or seconds).",
     names=("stale",),
@@ -337,7 +333,6 @@ DELIVERIES = Exercise(
     title="Delivered how often, and why?",
     minutes=3,
     processes=0,
-    after="log-look",
     task="How often was each of these jobs delivered, and how many of its deliveries came after a *crash* of its "
     "worker?\n" + DELIVERIES_TABLE,
     names=("delivered", "crashes"),

@@ -127,7 +127,7 @@ SUM = Exercise(
     kind="complete",
     title="Two handlers share a list",
     minutes=5,
-    after="Your turn",
+    cell="your-turn",
     task='Write two handlers, `add` and `show`. Both use `context.resources["total"]`, a list. `add` appends the '
     "number in its payload; `show` prints the sum. With 19 and 23 that is 42; and a consumer that is started anew "
     "begins at 0.",
@@ -224,7 +224,6 @@ SHRINK = Exercise(
     kind="mend",
     title="Side by side, though it blocks",
     minutes=4,
-    after="refused",
     task="This handler holds up all the others while it works. Change it so that four images are shrunk side by side, "
     "and each job ends only when its image *is* small. `time.sleep` stands for a library that blocks; keep it.",
     given=NOTEBOOK,
@@ -335,7 +334,6 @@ RENAME = Exercise(
     kind="design",
     title="A new name for old work",
     minutes=4,
-    after="refused",
     task="The entrypoint `mail` is to be called `email` from today on. This is the new consumer. When it starts, jobs "
     "of *both* names wait in the queue, and all of them are to be done by `deliver`.",
     given=NOTEBOOK,

@@ -77,7 +77,6 @@ RETRY = Exercise(
     kind="complete",
     title="What may pass, and what will not",
     minutes=5,
-    after="Your turn",
     task="A card that has expired is to be held at its first failure: no try will help. A bank that is down gets three "
     "more tries, and is held after them. The executor cannot tell the two apart; a handler can, with `RetryRequested` "
     "and `job.attempts`.",
@@ -178,7 +177,6 @@ BACKOFF = Exercise(
     kind="complete",
     title="Further and further apart",
     minutes=4,
-    after="timeline-look",
     task="The bank is down for the whole night. Let the job be tried *four* times in all, with three pauses, each at "
     "least twice as long as the one before; then it fails. `backing_off` has the options of the entrypoint; the handler "
     "may change as well.",
@@ -274,7 +272,6 @@ REASONS = Exercise(
     title="What goes wrong most?",
     minutes=5,
     processes=0,
-    after="log-look",
     task="For each type of exception: its name, how many times a job *failed* with it, and the newest of its messages. "
     "The column `traceback` of the log is JSON, with `exception_type` and `exception_message`; `->>` reads it as text. "
     "A job that is held failed, too; one that is tried again has not failed.",
@@ -345,7 +342,6 @@ POISON = Exercise(
     title="Poisonous, or only unlucky?",
     minutes=2,
     processes=0,
-    after="poison-held-look",
     task="The bank was out of reach for a minute, and a worker was killed twice. One of these jobs would fail however "
     "often it is tried. Which?\n" + POISON_TABLE,
     names=("poisonous",),

@@ -60,7 +60,7 @@ RESIZE = Exercise(
     kind="complete",
     title="A payload that checks itself",
     minutes=5,
-    after="Your turn",
+    cell="your-turn",
     task="Describe a payload `Resize` with a `file` (text) and a `width` (a whole number above 0), and write the "
     "handler `resize` that reads one from the job's JSON and prints it. A job with a good payload is successful, any "
     "other ends as an exception in the log.",
@@ -160,7 +160,6 @@ REFERENCE = Exercise(
     title="Which document, not the document",
     minutes=5,
     processes=2,
-    after="deleted-log",
     task="The payload carries the whole document. Change both functions, so that the text is in the table `documents` "
     "(columns `id`, `body`, `words`) before the job is enqueued, the payload only says which one it is, and the words "
     "are counted by the job.",
@@ -267,7 +266,6 @@ DANGLING = Exercise(
     kind="complete",
     title="What it did not find",
     minutes=3,
-    after="deleted-log",
     task="A document may be deleted while its job waits. Let the handler then end with an exception that says *which* "
     "document was not there. The other jobs go on.",
     given=NOTEBOOK,
@@ -297,9 +295,6 @@ DANGLING = Exercise(
         "silent": "The job of document 8, which is not there, counts as successful. Nobody will ever hear of it.",
         "unclear": "The job ends with an exception, and its text does not say which document was not there.",
         "the-others": "The other two documents are there, and their words have to be counted.",
-    },
-    equivalent={
-        "dropped `await db.close()`": "the process ends with its connections",
     },
 )  # fmt: skip
 
@@ -332,7 +327,6 @@ HEADERS = Exercise(
     kind="complete",
     title="The request goes on",
     minutes=4,
-    after="with-headers",
     task='A job of `order` enqueues one of `mail`, with the same payload. Let the header `"request"` go along, so that '
     "both can be found by it. Some jobs have no headers at all.",
     given=NOTEBOOK,

@@ -82,7 +82,6 @@ STAGE = Exercise(
     kind="complete",
     title="One more stage",
     minutes=3,
-    after="Your turn",
     task='This small shop only charges. Give it a second stage, `thank`, after `charge`, that returns `{"thanked": True}`.',
     given=NOTEBOOK,
     names=("small",),
@@ -173,7 +172,6 @@ FANOUT = Exercise(
     kind="complete",
     title="A label for each item",
     minutes=4,
-    after="Your turn",
     task="An order has several `items`. Let the stage `label` run once for each of them, as branches, and write one row "
     "into `labels` (columns `run` and `item`). Each item has one label in the end, also when a branch has to be tried "
     "again.",
@@ -268,7 +266,6 @@ REPAIR = Exercise(
     kind="mend",
     title="Let it go on from there",
     minutes=3,
-    after="repair-look",
     task="A run is held at its second stage, and the cause is mended by now. Somebody has written this to repair it. "
     "Make it right: the run goes on, and nobody is charged again.",
     given=NOTEBOOK,

@@ -45,7 +45,6 @@ ORDER = Exercise(
     kind="predict",
     title="Five jobs, one at a time",
     minutes=3,
-    after="Your turn",
     task="**Predict.** Five jobs are enqueued in the order of the alphabet, with these priorities: `a` 3, `b` 0, "
     "`c` 3, `d` −1, `e` 7. One runs at a time. In which order are they done?",
     names=("order",),
@@ -104,7 +103,6 @@ LEVELS = Exercise(
     kind="complete",
     title="Levels with names",
     minutes=3,
-    after="picked",
     task="Somebody waits in front of the screen for a `reset`, a `receipt` may take a minute, a `report` the night. Let "
     "`priority_of` give each kind its priority, so that resets come first and reports last.",
     given=NOTEBOOK,
@@ -202,7 +200,6 @@ STARVATION = Exercise(
     kind="mend",
     title="Everybody has a turn",
     minutes=6,
-    after="Your turn",
     task="Each urgent job brings another one, thirty in all, and a report waits; in the midst of it a second report "
     "comes. Change `fair_task` so that both reports run before the last urgent job. Urgent jobs are enqueued and "
     "picked with priority 10.",
@@ -323,7 +320,6 @@ SEPARATE = Exercise(
     title="Two consumers, so that nobody waits",
     minutes=4,
     processes=2,
-    after="Your turn",
     task="Another cure: give reports a consumer that nothing else can keep busy. Make two factories, `fast` for the "
     "entrypoint `urgent` and `slow` for `report`; both use the handler `work`. (Here both know both.)",
     given=NOTEBOOK + "\nasync def work(job: Job) -> None: ...\n",

@@ -48,7 +48,7 @@ THANK = Exercise(
     kind="complete",
     title="Thank once",
     minutes=5,
-    after="Your turn",
+    cell="thank",
     task="Write a third step, `thank`: it thanks the customer of a *shipped* order by counting up its column "
     "`thanks`. The job may be delivered twice, even at the same time; each order is thanked once. An order that "
     "is not shipped yet is not thanked.",
@@ -191,7 +191,6 @@ ATOMIC = Exercise(
     kind="mend",
     title="Both lines, or neither",
     minutes=5,
-    after="Your turn",
     task="Mend this step. Whatever happens in between, an order that is charged has a job that will ship it, and one "
     "that has such a job is charged; and an order whose job comes twice is charged once. (The check ends the session "
     "in the midst of either line.)",
@@ -287,7 +286,6 @@ LOST = Exercise(
     title="Which orders are lost?",
     minutes=3,
     processes=0,
-    after="Your turn",
     task="An order is *lost* when somebody has paid, and no job will ever ship it. Which of these are?\n"
     + LOST_TABLE,
     names=("lost",),
@@ -351,7 +349,6 @@ STUCK = Exercise(
     title="Orders that do not move",
     minutes=5,
     processes=0,
-    after="Your turn",
     task="Every morning somebody looks for orders that are not `shipped`, have not moved for an hour, and for which no "
     "job waits or runs. Write that query. (`orders` has `id`, `status` and `updated`; a payload is the order's id as "
     "text, or NULL.)",

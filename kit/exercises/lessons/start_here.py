@@ -114,7 +114,7 @@ GREET = Exercise(
     kind="complete",
     title="A consumer of your own",
     minutes=5,
-    after="Your turn",
+    cell="your-turn",
     task='Write a consumer with an entrypoint `greet` that prints `Hello, Ada!` for the payload `b"Ada"`. (To see it '
     "at work, run `kit.run(greeter)`, enqueue your name, and wait.)",
     given=NOTEBOOK,
@@ -193,7 +193,6 @@ FETCHED = Exercise(
     title="How many were there?",
     minutes=4,
     processes=0,
-    after="Your turn",
     task="How many jobs of each entrypoint have *ever* been enqueued? Write the SQL, with two columns: the entrypoint "
     "and the number. It is tried on other tables than yours: with jobs that are done, one that waits, and one that "
     "raised.",

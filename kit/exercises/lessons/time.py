@@ -51,7 +51,6 @@ BEAT = Exercise(
     kind="complete",
     title="A schedule that enqueues",
     minutes=4,
-    after="Your turn",
     task="A schedule has no log, no retry and no limit; a job has them all. So let each run of this schedule do one "
     "small thing: write a job `beat`. It finds a `Queries` as `\"q\"` in `context.resources`.",
     given=NOTEBOOK + "conn = await asyncpg.connect()\nq = Queries(AsyncpgDriver(conn))\n",
@@ -130,7 +129,6 @@ CRON = Exercise(
     title="When is that?",
     minutes=4,
     processes=0,
-    after="monday-look",
     task="Write three expressions, times in UTC: `weekdays`, Monday to Friday at 7:15. `every_ten`, every ten minutes "
     "from 8:00 to 17:50, each day. `first`, midnight at the first of each month.",
     names=("weekdays", "every_ten", "first"),
@@ -204,7 +202,6 @@ MISSED = Exercise(
     kind="complete",
     title="A report for each week",
     minutes=6,
-    after="missed-look",
     task="Missed runs become one, so this run has to ask the table which weeks are missing. `reports` has a row for each "
     "week, its Monday in the column `week`. Add those that are missing, from the first one there up to `this_week`, a "
     "date. The run may come twice.",

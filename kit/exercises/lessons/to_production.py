@@ -126,7 +126,6 @@ TEST = Exercise(
     kind="complete",
     title="A test that can fail",
     minutes=6,
-    after="Your turn",
     task="What becomes of a receipt for `twelve`? Write it down in a test, without Postgres: nothing is sent, and the log "
     "ends with `failed`. The check runs *your test*, against the shop and against three broken ones: it has to pass once, "
     "and to fail three times. (`pgq.qm.queries.queue_log()` has the log, and a mock has `assert_not_awaited()`.)",
@@ -251,7 +250,6 @@ PROGRAM = Exercise(
     kind="complete",
     title="A program of your own",
     minutes=6,
-    after="program-look",
     task="Write a program for `pgq run programs.my_shop:main`. `register(pgq)` gives any consumer the entrypoint `receipt`, "
     "whose handler sends `You have paid 12.` for the payload `12`, with whatever `context.resources` has as `\"send\"`. "
     "`main` is the factory for production, and brings this `send`.",
@@ -295,9 +293,6 @@ async def send(text): print("sent:", text)
         "called.",
         "not-sent": "The handler did not send `You have paid 12.` for the payload `12`.",
         "main-sends": "A job was done by the consumer that `main` makes, and `send` did not print it.",
-    },
-    equivalent={
-        "dropped `await connection.close()`": "the process ends with its connections",
     },
 )  # fmt: skip
 
@@ -413,7 +408,6 @@ DEPLOY = Exercise(
     title="A new version goes out",
     minutes=3,
     processes=0,
-    after="upgrade-look",
     task="The shop runs, and a new version of it comes, with a newer PGQueuer. Put what is needed in order. There are: "
     '`"files"` (the new files and packages), `"install"` (pgq install), `"upgrade"` (pgq upgrade), `"verify"` (pgq verify '
     '--expect present: a deployment stops where it fails), `"restart"`.',

@@ -61,9 +61,9 @@ PAY = Exercise(
     id="pay",
     kind="mend",
     title="One receipt for one payment",
-    minutes=4,
+    minutes=3,
     lent=True,
-    after="Your turn",
+    cell="pay",
     task="Someone clicks *pay* twice. `payments` takes an order only once: the second INSERT raises. But the receipt was "
     "enqueued by then. Change `pay` so that there is one receipt for each payment, and none without one, also when the "
     "session ends in between, or when the first receipt is done before the second click.",
@@ -145,7 +145,6 @@ CONNECTION = Exercise(
     title="On the right connection",
     minutes=3,
     lent=True,
-    after="here-look",
     task="Here the order is written in a transaction, and the job on another connection. When the transaction does not "
     "come to its commit (there is an order 2 already), the job is there all the same. Mend it.",
     given=NOTEBOOK,
@@ -181,7 +180,6 @@ CONNECTION = Exercise(
         "no-job": "The order is there, and no job ships it.",
         "no-order": "Order 1 is not in the table.",
     },
-    equivalent={"dropped `await shop.close()`": "the process ends with its connections"},
 )  # fmt: skip
 
 
@@ -228,7 +226,6 @@ DEDUPE = Exercise(
     kind="complete",
     title="Now with express",
     minutes=4,
-    after="other-ways-look",
     task="Each order has at most one job that ships it, with the dedupe key `ship 1` for order 1, and so on. A customer "
     "who pays for *express* wants it at once: `express` gives the job of the order the priority 9, whether it waits "
     "already or not, and however often they click.",
@@ -311,7 +308,6 @@ OPEN = Exercise(
     title="Who holds it open?",
     minutes=4,
     processes=0,
-    after="bank-ends-look",
     task="The queue grows slow: some transaction of this database is open, and keeps every dead row. Who has had one "
     "open *longest*? One row with three columns: its pid, since when, and its last query. (`pg_stat_activity` has "
     "`pid`, `datname`, `state`, `xact_start`, `query_start` and `query`.)",

@@ -52,7 +52,7 @@ LONGEST = Exercise(
     title="Which jobs took longest?",
     minutes=5,
     processes=0,
-    after="Your turn",
+    cell="my-question",
     task="Which jobs took longest? Change the query so that it shows, of each job that has ended, `job_id` and the "
     "seconds from when it was picked *last* to its end, the longest first. An exception is an end, too.",
     names=("my_question",),
@@ -172,7 +172,6 @@ OLDEST = Exercise(
     title="How old is the oldest?",
     minutes=3,
     processes=0,
-    after="questions-look",
     task="The best alarm there is: for each entrypoint, how long ago was the oldest job enqueued that *could* run by now "
     "and still waits? Two columns: the entrypoint, and the age.",
     given=NOTEBOOK,
@@ -234,7 +233,6 @@ CANCEL = Exercise(
     kind="complete",
     title="A handler that can be stopped",
     minutes=3,
-    after="cancel-look",
     task="Somebody cancels this job while it runs. Let it be broken off where it waits, so that `never` is not printed; "
     "`tidied up` is printed in any case.",
     given=NOTEBOOK,

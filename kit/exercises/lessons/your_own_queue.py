@@ -61,7 +61,7 @@ PRIORITY = Exercise(
     title="The most important task",
     minutes=4,
     processes=0,
-    after="Your turn",
+    cell="my-take",
     task="Give tasks a priority: change the statement so that the highest `priority` comes first, and of equal ones the "
     "oldest. Two workers ask at the same time; each task is taken once, and nobody waits.",
     names=("my_next",),
@@ -130,7 +130,6 @@ STALE = Exercise(
     title="What the dead have left",
     minutes=5,
     processes=0,
-    after="death-look",
     task="This worker takes tasks of the kind `mail`. Let it also take those whose worker is dead: picked, and the heartbeat "
     "is older than 30 seconds, or there never was one (NULL). It must not take from the living, nor another kind.",
     names=("my_take",),
@@ -215,7 +214,6 @@ FINISH = Exercise(
     title="Done, by whom?",
     minutes=3,
     processes=0,
-    after="death-look",
     task="A worker was frozen, and another has taken its task by now: `attempts` has gone up. When the first one wakes, it "
     "must not mark as done what the other still works on. `finish` is run with two values: `$1`, the task's id, and `$2`, "
     "the attempts that the worker was given when it took it.",
@@ -284,7 +282,6 @@ WHICH = Exercise(
     title="Which tool?",
     minutes=3,
     processes=0,
-    after="rates-look",
     task='For each of these: a `"queue"` in Postgres, a `"broker"` (RabbitMQ, Kafka) or a `"workflow"` engine?\n' + CASES,
     names=("tools",),
     stub='tools = {"a": "", "b": "", "c": "", "d": "", "e": ""}  # each "queue", "broker" or "workflow"',
