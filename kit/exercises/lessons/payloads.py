@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kit.exercises.answers import Answer
-from kit.exercises.exercise import Exercise, Wrong
+from kit.exercises.exercise import Exercise, NotYet, Wrong
 
 NOTEBOOK = """
 import json
@@ -119,10 +119,28 @@ async def _hand_over(function: Any, number: int, text: str) -> None:
     await db.close()
 
 
+_AT_THE_COMMIT = """
+CREATE TABLE documents (id int PRIMARY KEY, body text, words int);
+CREATE FUNCTION accident_of_haste() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF convert_from(NEW.payload, 'UTF8') ~ '^[0-9]+$' AND NOT EXISTS (SELECT FROM documents WHERE id = 7) THEN
+        RAISE EXCEPTION 'a consumer is faster than the document';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER accident_of_haste AFTER INSERT ON pgqueuer DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION accident_of_haste();
+"""
+
+
 async def only_a_reference(answer: Answer) -> None:
-    await answer.sql("CREATE TABLE documents (id int PRIMARY KEY, body text, words int)")
+    await answer.sql(_AT_THE_COMMIT)
     text = "to be or not " * 1000 + "to be"
-    await answer.run_function(_hand_over, answer["hand_over"], 7, text)
+    (called,) = await answer.calls([(_hand_over, (answer["hand_over"], 7, text))])
+    if (error := called.get("error")) is not None:
+        raise NotYet(
+            "job-first" if "faster" in error["message"] else "raised", error=error["message"], place=""
+        )
     jobs = await answer.sql("SELECT entrypoint, octet_length(payload) FROM pgqueuer")
     columns = ("entrypoint", "bytes")
     answer.same([job[:1] for job in jobs], [("count",)], "no-job", columns=columns[:1])
@@ -204,7 +222,7 @@ async def count(job: Job) -> None:
             "a dictionary of the program",
             "texts = {}\n\n"
             + _documents(f"texts[number] = text\n    {_ENQUEUE}", "texts[int(job.payload)].split()"),
-            "raised",
+            "job-first",
         ),
         Wrong(
             "the result in the payload",
@@ -218,9 +236,12 @@ async def count(job: Job) -> None:
             "the text is there, and not counted", _documents(f"{_INSERT}\n    {_ENQUEUE}", "pass"), "words"
         ),
         Wrong("no job", _documents(_INSERT, _COUNT), "no-job"),
+        Wrong("the job first", _documents(f"{_ENQUEUE}\n    {_INSERT}", _COUNT), "job-first"),
     ),
     messages={
         "no-job": "`hand_over` has to enqueue one job for `count`.",
+        "job-first": "The job is in the queue, and the document is not in its table yet: a consumer that is quick finds "
+        "nothing.",
         "too-big": "The payload is still larger than a hundred bytes, or empty. A number is enough.",
         "no-body": "The whole text has to be in the column `body`.",
         "words": "The words are to be counted by the job, and written into `words`.",
@@ -231,7 +252,7 @@ async def count(job: Job) -> None:
 async def says_what_is_missing(answer: Answer) -> None:
     await answer.sql(
         "CREATE TABLE documents (id int PRIMARY KEY, body text, words int);"
-        "INSERT INTO documents VALUES (7, 'to be or not', NULL), (9, 'that is the question', NULL);"
+        "INSERT INTO documents VALUES (7, 'to be or not', NULL), (9, 'that is the question now', NULL);"
     )
     await answer.enqueue("count", [b"7", b"8", b"9"])
     await answer.run(count=answer["count_words"])
@@ -240,7 +261,7 @@ async def says_what_is_missing(answer: Answer) -> None:
         " FROM pgqueuer_log WHERE status NOT IN ('queued', 'picked') ORDER BY job_id"
     )
     rows = await answer.sql("SELECT id, words FROM documents ORDER BY id")
-    answer.same(rows, [(7, 4), (9, 4)], "the-others", columns=("id", "words"))
+    answer.same(rows, [(7, 4), (9, 5)], "the-others", columns=("id", "words"))
     columns = ("document", "status", "exception", "its text")
     have = [(7 + number, *row[1:]) for number, row in enumerate(log)]
     want = [(8, "exception", "LookupError", "there is no document 8")]
