@@ -95,10 +95,12 @@ class Session:
         watching: how many calls are about to show what consumers have to say.
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
+        scratch: the database in which answers to exercises are checked.
         switch_interval: Python's, in seconds, from before the first consumer.
         memory: this process's, in bytes, when all its objects were looked at for garbage; 0 is not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: the workers (pids) it knows.
+        unwritten: what was done in exercises, where it cannot be written down.
         unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
     """
 
@@ -117,9 +119,11 @@ class Session:
         "managers",
         "memory",
         "running",
+        "scratch",
         "switch_interval",
         "told",
         "unending",
+        "unwritten",
         "watching",
     )
 
@@ -128,6 +132,8 @@ class Session:
         self._outside: dict[str, str] = {}
         self.followers: list[Callable[[Any], Stoppable]] = []
         self.memory = 0
+        self.scratch: OpenedDatabase | None = None
+        self.unwritten: list[dict[str, Any]] = []
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()
         self.forget_consumers()

@@ -200,10 +200,14 @@ BLOCKING = Exercise(
     "library that blocks; keep it, and print `posted` when it has come back.",
     given="import asyncio\nimport time\nfrom pgqueuer import Job\n",
     names=("post",),
-    stub="""async def post(job):
+    stub="""import time
+
+async def post(job):
     time.sleep(1.2)
     print("posted")""",
-    solution="""async def post(job):
+    solution="""import time
+
+async def post(job):
     await asyncio.to_thread(time.sleep, 1.2)
     print("posted")
 """,

@@ -146,7 +146,7 @@ async def only_a_reference(answer: Answer) -> None:
     answer.same([job[:1] for job in jobs], [("count",)], "no-job", columns=columns[:1])
     if jobs[0][1] is None or jobs[0][1] > 100:
         answer.same(jobs, [("count", 1)], "too-big", columns=columns)
-    await answer.run(count=answer["count"])
+    await answer.run(count=answer["count_words_of"])
     await answer.no_exceptions()
     rows = await answer.sql("SELECT id, octet_length(body), words FROM documents")
     names = ("id", "length of the body", "words")
@@ -160,7 +160,7 @@ def _documents(hand_over: str, count: str) -> str:
     return f"""async def hand_over(db, number, text):
     {hand_over}
 
-async def count(job: Job) -> None:
+async def count_words_of(job: Job) -> None:
     db = await asyncpg.connect()
     {count}
     await db.close()
@@ -182,11 +182,11 @@ REFERENCE = Exercise(
     "(columns `id`, `body`, `words`) before the job is enqueued, the payload only says which one it is, and the words "
     "are counted by the job.",
     given=NOTEBOOK,
-    names=("hand_over", "count"),
+    names=("hand_over", "count_words_of"),
     stub="""async def hand_over(db, number, text):
     await Queries(AsyncpgDriver(db)).enqueue("count", f"{number} {text}".encode())
 
-async def count(job: Job) -> None:
+async def count_words_of(job: Job) -> None:
     number, _, body = job.payload.decode().partition(" ")
     db = await asyncpg.connect()
     await db.execute("INSERT INTO documents VALUES ($1, $2, $3)", int(number), body, len(body.split()))
@@ -203,8 +203,8 @@ async def count(job: Job) -> None:
     check=only_a_reference,
     hints=(
         "Which of the two functions has to write the text into the table now?",
-        "`hand_over` inserts `id` and `body`, and enqueues the number; `count` reads the body with that number.",
-        "In `count`: `SELECT body FROM documents WHERE id = $1`, then `UPDATE documents SET words = $1 WHERE id = $2`.",
+        "`hand_over` inserts `id` and `body`, and enqueues the number; `count_words_of` reads the body with that number.",
+        "In `count_words_of`: `SELECT body FROM documents WHERE id = $1`, then `UPDATE documents SET words = $1 WHERE id = $2`.",
     ),
     why="The queue stays small and quick, and the result has a home when the job is gone. A dictionary of the program "
     "would do the first, too, and only as long as producer and consumer are one program.",
@@ -352,7 +352,7 @@ HEADERS = Exercise(
     "both can be found by it. Some jobs have no headers at all.",
     given=NOTEBOOK,
     names=("order",),
-    stub=_order('await context.resources["q"].enqueue("mail", job.payload)').rstrip(),
+    stub="from pgqueuer.models import Context\n\n" + _order('await context.resources["q"].enqueue("mail", job.payload)').rstrip(),
     solution=_order('await context.resources["q"].enqueue("mail", job.payload, headers=job.headers)'),
     also=(
         _order(
