@@ -87,6 +87,7 @@ class Session:
         followers: each is called with a consumer that `kit.run` has started, and what it returns is stopped
             when that consumer was stopped. A picture follows consumers in this way; none knows its pictures.
         boards: the board that follows each database.
+        courses: packages whose exercises were added to the kit's.
         dashboard: PGQueuer's own, when it was served last.
         backends: the Postgres processes that this process's consumers are known to have used.
         managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
@@ -111,6 +112,7 @@ class Session:
         "began",
         "boards",
         "consumers",
+        "courses",
         "dashboard",
         "followers",
         "guard",
@@ -133,6 +135,7 @@ class Session:
         self.followers: list[Callable[[Any], Stoppable]] = []
         self.memory = 0
         self.scratch: OpenedDatabase | None = None
+        self.courses: list[str] = []
         self.unwritten: list[dict[str, Any]] = []
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()
