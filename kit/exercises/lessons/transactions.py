@@ -118,15 +118,20 @@ async def order_and_job_together(answer: Answer) -> None:
     await answer.sql(
         "CREATE TABLE orders (id int UNIQUE DEFERRABLE INITIALLY DEFERRED, book text); INSERT INTO orders VALUES (2, 'Emma');"
     )
-    await answer.run_function(_place, answer["order_book"], [1, 2])
+    await cut_session_at_enqueue(answer, "NEW.payload = '3'")
+    await answer.run_function(_place, answer["order_book"], [1, 2, 3])
     orders = await answer.sql("SELECT id, count(*) FROM orders GROUP BY 1 ORDER BY 1")
     jobs = await answer.sql(
-        "SELECT convert_from(payload, 'UTF8')::int, count(*) FROM pgqueuer GROUP BY 1 ORDER BY 1"
+        "SELECT convert_from(payload, 'UTF8')::int, count(*) FROM pgqueuer WHERE entrypoint = 'ship' GROUP BY 1 ORDER BY 1"
     )
+    if not jobs and 1 in dict(orders):
+        answer.same(jobs, [(1, 1)], "no-job", columns=("job for order", "jobs"))
+    if [order for order, _ in orders] == [1, 2, 3]:
+        answer.same(orders, [(1, 1), (2, 1)], "order-without-job", columns=("order", "rows"))
     if [order for order, _ in orders] != [1, 2]:
         answer.same(orders, [(1, 1), (2, 1)], "no-order", columns=("order", "rows"))
     columns = ("job for order", "jobs")
-    answer.same(jobs, [(1, 1)], "no-job" if not jobs else "job-without-order", columns=columns)
+    answer.same(jobs, [(1, 1)], "job-without-order", columns=columns)
 
 
 def _book(enqueue: str, before: str = "") -> str:
