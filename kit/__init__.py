@@ -71,6 +71,7 @@ def __dir__() -> list[str]:
 
 
 if "IPython" in sys.modules:  # it may be a notebook, where a mistake has its hint before any call of the kit
-    from kit import hints
+    from kit import hints, pictures
 
     hints.show()
+    pictures.follow()

@@ -61,12 +61,12 @@ class Consumer:
     @property
     def done(self) -> int:
         """The number of jobs whose handler came to its end."""
-        return self._runner.handlers.done
+        return self._runner.done
 
     @property
     def failed(self) -> int:
         """The number of jobs whose handler raised, without those that asked for a retry."""
-        return self._runner.handlers.failed
+        return self._runner.failed
 
     @property
     def output(self) -> Lines[Line]:

@@ -72,7 +72,7 @@ def run(
     with screen.looking():
         try:
             runner.start()
-            runner.panel.start()
+            session.show([runner])
         finally:
             screen.show(runner.console.take())
     return Consumer(runner)

@@ -25,7 +25,6 @@ from kit.consumer.handlers import Handlers
 from kit.consumer.listening import listening, why_not_in_time
 from kit.consumer.loop import Loop
 from kit.consumer.options import Options
-from kit.consumer.panel import Panel
 from kit.consumer.process import while_running
 from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
@@ -46,7 +45,9 @@ class Runner:
         console: what it has to say.
         handlers: what its handlers do.
         limits: the concurrency limit of each entrypoint; 0 is none.
-        changed: set whenever anything of this has changed; cleared by the panel, which shows it.
+        heartbeat_timeout: as in `kit.run`, in seconds.
+        changed: set whenever anything of this has changed; cleared by who waits for it.
+        when_changed: called then, too.
     """
 
     def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
@@ -61,7 +62,8 @@ class Runner:
         began = session.began.setdefault(name, deque(maxlen=REMEMBERED))
         self.handlers = Handlers(self.console, began, self._tell)
         self.limits = self.handlers.limits
-        self.panel = Panel(self)
+        self.heartbeat_timeout = options.heartbeat_timeout.total_seconds()
+        self.when_changed: Callable[[], None] = lambda: None
         self._make = make
         self._options = options
         self._driver_backends: set[int] = set()
@@ -85,6 +87,26 @@ class Runner:
     def backends(self) -> tuple[int, ...]:
         """The Postgres processes (pids) it is known to use, by its driver and its handlers' connections."""
         return tuple(self._driver_backends | self._loop.backends())
+
+    @property
+    def done(self) -> int:
+        """The number of jobs whose handler came to its end."""
+        return self.handlers.done
+
+    @property
+    def failed(self) -> int:
+        """The number of jobs whose handler raised, without those that asked for a retry."""
+        return self.handlers.failed
+
+    @property
+    def held(self) -> int:
+        """The number of those that are held."""
+        return self.handlers.held
+
+    @property
+    def retried(self) -> int:
+        """The number of retries that handlers asked for."""
+        return self.handlers.retried
 
     def running_jobs(self) -> list[int]:
         """Return the ids of the jobs whose handlers run now; from any thread."""
@@ -126,8 +148,6 @@ class Runner:
                 self._stop(timeout)
             if session.consumers.get(self.name) is self:
                 screen.show(self.console.take())
-        if self._ended.is_set():
-            self.panel.stop()
 
     def _stop(self, limit: float) -> None:
         self._asked_to_stop = True
@@ -172,6 +192,7 @@ class Runner:
     def _tell(self) -> None:
         if not self.changed.is_set():  # twice a job: setting it again takes a lock
             self.changed.set()
+        self.when_changed()
 
     def _become(self, state: State) -> None:
         self.state = state

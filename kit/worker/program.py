@@ -84,6 +84,8 @@ class _Told(Runner):
                 "managers": list(session.managers),
                 "done": self.handlers.done,
                 "failed": self.handlers.failed,
+                "held": self.handlers.held,
+                "retried": self.handlers.retried,
                 "running": [(str(run), run.job_id) for run in self.handlers.running_now()],
             }
             told = {key: value for key, value in now.items() if self._sent.get(key) != value}

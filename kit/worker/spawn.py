@@ -100,6 +100,7 @@ def spawn(
         finally:
             for worker in workers:
                 screen.show(worker.unseen())
+    session.show(workers)
     run_sync(_look_for_others())
     return workers[0] if count == 1 else workers
 

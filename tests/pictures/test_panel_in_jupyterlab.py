@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 
 from kit.pictures.publish import DropWidgets
 from kit.sources import Postgres
-from tests.consumer.test_panel import SETUP
+from tests.pictures.test_panel import SETUP
 from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, wait_until, write_notebook
 
 pytestmark = pytest.mark.browser
