@@ -76,6 +76,8 @@ def __dir__() -> list[str]:
 
 
 if "IPython" in sys.modules:  # it may be a notebook, where a mistake has its hint before any call of the kit
+    from kit import pictures
     from kit.errors import hints
 
     hints.show()
+    pictures.follow()

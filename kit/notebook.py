@@ -136,6 +136,15 @@ def publish(bundle: dict[str, Any], display_id: str | None = None, *, update: bo
         shell.display_pub.publish(bundle, transient=transient, update=update)
 
 
+def channel(name: str, heard: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Open a channel to every page that knows its name; return what sends to them. ``heard`` gets answers."""
+    from comm import create_comm
+
+    opened = create_comm(target_name=name)
+    opened.on_msg(lambda message: heard(message["content"]["data"]))
+    return lambda data: opened.send(data)
+
+
 class Interruptible:
     """Lets the interrupt of an awaiting cell be the KeyboardInterrupt it is.
 
