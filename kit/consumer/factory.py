@@ -33,6 +33,20 @@ class NotThere(KitError):
     """There is no such module, or no such name in it."""
 
 
+def working_folder() -> str:
+    """Return the folder in which this process looks for files.
+
+    Raises:
+        KitError: it has been deleted.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise KitError(
+            "The folder that this runs in has been deleted. Go to one that is there, such as `%cd ~`."
+        ) from error
+
+
 def parts(name: str) -> tuple[str, str]:
     """Return the module and the name in it that ``"module:name"`` says.
 
@@ -73,7 +87,7 @@ def resolve(main: object) -> Factory:
 
 def _load(name: str) -> Factory:
     module_name, attribute = parts(name)
-    if (folder := os.getcwd()) not in sys.path:
+    if (folder := working_folder()) not in sys.path:
         sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:

@@ -188,12 +188,28 @@ def sql(query: str, *args: Any) -> pd.DataFrame:
 
 
 async def _read(query: str, args: tuple[Any, ...]) -> DataFrame:
-    async with session.target().connect(patient=True) as connection:
+    target = session.target()
+    async with target.connect(patient=True) as connection:
         # SET, because a pooler in between may refuse what it does not know at the start.
         await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'; SET timezone = 'UTC'")
         await times.set_codecs(connection)
         with _in_plain_words(query):
+            if target.read_only:
+                await _refuse_what_is_no_query(connection, query)
             return await frame(connection, query, *args)
+
+
+async def _refuse_what_is_no_query(connection: asyncpg.Connection, query: str) -> None:
+    """Refuse what a read-only transaction does not hold, such as COPY … TO PROGRAM and PREPARE TRANSACTION.
+
+    None of that returns rows, and none can be explained; INSERT and its like can, and Postgres refuses those.
+    """
+    if not (await connection.prepare(query)).get_attributes():
+        try:
+            await connection.prepare(f"EXPLAIN {query}")
+        except asyncpg.PostgresSyntaxError:
+            words = "kit.look() only reads: it runs what returns rows, such as SELECT or SHOW."
+            raise KitError(words) from None
 
 
 @contextmanager

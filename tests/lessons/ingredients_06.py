@@ -4,80 +4,73 @@ from __future__ import annotations
 
 from tests.lessons.ingredients import Beats, Edit, Ingredient
 
+SEND = 'await db.execute("UPDATE letters SET sent = sent + 1")  # only if job.id is new in posted'
+SEND_ONCE = """async with db.transaction():
+        if await db.execute("INSERT INTO posted VALUES ($1) ON CONFLICT DO NOTHING", job.id) == "INSERT 0 1":
+            await db.execute("UPDATE letters SET sent = sent + 1")"""
+
+UNTIL_IT_IS_BACK = """while True:
+    try:
+        conn = await asyncpg.connect()
+        break
+    except (asyncpg.PostgresError, OSError):
+        await asyncio.sleep(0.05)"""
+
+
+def row(*values: int) -> str:
+    """Return a pattern for the only row of a table."""
+    return r"^0\s+" + r"\s+".join(map(str, values)) + "$"
+
+
 BEATS: Beats = {
-    "1 · It raises, and that was it": [
+    "1 · Killed in the middle": [
         Ingredient(
-            "the exception",
-            (Edit("charge-plainly", 'raise ValueError("the card has expired")', "pass"),),
-            then={"run-plainly": ("charged the expired card",), "log-of-it": ("successful",)},
+            "the kill",
+            (Edit("worker-killed", "worker.kill()", "await kit.wait()"),),
+            then={"another": (row(1, 1),), "worker-killed": ("running",)},
         ),
     ],
-    "2 · The bank is busy": [
+    "2 · Counted once": [
         Ingredient(
-            "the retry",
+            "the look at sent",
+            (Edit("send-once", " AND sent = 0", ""),),
+            then={"another-again": (row(2, 2),)},
+        ),
+    ],
+    "3 · Alive, and taken for dead": [
+        Ingredient(
+            "a second worker, who takes the first for dead",
+            (Edit("run-blocked", "spawn(count=2)", "spawn()"),),
+            then={"run-blocked": (row(1),)},
+        ),
+        Ingredient(
+            "the thread",
+            (Edit("send-in-a-thread", "await asyncio.to_thread(time.sleep, 1.8)", "time.sleep(1.8)"),),
+            then={"run-in-a-thread": (row(2),)},
+        ),
+    ],
+    "4 · Frozen, and back again": [
+        Ingredient(
+            "the pause",
+            (Edit("freeze", "frozen.pause()", "await kit.wait()"),),
+            then={"thaw": (row(1),)},
+        ),
+    ],
+    "5 · Postgres itself crashes": [
+        Ingredient(
+            "that workers come back",
             (
-                Edit(
-                    "charge-again",
-                    'RetryRequested(delay=timedelta(seconds=0.3), reason="the bank is busy")',
-                    'ConnectionError("the bank is busy")',
-                ),
+                Edit("spawn", "heartbeat_timeout=1,", "heartbeat_timeout=1, restart_on_failure=False,"),
+                Edit("after-the-crash", "await kit.wait()\nconn = await asyncpg.connect()", UNTIL_IT_IS_BACK),
             ),
-            then={"run-again": ("^queued picked exception$",)},
-        ),
-        Ingredient(
-            "the count of attempts",
-            (Edit("charge-again", "job.attempts < 2", "job.attempts < 1"),),
-            then={"run-again": ("^queued picked queued picked successful$",)},
-        ),
-    ],
-    "3 · Further and further apart": [
-        Ingredient(
-            "the growing distance",
-            (Edit("charge-with-back-off", "backoff_multiplier=2", "backoff_multiplier=1"),),
-            then={"run-with-back-off": (r"picked +0\.", r"picked +0\.", r"picked +0\.", "exception")},
-        ),
-        Ingredient(
-            "the executor",
-            (Edit("charge-with-back-off", '{"executor_factory": patient}', "{}"),),
-            then={"run-with-back-off": (r"^0 +picked +NaN\n1 +exception",)},
-        ),
-    ],
-    "4 · Held, mended, let go on": [
-        Ingredient(
-            'on_failure="hold"',
-            (Edit("options-charge-with-a-mistake", '{"on_failure": "hold"}', "{}"),),
-            then={"run-with-a-mistake": ("Empty DataFrame",)},
-        ),
-        Ingredient(
-            "the mended handler",
-            (Edit("mended", ".replace(b',', b'')", ""),),
-            then={"go-on": ("held: ValueError",)},
-        ),
-    ],
-    "5 · One poisonous job": [
-        Ingredient(
-            "the hold",
-            (Edit("options-charge-carefully", ', "on_failure": "hold"', ""),),
-            then={"run-with-poison": (" exception +1 ",), "poison-is-held": ("Empty DataFrame",)},
-        ),
-        Ingredient(
-            "the tries",
-            (Edit("options-charge-carefully", '"executor_factory": patient, ', ""),),
-            then={"poison-is-held": (r"failed +0 +poison",)},
+            then={"after-the-crash": (r"^(?!300$)\d+$",)},
         ),
     ],
     "Your turn": [
         Ingredient(
             "a solution",
-            (
-                Edit(
-                    "my-charge",
-                    '    raise ConnectionError("the bank is down")',
-                    "    if job.attempts < 3:\n        raise RetryRequested(delay=timedelta(seconds=0.1))\n"
-                    '    raise ConnectionError("the bank is down")',
-                ),
-            ),
-            then={"my-run": (r"failed +0 +expired", r"failed +3 +blue")},
+            (Edit("your-handler", SEND, SEND_ONCE),),
+            then={"your-result": (row(1),)},
         ),
     ],
 }
