@@ -19,11 +19,11 @@ import pgqueuer
 from pgqueuer.domain.settings import db_settings
 
 from kit import reasons
-from kit.consumer import factory, screen
+from kit.consumer import elsewhere, factory, screen
 from kit.consumer.capture import Capture
 from kit.consumer.console import Console, Unseen
 from kit.consumer.handlers import Handlers
-from kit.consumer.listening import listening, why_not_in_time
+from kit.consumer.listening import ask_again, listening, why_not_in_time
 from kit.consumer.loop import Loop
 from kit.consumer.options import Options
 from kit.consumer.process import while_running
@@ -288,16 +288,20 @@ class Runner:
 
     @asynccontextmanager
     async def _enter(self) -> AsyncIterator[factory.Manager]:
-        async with factory.enter(self._make, self._tell_of_the_newer_form) as manager:
+        async with factory.enter(self._make, self._advise) as manager:
             self._entered = True
             self.entrypoints, self.schedules = self.handlers.watch(manager)
             if (queue := factory.queue_of(manager)) is not None:
                 session.managers[str(queue.queue_manager_id)] = self.name
-            ready = asyncio.create_task(self._say_when_ready(manager))
+                ask_again(queue)
+            place = None if self._was_ready else await elsewhere.place_of(manager)
+            ready = asyncio.create_task(self._say_when_ready(manager, place))
             try:
                 yield manager
             except Exception as error:
                 if (why := await self._job_that_ended_it(manager)) is not None:
+                    raise KitError(why) from error
+                if (why := elsewhere.has_no_tables(error, place)) is not None:
                     raise KitError(why) from error
                 raise
             finally:
@@ -322,10 +326,14 @@ class Runner:
             f"Take it out of the queue with `{reasons.take_out(found)}`, then run the cell again."
         )
 
-    async def _say_when_ready(self, manager: factory.Manager) -> None:
+    async def _say_when_ready(self, manager: factory.Manager, place: elsewhere.Place | None) -> None:
         # Whatever goes wrong here goes wrong for the manager too, and its error is the one to tell.
         with suppress(Exception):
-            await listening(manager)
+            strange, _ = await asyncio.gather(
+                elsewhere.not_where_the_kit_looks(self.name, place), listening(manager)
+            )
+            if strange is not None:
+                self._advise(strange)
             with suppress(Exception):
                 await self._look_for_others(factory.driver_of(manager))
             if self.state == "reconnecting":
@@ -342,7 +350,11 @@ class Runner:
         if others and not self._was_ready:
             self.console.notice(takes_jobs_too(others[0]))
 
-    def _tell_of_the_newer_form(self) -> None:
-        if factory.NEWER_FORM not in session.told:
-            session.told.add(factory.NEWER_FORM)
-            self.console.notice(factory.NEWER_FORM)
+    def _advise(self, text: str) -> None:
+        if (
+            self._was_ready or text in session.told
+        ):  # it has come back; or this is said once for all consumers
+            return
+        if text is factory.NEWER_FORM:
+            session.told.add(text)
+        self.console.notice(text)
