@@ -16,7 +16,7 @@ from pgqueuer.ports.driver import Driver
 
 from kit.errors import KitError
 from kit.errors.place import place
-from kit.errors.postgres import NO_TABLES, postgres_is_away, tables_are_missing
+from kit.errors.postgres import NO_TABLES, postgres_is_away, sqlstate, tables_are_missing
 from kit.errors.text import one_line
 
 Manager = PgQueuer | QueueManager | SchedulerManager
@@ -31,6 +31,20 @@ NEWER_FORM = (
 
 class NotThere(KitError):
     """There is no such module, or no such name in it."""
+
+
+def working_folder() -> str:
+    """Return the folder in which this process looks for files.
+
+    Raises:
+        KitError: it has been deleted.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise KitError(
+            "The folder that this runs in has been deleted. Go to one that is there, such as `%cd ~`."
+        ) from error
 
 
 def parts(name: str) -> tuple[str, str]:
@@ -73,7 +87,7 @@ def resolve(main: object) -> Factory:
 
 def _load(name: str) -> Factory:
     module_name, attribute = parts(name)
-    if (folder := os.getcwd()) not in sys.path:
+    if (folder := working_folder()) not in sys.path:
         sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
@@ -220,7 +234,7 @@ def explain(error: BaseException, what: str = "main()", *, was_ready: bool = Fal
             f"{line}{at}. The consumer's connection was used by somebody else at the same time. "
             "A handler that needs Postgres needs a connection (or a pool) of its own."
         )
-    if getattr(error, "sqlstate", None) in ("3D000", "28P01", "28000"):
+    if sqlstate(error) in ("3D000", "28P01", "28000"):
         return f"Postgres answers, but refuses the connection{at}: {line}. Run kit.postgres() first."
     if postgres_is_away(error):
         if was_ready:

@@ -92,7 +92,7 @@ class Queue:
             await self._value(f"SELECT EXISTS (SELECT FROM {self._busy} AND {mine})", entrypoints, running)
         )
 
-    async def has_other_consumers(self, own: list[int]) -> bool:
+    async def has_other_consumers(self, own: Collection[int]) -> bool:
         """Return whether consumers are connected whose Postgres processes are not ``own``."""
         return bool((await self._answer(consumers_connected(self._connection, own)))[1])
 

@@ -42,7 +42,7 @@ async def wait(timeout: Duration = 30.0) -> None:
     Raises:
         KitError: jobs were still due or running after ``timeout``, by name; or Postgres cannot be reached.
     """
-    if capture.in_a_handler():
+    if capture.of_a_handler() is not None:
         raise KitError("kit.wait() in a handler would wait for the handler's own job. Call it in a cell.")
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
     target = session.target()
@@ -84,7 +84,7 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                 if why := await stuck.look(queue):
                     return why
                 if loop.time() >= deadline:
-                    raise KitError(await queue.what_is_not_done(limit))
+                    raise KitError(await queue.what_is_not_done(limit) + _who_is_away())
             except Exception as error:
                 if not isinstance(error, Unreachable) and not postgres_is_away(error):
                     raise
@@ -98,6 +98,11 @@ async def _until_done(target: Target, limit: float) -> list[str]:
     finally:
         if queue is not None:
             queue.close()
+
+
+def _who_is_away() -> str:
+    away = [repr(consumer.name) for consumer in _consumers() if consumer.state == "reconnecting"]
+    return f" Without a connection to Postgres: consumer {listed(away, len(away))}." if away else ""
 
 
 def _why_away(error: Exception) -> str:
@@ -150,11 +155,10 @@ class _Stuck:
         working = reasons.working()
         known = reasons.entrypoints_of(working)
         running = [job for consumer in consumers for job in consumer.running_jobs()]
-        own = [pid for consumer in consumers for pid in consumer.backends]
         if (
             any(consumer.state != "running" for consumer in working)
             or await queue.has_work_for(known, running)
-            or await queue.has_other_consumers(own)
+            or await queue.has_other_consumers(session.known_backends())
         ):
             self._since = None
             return []
@@ -170,11 +174,12 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
     names = [f"{row['entrypoint']} #{row['id']}" for row in rows]
     lines = [f"{jobs_are(count)} due: {listed(names, count)}."]
     if not working:
-        dead = [consumer for consumer in _consumers() if consumer.state == "failed"]
-        lines += [f"Consumer {consumer.name!r} has failed. {consumer.problem}" for consumer in dead]
-        return [*lines, reasons.NOBODY]
-    for name in (await queue.entrypoints())[:NAMED]:
-        lines.append(reasons.nobody_has(name, known))
+        dead = [consumer for consumer in _consumers() if consumer.problem is not None]
+        for one in dead:
+            how = "was killed" if one.state == "killed" else "has failed"
+            lines.append(f"Consumer {one.name!r} {how}. {one.problem}")
+        return [*lines, reasons.NOBODY.split(" Start")[0] if dead else reasons.NOBODY]
+    lines += [reasons.nobody_has(name, known) for name in (await queue.entrypoints())[:NAMED]]
     has = listed([repr(name) for name in known], len(known)) or "none"
     return [*lines, f"Those that run have: {has}. A job waits until a consumer has its entrypoint."]
 
