@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -84,6 +84,8 @@ class Session:
 
     Attributes:
         consumers: the consumer that has each name, running or not.
+        followers: each is called with a consumer that `kit.run` has started, and what it returns is stopped
+            when that consumer was stopped. A picture follows consumers in this way; none knows its pictures.
         boards: the board that follows each database.
         dashboard: PGQueuer's own, when it was served last.
         backends: the Postgres processes that this process's consumers are known to have used.
@@ -108,6 +110,7 @@ class Session:
         "boards",
         "consumers",
         "dashboard",
+        "followers",
         "guard",
         "guarded",
         "lock",
@@ -123,6 +126,7 @@ class Session:
     def __init__(self) -> None:
         self._opened: list[OpenedDatabase] = []
         self._outside: dict[str, str] = {}
+        self.followers: list[Callable[[Any], Stoppable]] = []
         self.memory = 0
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()

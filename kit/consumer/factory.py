@@ -14,8 +14,10 @@ from pgqueuer import PgQueuer, QueueManager, SchedulerManager
 from pgqueuer.core.executors import is_async_callable
 from pgqueuer.ports.driver import Driver
 
-from kit import faults
 from kit.errors import KitError
+from kit.errors.place import place
+from kit.errors.postgres import NO_TABLES, postgres_is_away, sqlstate, tables_are_missing
+from kit.errors.text import one_line
 
 Manager = PgQueuer | QueueManager | SchedulerManager
 Factory = Callable[[], object]
@@ -29,6 +31,20 @@ NEWER_FORM = (
 
 class NotThere(KitError):
     """There is no such module, or no such name in it."""
+
+
+def working_folder() -> str:
+    """Return the folder in which this process looks for files.
+
+    Raises:
+        KitError: it has been deleted.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise KitError(
+            "The folder that this runs in has been deleted. Go to one that is there, such as `%cd ~`."
+        ) from error
 
 
 def parts(name: str) -> tuple[str, str]:
@@ -71,7 +87,7 @@ def resolve(main: object) -> Factory:
 
 def _load(name: str) -> Factory:
     module_name, attribute = parts(name)
-    if (folder := os.getcwd()) not in sys.path:
+    if (folder := working_folder()) not in sys.path:
         sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
@@ -200,7 +216,7 @@ def explain(error: BaseException, what: str = "main()", *, was_ready: bool = Fal
     """Say in plain words why a consumer could not start, or has died, and what to do next."""
     if isinstance(error, KitError):
         return str(error)
-    text, line, at = str(error), faults.one_line(error), faults.place(error)
+    text, line, at = str(error), one_line(error), place(error)
     if "Entrypoint function must be async" in text:
         return (
             f"A handler is not async{at}. Write `async def`, and call what blocks with "
@@ -211,16 +227,16 @@ def explain(error: BaseException, what: str = "main()", *, was_ready: bool = Fal
         return f"{name!r} is registered twice{at}. Inside one consumer an entrypoint belongs to one handler."
     if "generator didn't yield" in text:
         return f"main() came to its end without `yield pgq`. main has to be {SHAPE}."
-    if faults.tables_are_missing(error):
-        return f"{faults.NO_TABLES} ({line})"
+    if tables_are_missing(error):
+        return f"{NO_TABLES} ({line})"
     if "another operation is in progress" in text:
         return (
             f"{line}{at}. The consumer's connection was used by somebody else at the same time. "
             "A handler that needs Postgres needs a connection (or a pool) of its own."
         )
-    if getattr(error, "sqlstate", None) in ("3D000", "28P01", "28000"):
+    if sqlstate(error) in ("3D000", "28P01", "28000"):
         return f"Postgres answers, but refuses the connection{at}: {line}. Run kit.postgres() first."
-    if faults.postgres_is_away(error):
+    if postgres_is_away(error):
         if was_ready:
             return f"It lost its connection to Postgres{at}: {line}."
         return f"No Postgres could be reached{at}: {line}. Run kit.postgres() first."

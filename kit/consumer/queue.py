@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgqueuer.domain.settings import db_settings
 
-from kit import faults
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import LIMIT, Target, Unreachable
 from kit.errors import KitError
+from kit.errors.postgres import NO_TABLES
 from kit.reasons import NAMED, listed
 from kit.threads import in_words
 
@@ -89,7 +89,7 @@ class Queue:
         try:
             return bool(await self._value(f"SELECT EXISTS (SELECT FROM {self._busy})"))
         except asyncpg.UndefinedTableError as error:
-            raise KitError(f"{faults.NO_TABLES} ({error})") from error
+            raise KitError(f"{NO_TABLES} ({error})") from error
 
     async def is_so(self) -> bool:
         """Return whether the answer to ``until`` is true; never where nothing is asked."""
@@ -102,7 +102,7 @@ class Queue:
             await self._value(f"SELECT EXISTS (SELECT FROM {self._busy} AND {mine})", entrypoints, running)
         )
 
-    async def has_other_consumers(self, own: list[int]) -> bool:
+    async def has_other_consumers(self, own: Collection[int]) -> bool:
         """Return whether consumers are connected whose Postgres processes are not ``own``."""
         return bool((await self._answer(consumers_connected(self._connection, own)))[1])
 

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from kit import faults, reasons
+from kit import reasons
 from kit.consumer import capture, screen
 from kit.consumer.long_running import LongRunning
 from kit.consumer.queue import Queue, jobs_are
 from kit.database.target import Target, Unreachable
 from kit.errors import KitError
+from kit.errors.postgres import postgres_is_away
+from kit.errors.text import one_line
 from kit.notebook import Interruptible
 from kit.reasons import NAMED, listed
 from kit.session import RunningConsumer, session
@@ -47,7 +49,7 @@ async def wait(timeout: Duration = 30.0, *, due_within: Duration = 0.0, until: s
         KitError: jobs were still due or running after ``timeout``, by name, or the answer to ``until`` was
             not true by then, or nobody will run what it waits for; or Postgres cannot be reached.
     """
-    if capture.in_a_handler():
+    if capture.of_a_handler() is not None:
         raise KitError("kit.wait() in a handler would wait for the handler's own job. Call it in a cell.")
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
     soon = as_timedelta("due_within", due_within, zero=True)
@@ -94,9 +96,9 @@ async def _until_done(target: Target, limit: float, soon: timedelta, until: str)
                         raise KitError("\n".join([f"It is not so yet: {until}", *why]))
                     return why
                 if loop.time() >= deadline:
-                    raise KitError(await queue.what_is_not_done(limit))
+                    raise KitError(await queue.what_is_not_done(limit) + _who_is_away())
             except Exception as error:
-                if not isinstance(error, Unreachable) and not faults.postgres_is_away(error):
+                if not isinstance(error, Unreachable) and not postgres_is_away(error):
                     raise
                 if queue is not None:
                     queue.close()
@@ -110,8 +112,13 @@ async def _until_done(target: Target, limit: float, soon: timedelta, until: str)
             queue.close()
 
 
+def _who_is_away() -> str:
+    away = [repr(consumer.name) for consumer in _consumers() if consumer.state == "reconnecting"]
+    return f" Without a connection to Postgres: consumer {listed(away, len(away))}." if away else ""
+
+
 def _why_away(error: Exception) -> str:
-    said = error.reason if isinstance(error, Unreachable) else faults.one_line(error)
+    said = error.reason if isinstance(error, Unreachable) else one_line(error)
     if isinstance(error.__cause__, TimeoutError):
         return f"Postgres does not answer: {said}. Jobs and consumers are as they were; wait again later."
     return f"No Postgres could be reached: {said}."
@@ -160,11 +167,10 @@ class _Stuck:
         working = reasons.working()
         known = reasons.entrypoints_of(working)
         running = [job for consumer in consumers for job in consumer.running_jobs()]
-        own = [pid for consumer in consumers for pid in consumer.backends]
         if (
             any(consumer.state != "running" for consumer in working)
             or await queue.has_work_for(known, running)
-            or await queue.has_other_consumers(own)
+            or await queue.has_other_consumers(session.known_backends())
         ):
             self._since = None
             return []
@@ -180,11 +186,12 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
     names = [f"{row['entrypoint']} #{row['id']}" for row in rows]
     lines = [f"{jobs_are(count)} {queue.due}: {listed(names, count)}."]
     if not working:
-        dead = [consumer for consumer in _consumers() if consumer.state == "failed"]
-        lines += [f"Consumer {consumer.name!r} has failed. {consumer.problem}" for consumer in dead]
-        return [*lines, reasons.NOBODY]
-    for name in (await queue.entrypoints())[:NAMED]:
-        lines.append(reasons.nobody_has(name, known))
+        dead = [consumer for consumer in _consumers() if consumer.problem is not None]
+        for one in dead:
+            how = "was killed" if one.state == "killed" else "has failed"
+            lines.append(f"Consumer {one.name!r} {how}. {one.problem}")
+        return [*lines, reasons.NOBODY.split(" Start")[0] if dead else reasons.NOBODY]
+    lines += [reasons.nobody_has(name, known) for name in (await queue.entrypoints())[:NAMED]]
     has = listed([repr(name) for name in known], len(known)) or "none"
     return [*lines, f"Those that run have: {has}. A job waits until a consumer has its entrypoint."]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -54,7 +53,7 @@ async def test_it_waits_for_postgres_for_as_long_as_that_is_away() -> None:
             pgq.entrypoint("fetch")(nothing)
             yield pgq
 
-        consumer = await asyncio.to_thread(kit.run, main, restart_delay=0.05)
+        consumer = await asyncio.to_thread(kit.run, main)
         gate.close()
         await until("it tried again and again", lambda: tries > 3)
         assert consumer.state == "reconnecting"
@@ -65,6 +64,34 @@ async def test_it_waits_for_postgres_for_as_long_as_that_is_away() -> None:
         assert consumer.done == 1
         await asyncio.to_thread(consumer.stop)
     assert sum("has lost its connection" in line for line in texts(consumer)) == 1
+
+
+async def test_one_that_does_not_reach_postgres_for_long_says_so_once_and_wait_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kit.consumer.runner.STILL_AWAY", 0.6)
+    tries = 0
+    async with Gate() as gate:
+
+        @asynccontextmanager
+        async def main() -> AsyncIterator[PgQueuer]:
+            nonlocal tries
+            tries += 1
+            pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect(host="127.0.0.1", port=gate.port)))
+            pgq.entrypoint("fetch")(nothing)
+            yield pgq
+
+        consumer = await asyncio.to_thread(kit.run, main)
+        gate.close()
+        await until("it tried again and again", lambda: tries > 5)
+        said = [line for line in texts(consumer) if "has not reached Postgres for 0.6 s" in line]
+        assert len(said) == 1
+        assert str(gate.port) in said[0]
+        assert "run kit.postgres(…) and its cell again" in said[0]
+        await enqueue("fetch")
+        with pytest.raises(kit.KitError, match=r"Without a connection to Postgres: consumer 'consumer'\."):
+            await kit.wait(0.2)
+        await asyncio.to_thread(consumer.stop)
 
 
 async def test_without_restart_a_lost_connection_is_its_end() -> None:
@@ -100,13 +127,3 @@ async def test_a_mistake_is_the_end_and_is_told_once(capsys: pytest.CaptureFixtu
     assert consumer.problem is not None
     assert "failed" in repr(consumer)
     await until("its connection is dropped", nobody_is_connected)
-
-
-async def test_a_handler_that_calls_exit_ends_the_consumer_and_not_the_process() -> None:
-    async def leave(job: Job) -> None:
-        sys.exit("bye")
-
-    consumer = kit.run(main_with(leave=leave))
-    await enqueue("leave")
-    await until("it has died", lambda: consumer.state == "failed" and not runner(consumer).alive)
-    assert "SystemExit: bye" in texts(consumer)[-1]

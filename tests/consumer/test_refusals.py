@@ -185,7 +185,8 @@ async def test_a_mistake_in_a_module_is_told_with_its_line(
         ({"dequeue_timeout": 0}, "dequeue_timeout=0"),
         ({"heartbeat_timeout": "soon"}, "heartbeat_timeout='soon'"),
         ({"max_concurrent_tasks": 10}, "at least twice the batch_size, here 20"),
-        ({"mode": "once"}, "mode='once'"),
+        ({"batchsize": 3}, r"kit\.run has no option batchsize=\. Did you mean batch_size=\?"),
+        ({"mode": "drain"}, r"no option mode=\. It has: batch_size, dequeue_timeout"),
     ],
 )
 async def test_a_wrong_option_is_refused_and_the_running_consumer_stays(

@@ -1,5 +1,8 @@
-"""The consumer's panel, in the cell of ``kit.run``."""
+"""The consumer's panel, in the cell of ``kit.run``: to import it is to have one for each consumer."""
 
 from kit.consumer.panel.panel import Panel
+from kit.session import session
+
+session.followers.append(Panel)
 
 __all__ = ["Panel"]

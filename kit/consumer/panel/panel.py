@@ -11,12 +11,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kit import live, notebook
 from kit.consumer.panel.page import Shown, page, plain, still
-from kit.faults import one_line
+from kit.errors.text import one_line
 
 if TYPE_CHECKING:
     import anywidget
@@ -42,14 +43,15 @@ class Panel:
         self._painting = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        if notebook.in_notebook():
+            self._start()
 
-    def start(self) -> None:
-        """Show it in the running cell of a notebook; a second call changes nothing."""
-        if self._thread is not None or not notebook.in_notebook():
-            return
+    def _start(self) -> None:
+        """Show it in the running cell."""
         self._live = self._kept = page(self._consumer)
-        self._widget = _widget(lambda: self._live)
-        live.show(self._widget.model_id)
+        if find_spec("anywidget") is not None:  # it comes with the extra `lab`; the still panel does without
+            self._widget = _widget(lambda: self._live)
+            live.show(self._widget.model_id)
         self._publish(update=False)
         notebook.after_each_cell(self._after_a_cell)
         name = f"kit-panel-{self._consumer.name}"

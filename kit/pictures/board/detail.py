@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from kit import faults
 from kit.database.target import Target
+from kit.errors.place import is_learners
+from kit.errors.text import headline
 from kit.pictures.board.state import BoardState
 from kit.reasons import explain
 
@@ -47,14 +48,14 @@ async def of_job(
 
 def own_frame_first(trace: str) -> str:
     """Return a traceback under its last line and the last frame that the learner wrote."""
-    own = [frame for frame in FRAME.finditer(trace) if faults.is_learners(frame["file"])]
+    own = [frame for frame in FRAME.finditer(trace) if is_learners(frame["file"])]
     if not own:
         return trace
     return f"{trace.strip().splitlines()[-1]}\n{own[-1].group().rstrip()}\n\n{trace}"
 
 
 def _note(row: asyncpg.Record) -> str:
-    return faults.headline(row["kind"], row["said"] or "") if row["kind"] else ""
+    return headline(row["kind"], row["said"] or "") if row["kind"] else ""
 
 
 LIFE = """

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
-from kit import faults
 from kit.database.target import Target, Unreachable
+from kit.errors.postgres import NO_TABLES, tables_are_missing
+from kit.errors.text import one_line
 from kit.pictures.board.consumers import Consumers
 from kit.pictures.board.reader import Reader
 from kit.pictures.board.state import BoardState
@@ -95,10 +96,10 @@ class Feed:
                     await asyncio.wait_for(self._stop.wait(), RETRY)
 
     def _trouble(self, error: BaseException) -> None:
-        if faults.tables_are_missing(error.__cause__):
-            words = faults.NO_TABLES
+        if tables_are_missing(error.__cause__):
+            words = NO_TABLES
         else:
-            reason = error.reason if isinstance(error, Unreachable) else faults.one_line(error)
+            reason = error.reason if isinstance(error, Unreachable) else one_line(error)
             words = f"The board has lost Postgres ({reason}) and tries again every second."
         with self._state.lock:
             self._state.trouble = words

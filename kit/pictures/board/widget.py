@@ -11,9 +11,10 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kit import faults, live, notebook
+from kit import extras, live, notebook
 from kit.database.target import Target
 from kit.errors import KitError
+from kit.errors.text import one_line
 from kit.pictures.board import assets, detail
 from kit.pictures.board.feed import Feed
 from kit.pictures.board.state import BoardState
@@ -52,6 +53,7 @@ def board(*, slow: float = 0) -> Board:
     """
     if not (isinstance(slow, int | float) and 0 <= slow <= SLOWEST):
         raise KitError(f"slow={slow!r} is not a time: give seconds from 0 to {SLOWEST}, such as slow=0.5.")
+    extras.need("anywidget", "kit.board()")
     target = session.target()
     found = session.boards.get(target)
     if not isinstance(found, Board) or not found.running:
@@ -180,7 +182,7 @@ class Board:
             async with self._target.connect() as connection:
                 told = await detail.of_job(connection, self._target, self.state, job)
         except Exception as error:  # the page waits for an answer
-            told = {"why": str(error) if isinstance(error, KitError) else faults.one_line(error)}
+            told = {"why": str(error) if isinstance(error, KitError) else one_line(error)}
         self._send("detail", told, job=job)
 
     def _publish(self, name: str, *, update: bool) -> None:
