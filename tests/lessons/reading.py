@@ -28,8 +28,9 @@ def words(text: str) -> int:
 
 
 def code_lines(cell: Any) -> int:
-    """Return how many lines of a code cell are not empty."""
-    return sum(bool(line.strip()) for line in cell.source.splitlines())
+    """Return how many lines of Python a code cell has: no empty one, and not the name of a file to write."""
+    lines = [line for line in cell.source.splitlines() if line.strip()]
+    return len(lines) - bool(lines and lines[0].startswith("%%"))
 
 
 def in_sight(lesson: Lesson) -> int:

@@ -16,7 +16,7 @@ from tests.lessons.reading import code_lines, folded, in_sight, minutes
 from tests.lessons.terms import TERMS, Term
 from tests.lessons.tidy import notebooks, tidied
 
-TO_BE_MADE_NARROW = "00 01 02 03 04 05 06 07 13 14".split()
+TO_BE_MADE_NARROW = ["00", "01", "02", "03", "04", "05", "07", "13", "14"]
 DOCUMENTATION = "https://janbjorge.github.io/pgqueuer/"
 
 every_lesson = pytest.mark.parametrize("lesson", [pytest.param(read(name), id=name) for name in LESSONS])
@@ -112,7 +112,7 @@ def test_cells_are_short(lesson: Lesson) -> None:
     assert {name: length for name, length in lengths.items() if length > 8} == {}
     folded = [cell for cell in lesson.code if cell not in lesson.read_code]
     assert [cell.id for cell in folded if cell not in lesson.setup] == []
-    assert sum(map(code_lines, folded)) <= 60
+    assert sum(map(code_lines, folded)) <= 75
     assert len(folded) <= 1
 
 
