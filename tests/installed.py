@@ -1,6 +1,6 @@
 """A wheel as people install it: in a virtual environment of its own, outside the project, from the network.
 
-Run ``python tests/installed.py WHEEL`` with any Python that the kit supports. The base install must run a test
+Run ``python tests/installed.py WHEEL`` with a Python that the kit supports. The base install must run a test
 of a queue, and ``kit lab`` of the whole must serve the first lesson, which must run through.
 """
 
