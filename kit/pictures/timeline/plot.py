@@ -30,7 +30,7 @@ def timeline(
     """Plot the history of each job from the log: a thin line while it waits, a bar for every attempt.
 
     A row is a job, in the order in which they began to run. Its end has a sign for its outcome. An attempt
-    that was not the last has its own colour: it was retried, or its worker went and another took the job over.
+    that was not the last has its own colour: it was retried, or its worker went and another took the job.
     Beside the plot the same is said in numbers: the seconds that jobs of each priority waited and ran. A
     notebook shows the figure in the theme of the page, with a sentence for those who do not see it.
 
