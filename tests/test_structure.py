@@ -63,6 +63,13 @@ def test_importing_the_kit_imports_neither_pandas_nor_ipython() -> None:
     assert said.stdout.strip() == "[]"
 
 
+def test_staged_jobs_in_production_import_nothing_that_shows_tables_or_pictures() -> None:
+    shown = ("pandas", "numpy", "matplotlib", "IPython", "anywidget", "kit.session", "kit.notebook")
+    code = f"import sys, kit.stages; print([name for name in {shown!r} if name in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
 def test_the_map_for_contributors_names_files_that_are_there() -> None:
     root = KIT.parent
     text = (root / "README.md").read_text("utf-8").split("## For those who change the kit")[1]

@@ -15,12 +15,18 @@ from contextvars import ContextVar
 from typing import Any
 
 from kit.consumer.console import LONGEST_LINE, Console, Failure, Kind
-from kit.faults import one_line, own_traceback
-from kit.hints import in_one_line
+from kit.errors.hints import in_one_line
+from kit.errors.place import own_traceback
+from kit.errors.text import one_line
 from kit.session import session
 from kit.text import without_commands
 
 _writing = threading.Lock()
+
+ENDS_NO_CONSUMER = (
+    "does not end this consumer. `pgq run` it would end, with all the jobs that it has. To fail a job, raise "
+    "an exception such as ValueError."
+)
 
 
 class Capture:
@@ -102,10 +108,10 @@ class Capture:
 _capture: ContextVar[Capture | None] = ContextVar("kit_capture", default=None)
 
 
-def in_a_handler() -> bool:
-    """Return whether the running code is part of a handler."""
+def of_a_handler() -> Capture | None:
+    """Return the capture of the handler that the running code is part of; None elsewhere."""
     capture = _capture.get()
-    return capture is not None and capture.entrypoint is not None
+    return capture if capture is not None and capture.entrypoint is not None else None
 
 
 class _Stream:

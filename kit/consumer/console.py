@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
 from kit import notebook
-from kit.faults import storable_text
+from kit.errors.text import storable_text
 from kit.session import session
 from kit.text import without_commands
 

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kit import faults
 from kit.database import creation, schema
 from kit.database.other_consumers import consumers_connected
 from kit.database.schema import MARK
 from kit.database.target import Target
 from kit.errors import KitError
+from kit.errors.text import server_message
 from kit.text import number_of
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool) -> t
         except asyncpg.InsufficientPrivilegeError:
             raise _Damaged from None  # another role made things in there; the owner may still drop the whole
         except asyncpg.FeatureNotSupportedError as error:
-            said = faults.server_message(error)
+            said = server_message(error)
             raise KitError(f"The database {name!r} could not be emptied: {said}.") from None
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             if time.monotonic() > deadline:
@@ -188,5 +188,5 @@ async def _reinstall(inside: asyncpg.Connection, name: str) -> None:
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise KitError(
             f"PGQueuer's tables in the database {name!r} are not as the kit made them, and they could not be "
-            f"replaced: {faults.server_message(error)}."
+            f"replaced: {server_message(error)}."
         ) from None

@@ -6,11 +6,10 @@ import os
 import time
 from collections.abc import Callable
 
-from kit import hints
 from kit.database import PLAYGROUND, creation, dsn, emptying
 from kit.database.emptying import Emptied
 from kit.database.target import Target, Unreachable
-from kit.errors import KitError
+from kit.errors import KitError, hints
 from kit.session import session
 from kit.sources import external, sharing
 from kit.sources.opened import Found, Postgres, look_into

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from kit import faults
 from kit.database import creation, schema
 from kit.database.target import Target, Unreachable
 from kit.errors import KitError
+from kit.errors.text import server_message
 
 if TYPE_CHECKING:
     import asyncpg
@@ -89,7 +89,7 @@ async def _take(inside: asyncpg.Connection) -> None:
     except asyncpg.InsufficientPrivilegeError as error:
         raise KitError(
             f"The role {role!r} may neither make databases there nor tables in {database!r}: "
-            f"{faults.server_message(error)}. An administrator mends that with one of these: {mend};  or, in "
+            f"{server_message(error)}. An administrator mends that with one of these: {mend};  or, in "
             f"that database, GRANT CREATE ON SCHEMA public TO {creation.quoted(role)};"
         ) from None
 

@@ -11,7 +11,7 @@ from typing import Any
 from pgqueuer import Job
 
 from kit.errors import KitError
-from kit.faults import storable_text
+from kit.errors.text import storable_text
 
 
 def no_stage(pipeline: str, stage: str, stages: list[str]) -> str:

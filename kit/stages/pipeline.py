@@ -11,9 +11,7 @@ from typing import Any, TypeVar
 import asyncpg
 from pgqueuer import PgQueuer
 
-from kit.database.target import LIMIT
 from kit.errors import KitError
-from kit.session import session
 from kit.stages import store
 from kit.stages.checks import to_json
 from kit.stages.runner import StageRunner
@@ -163,9 +161,7 @@ class Pipeline:
                 f"This PgQueuer has an entrypoint {taken[0]!r} already: two pipelines are named "
                 f"{self.name!r}. Give one of them another name."
             )
-        async with asyncpg.create_pool(
-            dsn or session.target().dsn, min_size=0, max_size=connections, timeout=LIMIT
-        ) as pool:
+        async with asyncpg.create_pool(dsn, min_size=0, max_size=connections, timeout=store.LIMIT) as pool:
             async with pool.acquire() as connection, store.limited(connection):
                 await store.install(connection)
                 async with connection.transaction():

@@ -16,7 +16,8 @@ from pgqueuer import Job, PgQueuer, RetryRequested
 from pgqueuer.domain.errors import retry_request
 
 from kit.errors import KitError
-from kit.faults import storable, worth_another_try
+from kit.errors.postgres import worth_another_try
+from kit.errors.text import storable
 from kit.stages import store
 from kit.stages.checks import message, no_stage, reference, to_json
 from kit.stages.stage import Stage, Step

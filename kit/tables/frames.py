@@ -26,9 +26,9 @@ write ``::text`` behind a numeric that must stay exact. In an interval a month c
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterable
+from html import escape
 from typing import Any, ClassVar
 
 import asyncpg
@@ -44,14 +44,11 @@ BLOCK = 2_000_000  # bytes that are turned into numbers at a time, while Postgre
 _SHOWN = 200  # characters of a cell in a notebook
 _OPENED = 1_000  # characters of a cell that is unfolded
 _WRAPPED = 50  # characters of a cell from which on it may take several lines
-_LONG = "\ue000"  # stands before a long cell's text until the table is made; no character of any language
-_CUT = "\ue001"  # so too between what is shown of it and what is folded away
-_FOLDED = re.compile(f"<td>{_LONG}([^<{_CUT}]*){_CUT}([^<]*)</td>")
 _STYLE = (
-    ".dataframe.kit td { white-space: nowrap; } .dataframe.kit td.long { white-space: normal; "
+    ".dataframe.kit td { white-space: nowrap; } .dataframe.kit .long { white-space: normal; "
     "min-width: 20em; max-width: 40em; overflow-wrap: anywhere; text-align: left; }"
     " .dataframe.kit .long summary { list-style: none; cursor: pointer; } details.kit > summary { "
-    "cursor: pointer; overflow-wrap: anywhere; } .dataframe.kit .long [open] .cut { display: none; }"
+    "cursor: pointer; overflow-wrap: anywhere; } .dataframe.kit .long[open] .cut { display: none; }"
 )
 
 
@@ -98,6 +95,9 @@ class DataFrame(pd.DataFrame):
             index=few.index,
         )
         cells.columns = self.columns
+        cells = cells.rename(index=_escaped, columns=_escaped)
+        for axis in (cells.index, cells.columns):
+            axis.names = [_escaped(name) for name in axis.names]
         with pd.option_context("display.max_colwidth", None):
             html = cells.to_html(
                 max_rows=least if cut else None,
@@ -105,13 +105,10 @@ class DataFrame(pd.DataFrame):
                 index=not (self.index.name is None and self.index.dtype.kind == "i"),
                 classes="kit",
                 notebook=True,
+                escape=False,
             )
         size = f"<p>{rows} rows × {columns_} columns</p>" if cut or not rows else ""
-        html = _FOLDED.sub(
-            r'<td class="long"><details><summary>\1<span class="cut">…</span></summary>\2</details></td>',
-            html,
-        )
-        return html.replace(f"<td>{_LONG}", '<td class="long">') + size
+        return html + size
 
 
 def _cell(value: Any) -> str:
@@ -123,12 +120,19 @@ def _cell(value: Any) -> str:
     short = without_commands(value) if isinstance(value, str) else value
     short = short[: _OPENED + 1] if isinstance(short, bytes | str) else short
     text = short if isinstance(short, str) else joined(str(short))
-    text = text.replace(_CUT, "")
     if len(text) > _OPENED:
         text = f"{text[:_OPENED]}…"
-    if len(text) > _SHOWN:
-        text = f"{text[: _SHOWN - 1]}{_CUT}{text[_SHOWN - 1 :]}"
-    return f"{_LONG}{text}" if len(text) > _WRAPPED else text
+    if len(text) <= _WRAPPED:
+        return escape(text, quote=False)
+    if len(text) <= _SHOWN:
+        return f'<div class="long">{escape(text, quote=False)}</div>'
+    first, rest = (escape(part, quote=False) for part in (text[: _SHOWN - 1], text[_SHOWN - 1 :]))
+    return f'<details class="long"><summary>{first}<span class="cut">…</span></summary>{rest}</details>'
+
+
+def _escaped(label: Any) -> Any:
+    written = escape(str(label), quote=False)
+    return label if written == str(label) else written
 
 
 async def frame(connection: asyncpg.Connection, query: str, *args: Any) -> DataFrame:

@@ -21,7 +21,7 @@ from pgqueuer.models import Context, Job, JobId
 import kit
 from kit.consumer.capture import Capture
 from kit.consumer.console import KEPT_LINES, LONGEST_LINE, Console
-from kit.faults import one_line
+from kit.errors.text import one_line
 from tests.consumer.queue import enqueue, main_with, nothing, texts, until
 
 # Whose print it is

@@ -4,100 +4,80 @@ from __future__ import annotations
 
 from tests.lessons.ingredients import Beats, Edit, Ingredient
 
-PACK_IT = 'await step.connection.execute("INSERT INTO parcels VALUES ($1, $2)", step.run, step.item)'
-ON_ANOTHER_CONNECTION = """
-    other = await asyncpg.connect()
-    await other.execute("INSERT INTO parcels VALUES ($1, $2)", step.run, step.item)
-    await other.close()
-""".strip("\n")
-
-NAMED_BY_THE_ROW = """
-payload = json.dumps({"run": order, "stage": "charge"}).encode()
-async with conn.transaction():
-    [job] = await q.enqueue("shop.charge", payload)
-    await conn.execute("UPDATE kit_runs SET stage = 'charge', status = 'pending', job = $1", job)
-""".strip()
-
-THANK = """
-@shop.stage()
-async def thank(step: Step):
-    return {"thanked": True}
-""".lstrip()
-
 BEATS: Beats = {
-    "1 · One order": [
-        Ingredient(
-            "each=",
-            (Edit("pack", 'each="items"', ""),),
-            then={
-                "run-one-order": (r"charge\s+running\n.*pack\s+pending\n.*pack\s+running\n.*ship\s+pending",),
-                "one-row": (r"ship\s+done\s+<NA>$",),
-            },
-        ),
-        Ingredient(
-            "what the handlers return",
-            (
-                Edit("charge", '{"paid": 10 * len(step.data["items"])}', "None"),
-                Edit("ship", '{"shipped": True}', "{}"),
-            ),
-            then={"data": (r"\A(?![\s\S]*(paid|shipped))[\s\S]*items",)},
-        ),
-    ],
-    "2 · Thirty orders, and one that cannot be packed": [
+    "1 · It raises, and that was it": [
         Ingredient(
             "the exception",
-            (Edit("small-boxes", 'raise ValueError("no box is big enough")', "pass"),),
-            then={"run-thirty-orders": ("31 done",), "repair": (r"\A(?![\s\S]*failed)", r"ship\s+done")},
-        ),
-        Ingredient(
-            "the step's transaction",
-            (Edit("small-boxes", f"    {PACK_IT}", ON_ANOTHER_CONNECTION),),
-            then={"elephants-parcels": ("porcelain elephant",), "all-parcels": ("^63$",)},
-        ),
-        Ingredient(
-            "that the run goes on from where it is held",
-            (
-                Edit(
-                    "repair",
-                    "kit.stages.retry(run)",
-                    'elephant = await shop.start(conn, {"items": ["cup", "vase"]})',
-                ),
-            ),
-            then={"repair": (r"\A(?![\s\S]*failed)", r"ship\s+done"), "all-parcels": ("^63$",)},
-        ),
-        Ingredient(
-            "the bigger box",
-            (
-                Edit(
-                    "bigger-box",
-                    "    await",
-                    '    if step.item != "cup":\n        raise ValueError("no box")\n    await',
-                ),
-            ),
-            then={
-                "repair": ("failed", r"1\s+pack\s+running\n.*pack\s+failed\n.*pack\s+failed\Z"),
-                "all-parcels": ("^61$",),
-            },
+            (Edit("charge-plainly", 'raise ValueError("the card has expired")', "pass"),),
+            then={"run-plainly": ("charged the expired card",), "log-of-it": ("successful",)},
         ),
     ],
-    "3 · Delivered twice": [
+    "2 · The bank is busy": [
         Ingredient(
-            "that the row names another job",
+            "the retry",
             (
                 Edit(
-                    "deliver-twice",
-                    'await q.enqueue("shop.charge", json.dumps({"run": order, "stage": "charge"}).encode())',
-                    NAMED_BY_THE_ROW,
+                    "charge-again",
+                    'RetryRequested(delay=timedelta(seconds=0.3), reason="the bank is busy")',
+                    'ConnectionError("the bank is busy")',
                 ),
             ),
-            then={"deliver-twice": ("^2$",)},
+            then={"run-again": ("^queued picked exception$",)},
+        ),
+        Ingredient(
+            "the count of attempts",
+            (Edit("charge-again", "job.attempts < 2", "job.attempts < 1"),),
+            then={"run-again": ("^queued picked queued picked successful$",)},
+        ),
+    ],
+    "3 · Further and further apart": [
+        Ingredient(
+            "the growing distance",
+            (Edit("charge-with-back-off", "backoff_multiplier=2", "backoff_multiplier=1"),),
+            then={"run-with-back-off": (r"picked +0\.", r"picked +0\.", r"picked +0\.", "exception")},
+        ),
+        Ingredient(
+            "the executor",
+            (Edit("charge-with-back-off", '{"executor_factory": patient}', "{}"),),
+            then={"run-with-back-off": (r"^0 +picked +NaN\n1 +exception",)},
+        ),
+    ],
+    "4 · Held, mended, let go on": [
+        Ingredient(
+            'on_failure="hold"',
+            (Edit("options-charge-with-a-mistake", '{"on_failure": "hold"}', "{}"),),
+            then={"run-with-a-mistake": ("Empty DataFrame",)},
+        ),
+        Ingredient(
+            "the mended handler",
+            (Edit("mended", ".replace(b',', b'')", ""),),
+            then={"go-on": ("held: ValueError",)},
+        ),
+    ],
+    "5 · One poisonous job": [
+        Ingredient(
+            "the hold",
+            (Edit("options-charge-carefully", ', "on_failure": "hold"', ""),),
+            then={"run-with-poison": (" exception +1 ",), "poison-is-held": ("Empty DataFrame",)},
+        ),
+        Ingredient(
+            "the tries",
+            (Edit("options-charge-carefully", '"executor_factory": patient, ', ""),),
+            then={"poison-is-held": (r"failed +0 +poison",)},
         ),
     ],
     "Your turn": [
         Ingredient(
             "a solution",
-            (Edit("thank", "# Declare", f"{THANK}# Declare"),),
-            then={"run-thanks": ("'thanked': True",)},
+            (
+                Edit(
+                    "my-charge",
+                    '    raise ConnectionError("the bank is down")',
+                    "    if job.attempts < 3:\n        raise RetryRequested(delay=timedelta(seconds=0.1))\n"
+                    '    raise ConnectionError("the bank is down")',
+                ),
+            ),
+            then={"my-run": (r"failed +0 +expired", r"failed +3 +blue")},
         ),
     ],
 }

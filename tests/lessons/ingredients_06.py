@@ -4,80 +4,108 @@ from __future__ import annotations
 
 from tests.lessons.ingredients import Beats, Edit, Ingredient
 
+IS_PICKED = "SELECT status = 'picked' FROM pgqueuer"
+UPDATE = """    # only if job.id is new in posted
+    await db.execute("UPDATE letters SET sent = sent + 1")"""
+UPDATE_ONCE = """    async with db.transaction():
+        if await db.execute("INSERT INTO posted VALUES ($1) ON CONFLICT DO NOTHING", job.id) == "INSERT 0 1":
+            await db.execute("UPDATE letters SET sent = sent + 1")"""
+
+UNTIL_IT_IS_BACK = """while True:
+    try:
+        conn = await asyncpg.connect()
+        break
+    except (asyncpg.PostgresError, OSError):
+        await asyncio.sleep(0.05)"""
+
+NO_FAULTS = Edit(
+    "office", "        workers.append(worker)\n", "        workers.append(worker)\n        break\n"
+)
+
+
+def row(*values: int) -> str:
+    """Return a pattern for the only row of a table."""
+    return r"^0\s+" + r"\s+".join(map(str, values)) + "$"
+
+
 BEATS: Beats = {
-    "1 · It raises, and that was it": [
+    "1 · Killed in the middle": [
         Ingredient(
-            "the exception",
-            (Edit("charge-plainly", 'raise ValueError("the card has expired")', "pass"),),
-            then={"run-plainly": ("charged the expired card",), "log-of-it": ("successful",)},
+            "the kill",
+            (Edit("kill", "worker.kill()", "await kit.wait()"),),
+            then={"another": ("^queued picked successful$", row(1)), "kill": ("running",)},
+        ),
+        Ingredient(
+            "change it: killed before it sends",
+            (
+                Edit("send-plainly", "    db =", "    await asyncio.sleep(1)\n    db ="),
+                Edit("kill", "until=is_sent", f'until="{IS_PICKED}"'),
+            ),
+            then={"another": (row(1),)},
         ),
     ],
-    "2 · The bank is busy": [
+    "2 · Nobody is killed": [
         Ingredient(
-            "the retry",
+            "a second worker, who takes the first for dead",
+            (Edit("run-blocked", "spawn(count=2)", "spawn()"),),
+            then={"run-blocked": (row(1),)},
+        ),
+        Ingredient(
+            "change it: a thread",
+            (Edit("send-blocking", "    time.sleep(3)", "    await asyncio.to_thread(time.sleep, 3)"),),
+            then={"run-blocked": (row(1),)},
+        ),
+    ],
+    "3 · Postgres itself crashes": [
+        Ingredient(
+            "that workers come back",
             (
                 Edit(
-                    "charge-again",
-                    'RetryRequested(delay=timedelta(seconds=0.3), reason="the bank is busy")',
-                    'ConnectionError("the bank is busy")',
+                    "office",
+                    '"heartbeat_timeout": 2,',
+                    '"heartbeat_timeout": 2, "restart_on_failure": False,',
                 ),
+                Edit("after-the-crash", "await kit.wait()\nconn = await asyncpg.connect()", UNTIL_IT_IS_BACK),
             ),
-            then={"run-again": ("^queued picked exception$",)},
-        ),
-        Ingredient(
-            "the count of attempts",
-            (Edit("charge-again", "job.attempts < 2", "job.attempts < 1"),),
-            then={"run-again": ("^queued picked queued picked successful$",)},
+            then={"after-the-crash": (r"^(?!300$)\d+$",)},
         ),
     ],
-    "3 · Further and further apart": [
+    "4 · The lab": [
         Ingredient(
-            "the growing distance",
-            (Edit("charge-with-back-off", "backoff_multiplier=2", "backoff_multiplier=1"),),
-            then={"run-with-back-off": (r"picked +0\.", r"picked +0\.", r"picked +0\.", "exception")},
+            "the faults",
+            (Edit("office", "seconds=15", "seconds=0"),),
+            then={
+                "run-mark-first": ("0 lost, 0 doubled", "proves nothing"),
+                "run-post-first": ("0 lost, 0 doubled", "proves nothing"),
+                "run-together": ("proves nothing",),
+            },
         ),
         Ingredient(
-            "the executor",
-            (Edit("charge-with-back-off", '{"executor_factory": patient}', "{}"),),
-            then={"run-with-back-off": (r"^0 +picked +NaN\n1 +exception",)},
-        ),
-    ],
-    "4 · Held, mended, let go on": [
-        Ingredient(
-            'on_failure="hold"',
-            (Edit("options-charge-with-a-mistake", '{"on_failure": "hold"}', "{}"),),
-            then={"run-with-a-mistake": ("Empty DataFrame",)},
+            "the transaction",
+            (Edit("together", "async with db.transaction():", "if True:"),),
+            then={"run-together": (r"[1-9]\d* lost", "not clean")},
         ),
         Ingredient(
-            "the mended handler",
-            (Edit("mended", ".replace(b',', b'')", ""),),
-            then={"go-on": ("held: ValueError",)},
+            "change it: other faults",
+            (Edit("run-together", "hurt(seed=1)", "hurt(seed=7)\nprint('other faults')"),),
+            then={"run-together": ("^other faults", "0 lost, 0 doubled", "clean")},
         ),
     ],
-    "5 · One poisonous job": [
+    "5 · The job that kills": [
         Ingredient(
-            "the hold",
-            (Edit("options-charge-carefully", ', "on_failure": "hold"', ""),),
-            then={"run-with-poison": (" exception +1 ",), "poison-is-held": ("Empty DataFrame",)},
-        ),
-        Ingredient(
-            "the tries",
-            (Edit("options-charge-carefully", '"executor_factory": patient, ', ""),),
-            then={"poison-is-held": (r"failed +0 +poison",)},
+            "change it: an exception, in place of the end of the process",
+            (Edit("send-poison", "os._exit(1)", "raise ValueError()"),),
+            then={
+                "run-poison": ("exception: ValueError", "Empty DataFrame"),
+                "find-poison": ("^1 deliveries",),
+            },
         ),
     ],
     "Your turn": [
         Ingredient(
             "a solution",
-            (
-                Edit(
-                    "my-charge",
-                    '    raise ConnectionError("the bank is down")',
-                    "    if job.attempts < 3:\n        raise RetryRequested(delay=timedelta(seconds=0.1))\n"
-                    '    raise ConnectionError("the bank is down")',
-                ),
-            ),
-            then={"my-run": (r"failed +0 +expired", r"failed +3 +blue")},
+            (Edit("your-handler", UPDATE, UPDATE_ONCE),),
+            then={"your-result": (row(1),)},
         ),
     ],
 }

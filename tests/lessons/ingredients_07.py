@@ -4,73 +4,100 @@ from __future__ import annotations
 
 from tests.lessons.ingredients import Beats, Edit, Ingredient
 
-SEND = 'await db.execute("UPDATE letters SET sent = sent + 1")  # only if job.id is new in posted'
-SEND_ONCE = """async with db.transaction():
-        if await db.execute("INSERT INTO posted VALUES ($1) ON CONFLICT DO NOTHING", job.id) == "INSERT 0 1":
-            await db.execute("UPDATE letters SET sent = sent + 1")"""
+PACK_IT = 'await step.connection.execute("INSERT INTO parcels VALUES ($1, $2)", step.run, step.item)'
+ON_ANOTHER_CONNECTION = """
+    other = await asyncpg.connect()
+    await other.execute("INSERT INTO parcels VALUES ($1, $2)", step.run, step.item)
+    await other.close()
+""".strip("\n")
 
-UNTIL_IT_IS_BACK = """while True:
-    try:
-        conn = await asyncpg.connect()
-        break
-    except (asyncpg.PostgresError, OSError):
-        await asyncio.sleep(0.05)"""
+NAMED_BY_THE_ROW = """
+payload = json.dumps({"run": order, "stage": "charge"}).encode()
+async with conn.transaction():
+    [job] = await q.enqueue("shop.charge", payload)
+    await conn.execute("UPDATE kit_runs SET stage = 'charge', status = 'pending', job = $1", job)
+""".strip()
 
-
-def row(*values: int) -> str:
-    """Return a pattern for the only row of a table."""
-    return r"^0\s+" + r"\s+".join(map(str, values)) + "$"
-
+THANK = """
+@shop.stage()
+async def thank(step: Step):
+    return {"thanked": True}
+""".lstrip()
 
 BEATS: Beats = {
-    "1 · Killed in the middle": [
+    "1 · One order": [
         Ingredient(
-            "the kill",
-            (Edit("worker-killed", "worker.kill()", "await kit.wait()"),),
-            then={"another": (row(1, 1),), "worker-killed": ("running",)},
-        ),
-    ],
-    "2 · Counted once": [
-        Ingredient(
-            "the look at sent",
-            (Edit("send-once", " AND sent = 0", ""),),
-            then={"another-again": (row(2, 2),)},
-        ),
-    ],
-    "3 · Alive, and taken for dead": [
-        Ingredient(
-            "a second worker, who takes the first for dead",
-            (Edit("run-blocked", "spawn(count=2)", "spawn()"),),
-            then={"run-blocked": (row(1),)},
+            "each=",
+            (Edit("pack", 'each="items"', ""),),
+            then={
+                "run-one-order": (r"charge\s+running\n.*pack\s+pending\n.*pack\s+running\n.*ship\s+pending",),
+                "one-row": (r"ship\s+done\s+<NA>$",),
+            },
         ),
         Ingredient(
-            "the thread",
-            (Edit("send-in-a-thread", "await asyncio.to_thread(time.sleep, 1.8)", "time.sleep(1.8)"),),
-            then={"run-in-a-thread": (row(2),)},
-        ),
-    ],
-    "4 · Frozen, and back again": [
-        Ingredient(
-            "the pause",
-            (Edit("freeze", "frozen.pause()", "await kit.wait()"),),
-            then={"thaw": (row(1),)},
-        ),
-    ],
-    "5 · Postgres itself crashes": [
-        Ingredient(
-            "that workers come back",
+            "what the handlers return",
             (
-                Edit("spawn", "heartbeat_timeout=1,", "heartbeat_timeout=1, restart_on_failure=False,"),
-                Edit("after-the-crash", "await kit.wait()\nconn = await asyncpg.connect()", UNTIL_IT_IS_BACK),
+                Edit("charge", '{"paid": 10 * len(step.data["items"])}', "None"),
+                Edit("ship", '{"shipped": True}', "{}"),
             ),
-            then={"after-the-crash": (r"^(?!300$)\d+$",)},
+            then={"data": (r"\A(?![\s\S]*(paid|shipped))[\s\S]*items",)},
+        ),
+    ],
+    "2 · Thirty orders, and one that cannot be packed": [
+        Ingredient(
+            "the exception",
+            (Edit("small-boxes", 'raise ValueError("no box is big enough")', "pass"),),
+            then={"run-thirty-orders": ("31 done",), "repair": (r"\A(?![\s\S]*failed)", r"ship\s+done")},
+        ),
+        Ingredient(
+            "the step's transaction",
+            (Edit("small-boxes", f"    {PACK_IT}", ON_ANOTHER_CONNECTION),),
+            then={"elephants-parcels": ("porcelain elephant",), "all-parcels": ("^63$",)},
+        ),
+        Ingredient(
+            "that the run goes on from where it is held",
+            (
+                Edit(
+                    "repair",
+                    "kit.stages.retry(run)",
+                    'elephant = await shop.start(conn, {"items": ["cup", "vase"]})',
+                ),
+            ),
+            then={"repair": (r"\A(?![\s\S]*failed)", r"ship\s+done"), "all-parcels": ("^63$",)},
+        ),
+        Ingredient(
+            "the bigger box",
+            (
+                Edit(
+                    "bigger-box",
+                    "    await",
+                    '    if step.item != "cup":\n        raise ValueError("no box")\n    await',
+                ),
+            ),
+            then={
+                "repair": ("failed", r"1\s+pack\s+running\n.*pack\s+failed\n.*pack\s+failed\Z"),
+                "all-parcels": ("^61$",),
+            },
+        ),
+    ],
+    "3 · Delivered twice": [
+        Ingredient(
+            "that the row names another job",
+            (
+                Edit(
+                    "deliver-twice",
+                    'await q.enqueue("shop.charge", json.dumps({"run": order, "stage": "charge"}).encode())',
+                    NAMED_BY_THE_ROW,
+                ),
+            ),
+            then={"deliver-twice": ("^2$",)},
         ),
     ],
     "Your turn": [
         Ingredient(
             "a solution",
-            (Edit("your-handler", SEND, SEND_ONCE),),
-            then={"your-result": (row(1),)},
+            (Edit("thank", "# Declare", f"{THANK}# Declare"),),
+            then={"run-thanks": ("'thanked': True",)},
         ),
     ],
 }

@@ -1,78 +1,98 @@
-"""What the lesson 13 credits, and what happens without it."""
+"""Lesson 13: what each section credits."""
+
+from __future__ import annotations
 
 from tests.lessons.ingredients import Beats, Edit, Ingredient
 
-WAIT_FOR_BOB = "await asyncio.wait_for(somebody_waits(), 10)"
-ALL_DONE = "await asyncio.wait_for(all_done(), 20)"
-
 BEATS: Beats = {
-    "1 · Two want the same task": [
+    "1 · A program": [
         Ingredient(
-            "reading, which keeps nobody else from reading",
-            (Edit("next-plain", "LIMIT 1", "LIMIT 1 FOR UPDATE SKIP LOCKED"),),
-            then={"both-plain": ("Ann: red", "Bob: green")},
+            "that main registers the handlers",
+            (Edit("shop-main", "    register(pgq)\n", ""),),
+            then={"run-program": (r"\A(?!.*sent:).*\Z",)},
         ),
     ],
-    "2 · One works, the other waits": [
+    "2 · Stopping it": [
         Ingredient(
-            "the lock",
+            "that stop asks",
+            (Edit("stop", "worker.stop()", "worker.kill()"),),
+            then={"stop": (r"killed; process \d+, exit code -9; .*0 done",)},
+        ),
+        Ingredient(
+            "that kill does not",
+            (Edit("kill", "worker.kill()", "worker.stop()"),),
+            then={"killed-job": ("Empty DataFrame",)},
+        ),
+    ],
+    "3 · Two kinds of test": [
+        Ingredient(
+            "the change in main",
+            (Edit("break-main", """', resources={"send": send}'""", "''"),),
+            then={"break-main": ("2 passed",)},
+        ),
+        Ingredient(
+            "that only the second test uses main",
             (
-                Edit("next-for-update", " FOR UPDATE", ""),
-                Edit("both-for-update", WAIT_FOR_BOB, "await asyncio.wait_for(asyncio.wait([bobs]), 10)"),
+                Edit("integration-test", "async with main() as pgq:", "async with main():"),
+                Edit("integration-test", "await pgq.run", "pass  # await pgq.run"),
+                Edit("integration-test", '"successful" in', '"queued" in'),
             ),
-            then={"both-for-update": ("Bob has an answer: True", "Bob: red")},
-        ),
-        Ingredient(
-            "that Ann's task is done when she commits",
-            (Edit("both-for-update", 'await ann.execute(done, anns["id"])', "pass"),),
-            then={"both-for-update": ("Bob has an answer: False", "Bob: red")},
+            then={"break-main": ("2 passed",)},
         ),
     ],
-    "3 · Skip what is locked": [
+    "4 · Started again": [
         Ingredient(
-            "SKIP LOCKED, without which there is no lock to skip here",
-            (Edit("next-skip-locked", " FOR UPDATE SKIP LOCKED", ""),),
-            then={"both-skip": ("Ann: red", "Bob: red")},
+            "that nobody starts it again",
+            (Edit("cut", "restart_on_failure=False", "restart_on_failure=True"),),
+            then={"after-the-cut": ("tries to get it back", r"<Worker 'worker': (running|reconnecting)")},
         ),
     ],
-    "4 · A queue in thirty lines": [
+    "5 · What a crash may cost": [
         Ingredient(
-            "the old heartbeat, by which a dead worker's task is found",
-            (
-                Edit("take", " OR status = 'picked' AND heartbeat < now() - interval '1 second'", ""),
-                Edit("killed", ALL_DONE, "await asyncio.sleep(2)"),
-            ),
-            then={"killed": (r"green · attempt 1", r"red\s+picked\s+1")},
+            "the level",
+            (Edit("after-a-crash", "!pgq durability {level}", "!pgq durability durable"),),
+            then={"three-levels": (r"^jobs\s+5\s+5\s+5$", r"^log\s+5\s+5\s+5$")},
         ),
         Ingredient(
-            "the kill",
-            (Edit("killed", "take_and_die()", "pass"),),
-            then={"killed": (r"^red · attempt 1", r"^green · attempt 1")},
-        ),
-        Ingredient(
-            "the limit of three attempts",
-            (Edit("do", "< 3", "< 2"),),
-            then={"retried": (r"green · attempt 2", r"blue · attempt 1", r"green\s+failed\s+2")},
-        ),
-        Ingredient(
-            "NOTIFY",
-            (Edit("enqueue", 'await pool.execute("NOTIFY tasks")', "pass"),),
-            then={"bell": (r"with NOTIFY: (0\.[3-9]|[1-9])",)},
+            "the crash",
+            (Edit("after-a-crash", "    await crash()\n", ""),),
+            then={"three-levels": (r"^jobs\s+5\s+5\s+5$", r"^log\s+5\s+5\s+5$")},
         ),
     ],
-    "5 · The same in PGQueuer": "It prints PGQueuer's own statements; nothing is said to cause them.",
-    "6 · When not to": [
+    "6 · Measure, then tune": [
         Ingredient(
-            "the batches",
-            (Edit("rates", "rate(100)", "rate(1)"),),
-            then={"rates": (r"^[0-2] times as many",)},
+            "the size of a batch",
+            (Edit("rate", "batch_size=batch_size", "batch_size=1"),),
+            then={"measure-quick": ("^False$",)},
+        ),
+        Ingredient(
+            "the mail server, which is what is narrow",
+            (Edit("measure-slow", "pause, jobs = 0.1, 50", "pause, jobs = 0, 300"),),
+            then={"measure-slow": ("^True$",)},
+        ),
+    ],
+    "7 · A new version": [
+        Ingredient(
+            "the trigger, which is all that verify misses",
+            (Edit("verify", "DROP TRIGGER tg_pgqueuer_changed ON pgqueuer; ", ""),),
+            then={
+                "verify": ("^All required PgQueuer database objects are present",),
+                "upgrade-it": (r"^Applied 1 statement\.",),
+            },
         ),
     ],
     "Your turn": [
         Ingredient(
-            "the exercise as it stands",
-            (Edit("my-take", "ORDER BY id", "ORDER BY priority DESC, id"),),
-            then={"my-order": ("^silver", "^red", "^green")},
+            "a solution",
+            (
+                Edit(
+                    "your-test",
+                    'assert False, "two assertions belong here"',
+                    "send.assert_not_awaited()\n"
+                    '    assert (await pgq.qm.queries.queue_log())[-1].status == "failed"',
+                ),
+            ),
+            then={"your-result": ("1 passed",)},
         ),
     ],
 }

@@ -1,4 +1,4 @@
-"""What lesson 12 says of programs beside its cells: signals, a unit, a container file, poolers."""
+"""What lesson 13 says of programs beside its cells: signals, a unit, a container file, poolers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bookshop(tmp_path: Path) -> Path:
     """The folder of the lesson's program, as its cells write it."""
     (tmp_path / "programs").mkdir()
     with (tmp_path / "programs" / "shop.py").open("w") as file:
-        for cell in read("12_to_production").setup:
+        for cell in read("13_to_production").setup:
             if re.match(r"%%writefile (-a )?programs/shop.py\n", cell.source):
                 file.write(cell.source.partition("\n")[2] + "\n\n")
     return tmp_path
@@ -39,7 +39,7 @@ def bookshop(tmp_path: Path) -> Path:
 
 def written_as(language: str) -> str:
     """Return the one block of this language in the lesson's text."""
-    text = "\n".join(read("12_to_production").prose)
+    text = "\n".join(read("13_to_production").prose)
     (block,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
     return str(block)
 

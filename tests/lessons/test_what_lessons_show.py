@@ -121,7 +121,7 @@ def test_03_the_report_is_the_last_of_all_until_waiting_counts(run: Callable[[st
 def test_05_a_repaired_run_is_not_charged_again_and_only_the_held_branch_goes_on(
     run: Callable[[str], Lesson],
 ) -> None:
-    history = run("05_pipelines").sections[1].shown("repair")
+    history = run("07_pipelines").sections[1].shown("repair")
     after = history.rpartition("waiting")[2]
     assert re.findall(r"(\S+) +(\w+) +(\w+)$", after, re.MULTILINE) == [
         *(("1", "pack", status) for status in ("pending", "running", "done")),

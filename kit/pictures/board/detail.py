@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from kit import faults
 from kit.database.target import Target
+from kit.errors.place import is_learners
 from kit.reasons import explain
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def of_job(connection: asyncpg.Connection, target: Target, job: int) -> di
 
 def own_frame_first(trace: str) -> str:
     """Return a traceback under its last line and the last frame that the learner wrote."""
-    own = [frame for frame in FRAME.finditer(trace) if faults.is_learners(frame["file"])]
+    own = [frame for frame in FRAME.finditer(trace) if is_learners(frame["file"])]
     if not own:
         return trace
     return f"{trace.strip().splitlines()[-1]}\n{own[-1].group().rstrip()}\n\n{trace}"

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
-from kit import faults, payloads
+from kit import payloads
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import Target, Unreachable
+from kit.errors.postgres import NO_TABLES, tables_are_missing
+from kit.errors.text import headline, one_line
 from kit.pictures.board.history import ACTIVE, ENDINGS, History
 from kit.session import session
 
@@ -292,7 +294,7 @@ class Feed:
             elif row["whose"] and became != "queued":
                 fields["worker"] = row["whose"]
             if row["kind"] is not None:
-                fields["error"] = faults.headline(row["kind"], row["said"] or "")[:ERROR]
+                fields["error"] = headline(row["kind"], row["said"] or "")[:ERROR]
             if row["status"] == became and newest[job] == row["number"]:
                 fields |= _facts(row, known)
             history.put(row["at"], "jobs", job, **fields)
@@ -434,9 +436,9 @@ class Feed:
 
 
 def _trouble(error: BaseException) -> str:
-    if faults.tables_are_missing(error.__cause__):
-        return faults.NO_TABLES
-    reason = error.reason if isinstance(error, Unreachable) else faults.one_line(error)
+    if tables_are_missing(error.__cause__):
+        return NO_TABLES
+    reason = error.reason if isinstance(error, Unreachable) else one_line(error)
     return f"The board has lost Postgres ({reason}) and tries again every second."
 
 

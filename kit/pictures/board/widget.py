@@ -14,9 +14,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from kit import faults, live, notebook, palette
+from kit import extras, live, notebook, palette
 from kit.database.target import Target
 from kit.errors import KitError
+from kit.errors.text import one_line
 from kit.live import Live
 from kit.pictures.board import detail
 from kit.pictures.board.feed import Feed
@@ -44,6 +45,7 @@ def board() -> Board:
     Raises:
         KitError: no database is known; run ``kit.postgres()`` first.
     """
+    extras.need("anywidget", "kit.board()")
     found = board_of(session.target())
     found.show()
     return found
@@ -175,5 +177,5 @@ class Board:
             async with self._target.connect() as connection:
                 told = await detail.of_job(connection, self._target, job)
         except Exception as error:  # the page waits for an answer
-            told = {"why": str(error) if isinstance(error, KitError) else faults.one_line(error)}
+            told = {"why": str(error) if isinstance(error, KitError) else one_line(error)}
         self.live.say(json.dumps({"kind": "detail", "job": job, **told}))

@@ -9,8 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from kit import faults, live, notebook, palette, theme
+from kit import live, notebook, palette, theme
 from kit.consumer.console import Line
+from kit.errors.text import one_line
 from kit.live import Live
 from kit.session import RunningConsumer
 from kit.text import visible
@@ -59,7 +60,7 @@ class Panel:
     def _failed(self, error: Exception) -> None:
         console = self._consumers[0].console
         if not console.repeats("the panel"):
-            console.add("log", f"its panel could not be repainted: {faults.one_line(error)}")
+            console.add("log", f"its panel could not be repainted: {one_line(error)}")
 
     # What a live picture is asked
 

@@ -8,7 +8,7 @@ that no other row has, not even one that gets the same id after the tables were 
 
 from __future__ import annotations
 
-from kit.stages.store.calls import call, limited
+from kit.stages.store.calls import LIMIT, call, limited
 from kit.stages.store.people import adopt, cancel, new_run, resume
 from kit.stages.store.reads import history, runs, spans
 from kit.stages.store.schema import STATUSES, Connection, Row, install
@@ -25,6 +25,7 @@ from kit.stages.store.steps import (
 )
 
 __all__ = [
+    "LIMIT",
     "STATUSES",
     "Connection",
     "Overtaken",

@@ -9,28 +9,42 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from kit import faults
-from kit.database.target import LIMIT, Unreachable
 from kit.errors import KitError
-from kit.session import session
+from kit.errors.postgres import worth_another_try
+from kit.errors.text import server_message
 from kit.stages.store.schema import Connection, install
 
 T = TypeVar("T")
 
+LIMIT = 10.0  # seconds that a call takes at most when Postgres does not answer
 PATIENCE = "5s"  # for a lock that somebody else holds
 
 
 async def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Run ``work`` in a transaction, on a connection of its own to this process's database.
+    """Run ``work`` in a transaction, on a connection of its own to the database that ``PG*`` name.
 
     Raises:
         KitError: there is no Postgres, it does not answer, or somebody keeps locked what ``work`` needs.
     """
-    async with session.target().connect() as connection, limited(connection):
-        await install(connection)
-        async with connection.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
-            return await work(connection, *args)
+    try:
+        connection = await asyncpg.connect(timeout=LIMIT)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        raise out_of_reach(error) from error
+    try:
+        async with limited(connection):
+            await install(connection)
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+                return await work(connection, *args)
+    finally:
+        # Not close(): it would wait for a server that does not answer.
+        connection.terminate()
+
+
+def out_of_reach(error: BaseException) -> KitError:
+    """Return what to raise where Postgres cannot be reached."""
+    reason = server_message(error) or type(error).__name__
+    return KitError(f"Cannot reach Postgres: {reason}. Where it is, the PG* variables say.")
 
 
 @asynccontextmanager
@@ -52,13 +66,13 @@ async def limited(connection: Connection) -> AsyncIterator[None]:
             "middle of a step. End that one, then try again."
         ) from error
     except Exception as error:
-        if not faults.worth_another_try(error):
+        if not worth_another_try(error):
             raise
         if limit.when() <= asyncio.get_running_loop().time():
             raise KitError(
                 f"Postgres did not answer within {LIMIT:g} s, so the connection was closed. Most likely "
                 "nothing was changed; kit.stages.runs() shows it when Postgres is back."
             ) from error
-        raise Unreachable(str(error) or type(error).__name__) from error
+        raise out_of_reach(error) from error
     finally:
         limit.cancel()

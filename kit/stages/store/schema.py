@@ -13,7 +13,6 @@ Connection: TypeAlias = Any  # asyncpg's own connection, or one that a pool lend
 Row: TypeAlias = asyncpg.Record
 
 STATUSES = ("pending", "running", "waiting", "done", "failed", "canceled")
-TOKEN = "bigint NOT NULL DEFAULT hashtextextended(gen_random_uuid()::text, 0)"
 
 SCHEMA = f"""
 SELECT pg_advisory_xact_lock(hashtextextended('kit_runs', 0));  -- one at a time
@@ -28,15 +27,15 @@ CREATE TABLE IF NOT EXISTS kit_runs (
     data      jsonb NOT NULL DEFAULT '{{}}',
     attempts  int NOT NULL DEFAULT 0,                        -- of this stage, those cut short included
     failures  int NOT NULL DEFAULT 0,                        -- of them, those whose handler raised
+    crashes   int NOT NULL DEFAULT 0,                        -- of them, those whose worker died
+    token     bigint NOT NULL                                -- no other row has it, ever
+              DEFAULT hashtextextended(gen_random_uuid()::text, 0),
     error     text,
     job       bigint,                                        -- the only job that may move this row
     deadline  timestamptz,
     created   timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated   timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-ALTER TABLE kit_runs
-    ADD COLUMN IF NOT EXISTS crashes int NOT NULL DEFAULT 0, -- of the attempts, those whose worker died
-    ADD COLUMN IF NOT EXISTS token {TOKEN};                  -- no other row has it, ever
 CREATE INDEX IF NOT EXISTS kit_runs_parent ON kit_runs (parent, branch);
 
 CREATE TABLE IF NOT EXISTS kit_run_history (
@@ -65,13 +64,12 @@ CREATE OR REPLACE TRIGGER kit_run_moved AFTER INSERT OR UPDATE OF stage, status 
 
 _MISSING = """
 SELECT num_nulls(to_regclass('kit_runs'), to_regclass('kit_run_history'), to_regprocedure('kit_run_moved()'))
-       > 0 OR NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('kit_runs')
-                          AND attname = 'token' AND NOT attisdropped)
+       > 0
 """
 
 
 async def install(connection: Connection) -> None:
-    """Make the tables where they are missing, and bring those of an earlier kit up to date.
+    """Make the tables where they are missing.
 
     They are marked as the kit's if the queue they belong to is: a reset that empties that queue empties them
     too. In somebody's own database they carry no mark, and no reset ever touches them.

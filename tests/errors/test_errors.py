@@ -1,4 +1,4 @@
-"""What a learner is told when asyncpg or PGQueuer refuses something, and whose lines an error came from."""
+"""What an error means, its hint, and whose lines it came from."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import nbformat
 import pytest
 from pgqueuer import AsyncpgDriver, Queries
 
-from kit import faults
-from kit.hints import hint
+from kit.errors.hints import hint
+from kit.errors.place import is_learners, place
+from kit.errors.postgres import worth_another_try
 from kit.sources import Postgres
 from tests.kernels import notebook_client
 from tests.lessons.notebook import text_of
@@ -89,15 +90,15 @@ async def test_an_error_from_inside_of_asyncpg_is_placed_at_the_line_that_called
             await connection.fetchval("SELECT $1::bytea", "text")
     finally:
         await connection.close()
-    assert "test_faults.py, line " in faults.place(caught.value)
-    assert '`await connection.fetchval("SELECT $1::bytea", "text")`' in faults.place(caught.value)
-    assert faults.place(caught.value, cells_only=True) == ""
+    assert "test_errors.py, line " in place(caught.value)
+    assert '`await connection.fetchval("SELECT $1::bytea", "text")`' in place(caught.value)
+    assert place(caught.value, cells_only=True) == ""
 
 
 def test_a_library_of_this_user_or_of_debian_is_not_what_a_learner_wrote() -> None:
     for folder in ("/home/ada/.local/lib/python3.12/site-packages", "/usr/lib/python3/dist-packages"):
-        assert not faults.is_learners(f"{folder}/asyncpg/connection.py")
-    assert faults.is_learners("/home/ada/packages/asyncpg/connection.py")
+        assert not is_learners(f"{folder}/asyncpg/connection.py")
+    assert is_learners("/home/ada/packages/asyncpg/connection.py")
 
 
 async def test_a_deadlock_is_worth_another_try_and_a_mistake_is_not(queue_database: Postgres) -> None:
@@ -113,14 +114,14 @@ async def test_a_deadlock_is_worth_another_try_and_a_mistake_is_not(queue_databa
                     waiting = asyncio.create_task(first.execute("SELECT pg_advisory_xact_lock(2)"))
                     await second.execute("SELECT pg_advisory_xact_lock(1)")
             await waiting
-        assert faults.worth_another_try(caught.value)
+        assert worth_another_try(caught.value)
         await first.close()
         with pytest.raises(asyncpg.InterfaceError) as closed:
             await first.execute("SELECT 1")
-        assert faults.worth_another_try(closed.value)
+        assert worth_another_try(closed.value)
     finally:
         await first.close()
         await second.close()
-    assert faults.worth_another_try(TimeoutError())
-    assert not faults.worth_another_try(await refused("SELECT 1 / 0"))
-    assert not faults.worth_another_try(ValueError("no such order"))
+    assert worth_another_try(TimeoutError())
+    assert not worth_another_try(await refused("SELECT 1 / 0"))
+    assert not worth_another_try(ValueError("no such order"))
