@@ -110,6 +110,7 @@ class Session:
         backends: the Postgres processes that this process's consumers are known to have used.
         managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
         began: the jobs that the consumers of each name took up, and when (seconds since 1970), the last ones.
+        ended: when their handlers ended, in the same way; the log says it up to a tenth of a second later.
         told: what is said once a process, and has been.
         watching: how many calls are about to show what consumers have to say.
         lock: to be held while how many consumers run is changed.
@@ -130,6 +131,7 @@ class Session:
         "boards",
         "consumers",
         "dashboard",
+        "ended",
         "guard",
         "guarded",
         "lock",
@@ -160,6 +162,7 @@ class Session:
         self.backends: set[int] = set()
         self.managers: dict[str, str] = {}
         self.began: dict[str, deque[tuple[int, float]]] = {}
+        self.ended: dict[str, deque[tuple[int, float]]] = {}
         self.told: set[str] = set()
         self.watching = 0
         self.lock = threading.Lock()

@@ -91,6 +91,7 @@ def no_consumer_stays() -> Iterator[None]:
         consumer.stop(timeout=0)
     session.consumers.clear()
     session.began.clear()
+    session.ended.clear()
     session.managers.clear()
 
 

@@ -25,7 +25,7 @@ class Handlers:
     Attributes:
         done, failed: how many jobs' handlers came to their end, and how many raised.
         held, retried: how many of those that raised are held, and how many asked for a retry instead.
-        began: the jobs whose handlers were called, and when, in seconds since 1970.
+        began, ended: the jobs whose handlers were called, and ended, and when, in seconds since 1970.
         limits: the concurrency limit of each entrypoint; 0 is none.
         running: what runs now, and in which task.
         cut_off: what was cancelled because the consumer was stopped.
@@ -36,6 +36,7 @@ class Handlers:
     ) -> None:
         self.console = console
         self.began = began
+        self.ended: deque[tuple[int, float]] = deque()
         self.limits: dict[str, int] = {}
         self.done = 0
         self.failed = 0
@@ -76,6 +77,8 @@ class Handlers:
         """Note that it ended, however it did."""
         capture.flush()
         del self.running[capture]
+        if capture.job_id is not None:
+            self.ended.append((capture.job_id, time.time()))
         self._changed()
 
     def raised(self, capture: Capture, error: BaseException, *, held: bool = False) -> BaseException:

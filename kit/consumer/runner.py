@@ -66,6 +66,7 @@ class Runner:
         self.console = Console(name, self._tell)
         began = session.began.setdefault(name, deque(maxlen=REMEMBERED))
         self.handlers = Handlers(self.console, began, self._tell)
+        self.handlers.ended = session.ended.setdefault(name, deque(maxlen=REMEMBERED))
         self.limits = self.handlers.limits
         self.heartbeat_timeout = options.heartbeat_timeout
         self.when_changed: Callable[[], None] = lambda: None

@@ -109,8 +109,9 @@ class _Told(Runner):
             }
             told = {key: value for key, value in now.items() if self._sent.get(key) != value}
             self._sent |= told
-            if began:
-                told["began"] = [began.popleft() for _ in range(len(began))]
+            for field, jobs in (("began", began), ("ended", session.ended[self.name])):
+                if jobs:
+                    told[field] = [jobs.popleft() for _ in range(len(jobs))]
             unseen = self.unseen()
             if unseen.lines:
                 told["lines"] = [

@@ -230,8 +230,9 @@ class Worker:
         self._backends.update(told.get("backends", ()))
         session.backends.update(self._backends)
         session.managers.update(dict.fromkeys(self._managers, self.name))
-        began = session.began.setdefault(self.name, deque(maxlen=REMEMBERED))
-        began.extend((job, at) for job, at in told.get("began", ()))
+        for field, known in (("began", session.began), ("ended", session.ended)):
+            jobs = known.setdefault(self.name, deque(maxlen=REMEMBERED))
+            jobs.extend((job, at) for job, at in told.get(field, ()))
         self._told_state = told.get("state", self._told_state)
         if told.get("told_all") == self._questions:
             self._told_all.set()
