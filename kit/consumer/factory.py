@@ -18,6 +18,7 @@ from kit.errors import KitError
 from kit.errors.place import place
 from kit.errors.postgres import NO_TABLES, postgres_is_away, tables_are_missing
 from kit.errors.text import one_line
+from kit.internals import connection_of, loop_of
 
 Manager = PgQueuer | QueueManager | SchedulerManager
 Factory = Callable[[], object]
@@ -160,8 +161,7 @@ def _checked(manager: object, word: str) -> Manager:
             f"main() gave {_describe(manager)} instead of a PgQueuer. Let it end with `{word} pgq`."
         )
     driver = driver_of(manager)
-    # Private, and the only way to see this mistake before it has broken the learner's connection for good.
-    owner = getattr(getattr(driver, "_connection", getattr(driver, "_pool", None)), "_loop", None)
+    owner = loop_of(connection_of(driver))  # or the mistake would break the learner's connection for good
     if owner is not None and owner is not asyncio.get_running_loop():
         raise KitError(
             "main uses a connection that was opened outside of it, and a connection belongs to whoever "
@@ -203,9 +203,8 @@ def driver_of(manager: Manager) -> Driver:
 
 
 async def _close(driver: Driver) -> None:
-    """Close what a driver holds. Drivers leave that to whoever connected, and have no public name for it."""
-    connection = getattr(driver, "_connection", None) or getattr(driver, "_pool", None)
-    if connection is None:
+    """Close what a driver holds. Drivers leave that to whoever connected."""
+    if (connection := connection_of(driver)) is None:
         return
     # A connection that is lost cannot be closed; the loop drops whatever is still open when it ends.
     with suppress(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from kit import notebook
-from kit.consumer import factory, screen
+from kit.consumer import console, factory
 from kit.consumer.console import Failure, Line, Lines
 from kit.consumer.options import Given, checked, takes_options
 from kit.consumer.runner import Runner, State
@@ -35,12 +35,12 @@ def run(main: object, *, name: str = "consumer", **options: Unpack[Given]) -> Co
     if (before := session.consumers.get(name)) is not None:
         before.stop()
     runner = session.consumers[name] = Runner(name, make, how)
-    with screen.looking():
+    with console.about_to_show():
         try:
             runner.start()
             runner.followed_by = [follow(runner) for follow in session.followers]
         finally:
-            screen.show(runner.console.take())
+            console.show(runner.console.take())
     return Consumer(runner)
 
 

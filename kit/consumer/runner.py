@@ -19,7 +19,7 @@ import pgqueuer
 from pgqueuer.domain.settings import db_settings
 
 from kit import reasons
-from kit.consumer import factory, screen
+from kit.consumer import console, factory
 from kit.consumer.capture import Capture
 from kit.consumer.console import Console, Unseen
 from kit.consumer.handlers import Handlers
@@ -127,11 +127,11 @@ class Runner:
 
     def stop(self, timeout: float = 5.0) -> None:
         """Stop as `kit.Consumer.stop` says; ``timeout`` is in seconds."""
-        with screen.looking():
+        with console.about_to_show():
             if self.alive:
                 self._stop(timeout)
             if session.consumers.get(self.name) is self:
-                screen.show(self.console.take())
+                console.show(self.console.take())
         if self._ended.is_set():
             for each in self.followed_by:
                 each.stop()
@@ -255,8 +255,8 @@ class Runner:
         if self.state == "reconnecting" and self._speak_again_at <= time.monotonic():
             self._speak_again_at = math.inf
             self.console.notice(
-                f"Consumer {self.name!r} has not reached Postgres for {STILL_AWAY:g} s ({one_line(error)}). If "
-                "that is elsewhere now, such as on another port: run kit.postgres(…) and its cell again."
+                f"Consumer {self.name!r} has not reached Postgres for {STILL_AWAY:g} s ({one_line(error)}). "
+                "If that is elsewhere now, such as on another port: run kit.postgres(…) and its cell again."
             )
         if self.state == "running":
             self._become("reconnecting")

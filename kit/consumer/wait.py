@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from kit import reasons
-from kit.consumer import capture, screen
+from kit.consumer import capture, console
 from kit.consumer.long_running import LongRunning
 from kit.consumer.queue import Queue, jobs_are
 from kit.database.target import Target, Unreachable
@@ -47,11 +47,11 @@ async def wait(timeout: Duration = 30.0) -> None:
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
     target = session.target()
     __tracebackhide__ = True
-    with Interruptible(), screen.looking():
+    with Interruptible(), console.about_to_show():
         # A job that was just enqueued is for this process's consumer, which shares the interpreter with what
         # follows here (a connection with its login, the cell's output): its handler begins first.
         await asyncio.sleep(GIVE_WAY)
-        cell = screen.Screen()
+        cell = console.Screen()
         last_words: list[str] = []
         try:
             async with _refreshed(cell):
@@ -59,7 +59,7 @@ async def wait(timeout: Duration = 30.0) -> None:
             for consumer in _consumers():
                 consumer.catch_up()  # what a worker printed may still be on its way
         finally:
-            cell.show(screen.unseen())
+            cell.show(console.unseen())
             cell.close(last_words)
 
 
@@ -185,12 +185,12 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
 
 
 @asynccontextmanager
-async def _refreshed(cell: screen.Screen) -> AsyncIterator[None]:
+async def _refreshed(cell: console.Screen) -> AsyncIterator[None]:
     """Show all the time what is new. It also wakes the loop: only then is a kernel's interrupt heard."""
 
     async def refresh() -> None:
         while True:
-            cell.show(screen.unseen())
+            cell.show(console.unseen())
             await asyncio.sleep(POLL_SECONDS)
 
     task = asyncio.create_task(refresh())

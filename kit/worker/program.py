@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from kit.consumer import factory, screen
+from kit.consumer import console, factory
 from kit.consumer.options import Options
 from kit.consumer.runner import Runner
 from kit.database.other_consumers import consumers_connected
@@ -134,7 +134,7 @@ def main() -> None:
     sys.argv = ["pgq", "run", given["target"]]
     try:
         runner = _Told(channel, given["name"], _import(given["target"]), Options(**given["options"]))
-        with screen.looking():
+        with console.about_to_show():
             _live(runner, channel, commands)
     except KitError as error:
         not_there = isinstance(error, factory.NotThere)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import IO, Any, Literal
 
-from kit.consumer import screen
+from kit.consumer import console
 from kit.consumer.console import Console, Failure, Line, Lines, Unseen
 from kit.consumer.runner import REMEMBERED
 from kit.reasons import listed, picked_by, take_out
@@ -149,12 +149,12 @@ class Worker:
         """
         limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
         self.begin_to_stop(limit)
-        with screen.looking():
+        with console.about_to_show():
             if not happens_within(limit + TO_END, self._ended):
                 self._console.notice(f"Worker {self.name!r} did not end, and was killed.")
                 self.kill()
             if session.consumers.get(self.name) is self:
-                screen.show(self._console.take())
+                console.show(self._console.take())
 
     def begin_to_stop(self, limit: float) -> None:
         """Ask it to stop, without waiting; ``limit`` is in seconds."""
