@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kit import notebook
+from kit import extras, notebook
 from kit.errors import KitError
 from kit.session import session
 
@@ -40,10 +40,13 @@ def web() -> Dashboard:
     Raises:
         KitError: there is no database, or the dashboard did not start.
     """
-    target = session.target()
-    if session.dashboard is not None:
-        session.dashboard.stop()
-    dashboard = session.dashboard = Dashboard(target.dsn)
+    for module in ("fastapi", "jinja2", "uvicorn"):
+        extras.need(module, "kit.web()")
+    dashboard = Dashboard(session.target().dsn)
+    with session.lock:  # so that of several calls at once, too, all but one are stopped
+        before, session.dashboard = session.dashboard, dashboard
+    if before is not None:
+        before.stop()
     return dashboard
 
 
@@ -119,23 +122,29 @@ class Dashboard:
 
 
 class _LetsIn:
-    """An ASGI application to which an address that begins with the password is a login.
+    """An ASGI application that asks for a login, and takes an address that begins with the password as one.
 
     A browser would ask for the login in a window of its own, over the notebook and the login that it shows.
+    PGQueuer asks for it, too, but not for the pages that FastAPI adds, such as ``/docs``.
     """
 
     def __init__(self, app: FastAPI, user: str, password: str) -> None:
         self._app = app
         self._begin = f"/{password}/".encode()
-        login = b64encode(f"{user}:{password}".encode())
-        self._header = (b"authorization", b"Basic " + login)
+        self._login = b"Basic " + b64encode(f"{user}:{password}".encode())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from fastapi import Response
+
         if scope["type"] == "http":
             begin = scope["path"].encode()[: len(self._begin)]
             if secrets.compare_digest(begin, self._begin):
                 root = begin.decode().rstrip("/")
-                scope = {**scope, "root_path": root, "headers": [self._header, *scope["headers"]]}
+                headers = [(b"authorization", self._login), *scope["headers"]]
+                scope = {**scope, "root_path": root, "headers": headers}
+            elif not secrets.compare_digest(dict(scope["headers"]).get(b"authorization", b""), self._login):
+                await Response("Log in", 401, {"WWW-Authenticate": "Basic"})(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
 
@@ -151,7 +160,8 @@ def _app(dsn: str, user: str, password: str) -> FastAPI:
     from pgqueuer.adapters.web.auth import PASSWORD_ENV, USER_ENV
     from pgqueuer.web import create_web_app
 
-    with _set({USER_ENV: user, PASSWORD_ENV: password}):  # read while the app is made, and not again
+    # Read while the app is made, and not again. They are the whole process's: one call at a time sets them.
+    with session.lock, _set({USER_ENV: user, PASSWORD_ENV: password}):
         return create_web_app(dsn)
 
 

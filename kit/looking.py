@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kit import tables
 from kit.database import dsn as dsns
+from kit.database.creation import quoted
 from kit.database.target import LOG_READ, Target, Unreachable
 from kit.errors import KitError
 from kit.pictures.board import board
@@ -24,23 +26,43 @@ if TYPE_CHECKING:
 
 LAST = 10_000  # rows of a table, unless more are asked for
 
+_FOUR = ("queue_table", "queue_table_log", "statistics_table", "schedules_table")  # of `QualifiedNames`
+
+# Where the kit's own statements find names without a schema. Into any other one, whoever owns the database
+# could have put a function or an operator that fits better, and runs with the looker's rights.
+_ITS_OWN = "pg_catalog"
+
 # Every table that may be a queue: PGQueuer's log stands beside it, under the same prefix.
 _QUEUES = """
-SELECT nspname, left(c.relname, -length('pgqueuer')) AS prefix
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND c.relname ~ 'pgqueuer$'
-AND EXISTS (SELECT FROM pg_class log WHERE log.relnamespace = n.oid AND log.relname = c.relname || '_log')
+SELECT nspname, left(q.relname, -length('pgqueuer')) AS prefix
+FROM pg_class q JOIN pg_namespace n ON n.oid = q.relnamespace
+JOIN pg_class log ON log.relnamespace = n.oid AND log.relname = q.relname || '_log'
+WHERE q.relkind IN ('r', 'p') AND log.relkind IN ('r', 'p') AND q.relname ~ 'pgqueuer$'
 ORDER BY nspname, prefix
+"""
+
+# What the names of a queue's tables stand for. A view is none: what it does when it is read is anybody's.
+_TABLES = """
+SELECT name, quote_ident(nspname) AS schema, quote_ident(nspname) || '.' || quote_ident(relname) AS table,
+       has_table_privilege(c.oid, 'SELECT') AS readable
+FROM unnest($1::text[], $2::oid[]) WITH ORDINALITY AS asked (name, oid, place)
+LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = relnamespace)
+ON c.oid = asked.oid AND relkind IN ('r', 'p') ORDER BY place
 """
 
 
 def look(dsn: str, *, prefix: str | None = None, schema: str | None = None) -> Look:
     """Attach the kit's tables and pictures to a PGQueuer database of your own, without touching it.
 
-    Postgres itself holds every connection to reading: they are opened with ``default_transaction_read_only``.
-    It ends a query after 5 seconds. Nothing is created, nothing is listened to, and the database does not
-    become this process's: `kit.postgres`, `kit.run` and `kit.reset` have nothing to do with it. A role that
-    may only SELECT is enough.
+    Postgres itself holds it to reading: each call is a transaction, ``BEGIN READ ONLY … ROLLBACK``, of one
+    statement that returns rows, and a query is ended after 5 seconds. Nothing is created, nothing is
+    listened to, and the database does not become this process's: `kit.postgres`, `kit.run` and `kit.reset`
+    have nothing to do with it.
+
+    What no transaction holds is a function that reaches out of it, such as ``pg_terminate_backend``,
+    ``lo_export`` or ``dblink``, and whatever the tables' owner lets run when they are read, such as a row
+    policy. A role that may only SELECT from the four tables is enough, and has no right to do harm so: look
+    with that rather than as a superuser.
 
     Args:
         dsn: which database: ``postgresql://user:password@host:5432/database``.
@@ -54,27 +76,25 @@ def look(dsn: str, *, prefix: str | None = None, schema: str | None = None) -> L
         KitError: the database cannot be reached, there are no PGQueuer tables under that name (those that
             are there are named), or the role may not read them.
     """
-    target = Target(
-        dsns.complete(dsns.check(dsn, "dsn="), session.outside()),
-        read_only=True,
-        tables=_settings(prefix, schema).qualified,
-    )
+    target = Target(dsns.complete(dsns.check(dsn, "dsn="), session.outside()), read_only=True)
+    if schema is not None:
+        target = replace(target, search_path=quoted(str(schema)))
     try:
-        run_sync(_check(target))
+        return run_sync(_find(target, _settings(prefix, schema)))
     except Unreachable as error:
         raise KitError(
             f"Cannot look at {target!r}: {error.reason}. Check the address, the user and the password. Where "
             "a pooler such as PgBouncer stands in between, name Postgres itself: only it can promise that "
             "nothing is changed."
         ) from error
-    return Look(target)
 
 
 class Look:
     """A database that is looked at. Its calls are the kit's own, and read from there."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, schema: str) -> None:
         self._target = target
+        self._with_schema = replace(target, search_path=f"{_ITS_OWN}, {schema}")
 
     def __repr__(self) -> str:
         return f"<look at {self._target.name!r} on {self._target.where}, read-only>"
@@ -106,8 +126,11 @@ class Look:
             return tables.statistics(last=last)
 
     def sql(self, query: str, *args: Any) -> pd.DataFrame:
-        """Do what `kit.sql` does, with statements that only read."""
-        with session.looking_at(self._target):
+        """Do what `kit.sql` does, with a statement that only reads.
+
+        A table without a schema's name is one of the queue's schema.
+        """
+        with session.looking_at(self._with_schema):
             return tables.sql(query, *args)
 
     def timeline(
@@ -120,7 +143,7 @@ class Look:
         ax: Axes | None = None,
     ) -> Axes:
         """Do what `kit.timeline` does, from the log's newest 100,000 rows."""
-        with session.looking_at(self._target):
+        with session.looking_at(self._with_schema if by == "run" else self._target):
             return timeline(by, color=color, last=last, window=window, ax=ax)
 
     def board(self) -> Board:
@@ -128,12 +151,10 @@ class Look:
 
         Jobs that have ended are counted in the newest rows of the log; where there are more, it says so.
         """
-        longer = self.sql(
-            f"SELECT count(*) FROM {self._target.recent_log} AS recent HAVING count(*) >= {LOG_READ}"
-        )
-        if len(longer):
-            print(f"The log is long: of jobs that have ended, its newest {LOG_READ:,} rows are counted.")
         with session.looking_at(self._target):
+            log = self._target.names.queue_table_log
+            if len(tables.sql(f"SELECT id FROM {log} LIMIT 1 OFFSET {LOG_READ - 1}")):
+                print(f"The log is long: of jobs that have ended, its newest {LOG_READ:,} rows are counted.")
             return board()
 
     def close(self) -> None:
@@ -147,40 +168,43 @@ def _settings(prefix: str | None, schema: str | None) -> DBSettings:
     from pgqueuer.domain.settings import DBSettings
     from pydantic import ValidationError
 
-    said = {"prefix": prefix, "db_schema": schema}
+    said: dict[str, Any] = {} if prefix is None else {"prefix": prefix}
+    if schema is not None:  # it is searched, and the variable is not asked
+        said["db_schema"] = None
     try:
-        return DBSettings(**{name: value for name, value in said.items() if value is not None})  # type: ignore[arg-type]
+        return DBSettings(**said)
     except (ValidationError, KeyError):  # the second from the oldest pydantic, about the prefix
-        raise KitError(
-            f"prefix={prefix!r}, schema={schema!r}: these are letters, digits and _, and begin with no digit."
-        ) from None
+        raise KitError(f"prefix={prefix!r}: it is letters, digits and _, and begins with no digit.") from None
 
 
-async def _check(target: Target) -> None:
-    """Refuse a database in which this role cannot read the four tables of a queue."""
-    found = target.names
-    names = [found.queue_table, found.queue_table_log, found.statistics_table, found.schedules_table]
+async def _find(target: Target, settings: DBSettings) -> Look:
+    """Find the four tables of a queue, and refuse where this role cannot read them."""
+    asked = settings.qualified
+    names = [getattr(asked, field) for field in _FOUR]
     async with target.connect() as connection:
-        missing = await _those(connection, names, "to_regclass(name) IS NULL")
+        oids = await connection.fetch(
+            "SELECT pg_catalog.to_regclass(name)::pg_catalog.oid"
+            " FROM pg_catalog.unnest($1::pg_catalog.text[]) AS name",
+            names,
+        )
+        await connection.execute(f"SET LOCAL search_path = {_ITS_OWN}")
+        rows = await connection.fetch(_TABLES, names, [row[0] for row in oids])
+        missing = [row["name"] for row in rows if row["table"] is None]
         if missing:
             raise KitError(await _what_is_there(connection, target, missing))
-        closed = await _those(connection, names, "NOT has_table_privilege(to_regclass(name)::oid, 'SELECT')")
-        if closed:
-            role, tables = await connection.fetchval("SELECT quote_ident(current_user)"), ", ".join(closed)
+        if closed := ", ".join(row["name"] for row in rows if not row["readable"]):
+            role = await connection.fetchval("SELECT quote_ident(current_user)")
             raise KitError(
-                f"The role {role} may not read {tables} in {target.name!r}. Whoever owns them can allow it: "
-                f"GRANT SELECT ON {tables} TO {role};"
+                f"The role {role} may not read {closed} in {target.name!r}. Whoever owns them can allow it: "
+                f"GRANT SELECT ON {closed} TO {role};"
             )
-
-
-async def _those(connection: asyncpg.Connection, names: list[str], condition: str) -> list[str]:
-    rows = await connection.fetch(f"SELECT name FROM unnest($1::text[]) AS name WHERE {condition}", names)
-    return [row["name"] for row in rows]
+    found = replace(asked, **dict(zip(_FOUR, (row["table"] for row in rows), strict=True)))
+    return Look(replace(target, search_path=_ITS_OWN, tables=found), rows[0]["schema"])
 
 
 async def _what_is_there(connection: asyncpg.Connection, target: Target, missing: list[str]) -> str:
     """Say which tables are not there, and which queues are."""
-    said = f"{target!r} has no PGQueuer tables of that name: there is no {', '.join(missing)}."
+    said = f"{target!r} has no PGQueuer tables of that name: there is no table {', '.join(missing)}."
     queues = await connection.fetch(_QUEUES)
     if not queues:
         return f"{said} Nor a queue of another name: is it the right database? `pgq install` makes one."

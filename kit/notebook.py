@@ -66,25 +66,33 @@ def explain_errors(
     hint: Callable[[BaseException], str | None],
     learners_frames: Callable[[TracebackType | None], list[TracebackType]],
 ) -> None:
-    """Show a cell's error that ``hint`` has a line for as that line, and below it the learner's own frames.
+    """Show an error that ``hint`` has a line for as that line, and below it the learner's own frames.
 
-    Every other error is shown as IPython shows it.
+    Every other error is shown as IPython shows it. Its own way in, `set_custom_exc`, is asked for what a cell
+    raises, and not for what %run and %%capture run.
     """
+    if (shell := _shell()) is None:
+        return
+    ipythons_own = shell.showtraceback
 
-    def show(shell: Any, kind: type, error: Exception, trace: Any, tb_offset: int | None = None) -> None:
-        line = hint(error)
-        if line is None:
-            shell.showtraceback((kind, error, trace), tb_offset=tb_offset, running_compiled_code=True)
+    def show(exc_tuple: Any = None, *args: Any, **options: Any) -> None:
+        error: Any = (exc_tuple or sys.exc_info())[1]
+        line = None
+        with suppress(Exception):  # whatever is wrong with a hint, the error itself is shown
+            line = hint(error)
+        if line is None or isinstance(error, SyntaxError):  # which IPython does not ask how it is shown
+            if line is not None:
+                print(line)
+            ipythons_own(exc_tuple, *args, **options)
             return
-        text = _shortened(shell, error, trace, learners_frames)
-        error._render_traceback_ = lambda: [line, "", *text]  # type: ignore[attr-defined]
+        text = _shortened(shell, error, error.__traceback__, learners_frames)
+        error._render_traceback_ = lambda: [line, "", *text]
         try:
-            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+            ipythons_own(exc_tuple, *args, **options)
         finally:
-            del error._render_traceback_  # type: ignore[attr-defined]
+            del error._render_traceback_
 
-    if (shell := _shell()) is not None:
-        shell.set_custom_exc((Exception,), show)
+    shell.showtraceback = show
 
 
 def _shortened(

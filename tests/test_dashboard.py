@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,11 +47,23 @@ def test_only_the_login_gets_in_and_it_is_made_up_anew_and_stop_ends_it(
 ) -> None:
     before = dict(os.environ)
     with kit.web() as first:
-        assert answer(first, None)[0] == answer(first, "wrong")[0] == 401
+        paths = (
+            "",
+            "jobs",
+            "docs",
+            "redoc",
+            "openapi.json",
+            "docs/oauth2-redirect",
+            "static/style.css",
+            "no",
+        )
+        for path in paths:
+            assert answer(first, None, path)[0] == answer(first, "wrong", path)[0] == 401, path
+        assert answer(first, first.password, "openapi.json")[0] == 200
         status, page = answer(first, first.password)
         assert (status, "pgqueuer" in page.lower()) == (200, True)
         assert answer(first, None, f"{first.password}/jobs")[0] == 200
-        assert answer(first, None, "x" * len(first.password) + "/jobs")[0] == 404
+        assert answer(first, None, "x" * len(first.password) + "/jobs")[0] == 401
         with kit.web() as second:
             assert not first.running
             assert not listening(first.url)
@@ -64,6 +77,19 @@ def test_only_the_login_gets_in_and_it_is_made_up_anew_and_stop_ends_it(
     assert "stopped" in repr(second)
     second.stop()
     assert dict(os.environ) == before
+    session.dashboard = None
+
+
+def test_of_many_calls_at_once_one_dashboard_stays(queue_database: Postgres) -> None:
+    before = dict(os.environ)
+    with ThreadPoolExecutor(6) as pool:
+        dashboards = list(pool.map(lambda _: kit.web(), range(6)))
+    running = [each for each in dashboards if each.running]
+    assert running == [session.dashboard]
+    assert [each.url for each in dashboards if listening(each.url)] == [running[0].url]
+    assert answer(running[0], running[0].password)[0] == 200
+    assert dict(os.environ) == before
+    running[0].stop()
     session.dashboard = None
 
 

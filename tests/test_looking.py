@@ -95,7 +95,7 @@ async def test_a_role_that_may_only_select_sees_all_and_the_database_stays_as_it
         await hands.enqueue(b"four")
         before |= {name: rows for name, rows in (await everything(theirs)).items() if "pgqueuer" in name}
         await until(lambda: board.state.totals()["queued"] == 2)
-        for change in ("DELETE FROM pgqueuer", "CREATE TABLE mine ()", "SELECT nextval('pgqueuer_id_seq')"):
+        for change in ("DELETE FROM pgqueuer", "SELECT nextval('pgqueuer_id_seq')"):
             with pytest.raises(kit.KitError, match=r"read-only transaction|permission denied"):
                 looked.sql(change)
     assert await everything(theirs) == before
@@ -132,6 +132,142 @@ def test_the_owner_too_can_change_nothing_and_has_5_seconds(queue_database: Post
         ):
             with pytest.raises(kit.KitError, match="This SQL does not work"):
                 looked.sql(trick)
+
+
+WRITER = """
+CREATE PROCEDURE writer(INOUT n int) LANGUAGE plpgsql AS
+    $$BEGIN COMMIT; SET TRANSACTION READ WRITE; DELETE FROM pgqueuer; COMMIT; END$$;
+CREATE FUNCTION writes() RETURNS int LANGUAGE plpgsql AS
+    $$BEGIN SET TRANSACTION READ WRITE; DELETE FROM pgqueuer; RETURN 1; END$$;
+"""
+REFUSED_BY_POSTGRES = (
+    "DELETE FROM pgqueuer",
+    "CALL writer(1)",
+    "SELECT writes()",
+    "EXPLAIN ANALYZE SELECT writes()",
+    "EXPLAIN ANALYZE DELETE FROM pgqueuer",
+    "CREATE TABLE copied AS SELECT 1",
+    "SELECT 1 INTO TEMP copied",
+    "SELECT * FROM pgqueuer FOR UPDATE",
+    "SELECT lo_create(0)",
+    "SELECT 1; DELETE FROM pgqueuer",
+    "SELECT 1) AS q) TO STDOUT; COMMIT; DELETE FROM pgqueuer; --",
+)
+REFUSED_BY_THE_KIT = (
+    "DO $$BEGIN COMMIT; SET TRANSACTION READ WRITE; DELETE FROM pgqueuer; END$$",
+    "SET TRANSACTION READ WRITE",
+    "COMMIT",
+    "PREPARE TRANSACTION 'left behind'",
+    "VACUUM pgqueuer",
+    "REINDEX TABLE pgqueuer",
+    "ALTER SYSTEM SET work_mem = '5MB'",
+    "NOTIFY news",
+    "COPY (SELECT 1) TO PROGRAM 'cat'",
+    "CHECKPOINT",
+    "SET ROLE postgres",
+)
+
+
+async def test_no_statement_of_a_superuser_changes_anything(
+    theirs: asyncpg.Connection, queue_database: Postgres
+) -> None:
+    heard: list[tuple[object, ...]] = []
+    await theirs.add_listener("news", lambda *told: heard.append(told))
+    await theirs.execute(WRITER)
+    await Hands(theirs).enqueue(b"precious")
+    before = await everything(theirs)
+    with kit.look(queue_database.dsn) as looked:
+        for trick in REFUSED_BY_POSTGRES:
+            with pytest.raises(kit.KitError, match="This SQL does not work"):
+                looked.sql(trick)
+        for trick in REFUSED_BY_THE_KIT:
+            with pytest.raises(kit.KitError, match="it runs what returns rows"):
+                looked.sql(trick)
+        looked.sql("SELECT pg_notify('news', 'unheard'), pg_advisory_lock(1)")
+        looked.sql("DECLARE numbers CURSOR WITH HOLD FOR SELECT 1")
+    await theirs.execute("NOTIFY news, 'heard'")
+    await until(lambda: heard, "what was told last is heard")
+    assert [payload for *_, payload in heard] == ["heard"]
+    assert await everything(theirs) == before
+    assert await theirs.fetchval("SELECT count(*) FROM pg_prepared_xacts") == 0
+    assert await theirs.fetchval("SELECT pg_try_advisory_lock(1)")
+
+
+# Each fits as well as Postgres' own, or better, and stands before it on the role's search path.
+SHADOWS = """
+CREATE FUNCTION betray() RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'ran as the looker'; END$$;
+CREATE FUNCTION "left"(name, int) RETURNS text LANGUAGE sql AS 'SELECT betray()::text';
+CREATE FUNCTION to_regclass(text) RETURNS regclass LANGUAGE sql AS 'SELECT NULL::regclass FROM betray()';
+CREATE FUNCTION quote_ident(name) RETURNS text LANGUAGE sql AS 'SELECT betray()::text';
+CREATE FUNCTION has_table_privilege(oid, text) RETURNS bool LANGUAGE sql AS 'SELECT true FROM betray()';
+CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT now() FROM betray()';
+CREATE FUNCTION octet_length(bytea) RETURNS int LANGUAGE sql AS 'SELECT 1 FROM betray()';
+CREATE FUNCTION same(name, text) RETURNS bool LANGUAGE sql AS 'SELECT true FROM betray()';
+CREATE FUNCTION same(name, name) RETURNS bool LANGUAGE sql AS 'SELECT true FROM betray()';
+CREATE FUNCTION same(oid, oid) RETURNS bool LANGUAGE sql AS 'SELECT true FROM betray()';
+CREATE FUNCTION same(bigint, bigint) RETURNS bool LANGUAGE sql AS 'SELECT true FROM betray()';
+CREATE FUNCTION beside(name, text) RETURNS text LANGUAGE sql AS 'SELECT betray()::text';
+CREATE OPERATOR = (LEFTARG = name, RIGHTARG = text, FUNCTION = same);
+CREATE OPERATOR = (LEFTARG = name, RIGHTARG = name, FUNCTION = same);
+CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = oid, FUNCTION = same);
+CREATE OPERATOR = (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = same);
+CREATE OPERATOR || (LEFTARG = name, RIGHTARG = text, FUNCTION = beside);
+CREATE OPERATOR ~ (LEFTARG = name, RIGHTARG = text, FUNCTION = same);
+CREATE DOMAIN oid AS text CHECK (false);
+CREATE VIEW pg_class AS SELECT betray()::text;
+CREATE VIEW pg_stat_activity AS SELECT betray()::text;
+"""
+
+
+async def test_no_function_operator_or_view_of_the_databases_owner_runs_in_place_of_postgres_own(
+    theirs: asyncpg.Connection, reader: str
+) -> None:
+    mpl.use("agg")
+    await Hands(theirs).enqueue(b"one", b"two")
+    await theirs.execute(
+        f"ALTER ROLE {Target(reader).variables()['PGUSER']} SET search_path = public, pg_catalog"
+    )
+    await theirs.execute(SHADOWS)
+    with kit.look(reader) as looked:
+        assert looked.jobs()["text"].tolist() == ["one", "two"]
+        assert len(looked.log()) == len(looked.log(1)) + len(looked.log(2)) == 2
+        assert looked.schedules().empty
+        assert looked.statistics()["count"].sum() == 2
+        assert "2 jobs" in looked.timeline(by="worker").get_title("left")
+        board = looked.board()
+        async with looked._target.connect() as connection:
+            told = await of_job(connection, looked._target, board.state, 1)
+        assert (told["payload"], board.state.totals()) == ("one", {"queued": 2})
+        assert told["why"].endswith("No consumer is connected to its database.")
+    with pytest.raises(kit.KitError, match=r"prefix='', schema='public'"):
+        kit.look(reader, prefix="other_")
+
+
+async def test_a_view_is_not_taken_for_a_queue(theirs: asyncpg.Connection, queue_database: Postgres) -> None:
+    for name in ("pgqueuer", "pgqueuer_log", "pgqueuer_statistics", "pgqueuer_schedules"):
+        await theirs.execute(f"CREATE VIEW seen_{name} AS SELECT * FROM {name}")
+    with pytest.raises(kit.KitError, match="no table seen_pgqueuer, seen_pgqueuer_log") as refused:
+        kit.look(queue_database.dsn, prefix="seen_")
+    assert "prefix='seen_'" not in str(refused.value)
+
+
+async def test_tables_in_a_schema_with_any_name_are_found_by_that_or_by_the_roles_search_path(
+    theirs: asyncpg.Connection, reader: str
+) -> None:
+    role = Target(reader).variables()["PGUSER"]
+    await theirs.execute('CREATE SCHEMA "Our Shop"')
+    for name in ("pgqueuer", "pgqueuer_log", "pgqueuer_statistics", "pgqueuer_schedules"):
+        await theirs.execute(f'ALTER TABLE {name} SET SCHEMA "Our Shop"')
+    await theirs.execute(f'GRANT USAGE ON SCHEMA "Our Shop" TO {role}')
+    with pytest.raises(kit.KitError, match="there is no table pgqueuer") as refused:
+        kit.look(reader)
+    assert str(refused.value).endswith("look at it with kit.look(dsn, prefix='', schema='Our Shop').")
+    with kit.look(reader, prefix="", schema="Our Shop") as looked:
+        assert looked.jobs().empty
+    await theirs.execute(f'ALTER ROLE {role} SET search_path = "Our Shop"')
+    with kit.look(reader) as looked:
+        assert looked.jobs().empty
+        assert looked.sql("SELECT * FROM pgqueuer").empty
 
 
 async def test_it_does_not_become_this_processs_database_and_no_reset_empties_it(
@@ -189,7 +325,7 @@ async def test_what_is_wrong_is_said_with_what_helps(
     await theirs.execute("CREATE TABLE app_pgqueuer (); CREATE TABLE app_pgqueuer_log ()")
     with pytest.raises(kit.KitError) as refused:
         kit.look(reader, prefix="ap_")
-    assert "there is no ap_pgqueuer" in str(refused.value)
+    assert "there is no table ap_pgqueuer" in str(refused.value)
     assert "kit.look(dsn, prefix='app_', schema='public')" in str(refused.value)
     assert "kit.look(dsn, prefix='', schema='public')" in str(refused.value)
     with pytest.raises(kit.KitError, match=r"no PGQueuer tables of that name.*is it the right database\?"):

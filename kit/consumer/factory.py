@@ -16,7 +16,7 @@ from pgqueuer.ports.driver import Driver
 
 from kit.errors import KitError
 from kit.errors.place import place
-from kit.errors.postgres import NO_TABLES, postgres_is_away, tables_are_missing
+from kit.errors.postgres import NO_TABLES, postgres_is_away, sqlstate, tables_are_missing
 from kit.errors.text import one_line
 from kit.internals import connection_of, loop_of
 
@@ -233,7 +233,7 @@ def explain(error: BaseException, what: str = "main()", *, was_ready: bool = Fal
             f"{line}{at}. The consumer's connection was used by somebody else at the same time. "
             "A handler that needs Postgres needs a connection (or a pool) of its own."
         )
-    if getattr(error, "sqlstate", None) in ("3D000", "28P01", "28000"):
+    if sqlstate(error) in ("3D000", "28P01", "28000"):
         return f"Postgres answers, but refuses the connection{at}: {line}. Run kit.postgres() first."
     if postgres_is_away(error):
         if was_ready:

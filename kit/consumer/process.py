@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import psutil
 
 from kit.consumer import capture, console
-from kit.errors import KitError
+from kit.errors import KitError, unawaited
 from kit.internals import asked_before_each_use, before_threads_are_joined
 from kit.session import session
 
@@ -22,7 +22,8 @@ GROWN = 1.25  # times as much memory as when all was looked at
 
 @contextmanager
 def while_running() -> Iterator[None]:
-    """Change the process as long as at least one consumer runs."""
+    """Change the process as long as at least one consumer runs, and this thread."""
+    unawaited.remember_where()
     with session.lock:
         session.running += 1
         first = session.running == 1

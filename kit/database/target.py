@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kit.database import dsn as dsns
 from kit.errors import KitError
-from kit.errors.postgres import patience_to_connect
+from kit.errors.postgres import patience_to_connect, postgres_is_away, sqlstate
 from kit.errors.text import server_message
 
 if TYPE_CHECKING:
@@ -53,12 +53,15 @@ class Target:
 
     Attributes:
         dsn: says everything, the password too. Nothing of it comes from the environment any more.
-        read_only: Postgres lets no connection to it change anything, and ends a query after 5 s.
+        read_only: each block of `connect` and `answering` is a read-only transaction that is rolled back,
+            and a query is ended after 5 s.
+        search_path: where Postgres looks for names without a schema; nothing: what the role has set.
         tables: what PGQueuer's tables are called there, where that differs from this process's settings.
     """
 
     dsn: str
     read_only: bool = False
+    search_path: str = ""
     tables: QualifiedNames | None = None
 
     @classmethod
@@ -111,6 +114,8 @@ class Target:
         import asyncpg
 
         settings = {"application_name": application} | (_READ_ONLY if self.read_only else {})
+        if self.search_path:
+            settings["search_path"] = self.search_path
         began = time.monotonic()
         while True:
             spent = time.monotonic() - began
@@ -154,7 +159,8 @@ class Target:
         watch = asyncio.ensure_future(self._give_up(opened, limit, patient))
         try:
             with _in_plain_words(opened, watch, limit):
-                yield
+                async with _only_reading(opened) if self.read_only else nullcontext():
+                    yield
         finally:
             watch.cancel()
 
@@ -175,6 +181,18 @@ class Target:
         return True
 
 
+@asynccontextmanager
+async def _only_reading(opened: asyncpg.Connection) -> AsyncIterator[None]:
+    # The same isolation as a transaction inside of it asks for, or asyncpg refuses that.
+    reading = opened.transaction(isolation="repeatable_read", readonly=True)
+    await reading.start()
+    try:
+        yield
+    finally:
+        if not opened.is_closed():
+            await reading.rollback()
+
+
 @contextmanager
 def _in_plain_words(opened: asyncpg.Connection, watch: asyncio.Future[None], limit: float) -> Iterator[None]:
     import asyncpg
@@ -187,10 +205,11 @@ def _in_plain_words(opened: asyncpg.Connection, watch: asyncio.Future[None], lim
         said = server_message(error)
         if watch.done() and not watch.cancelled():
             raise Unreachable(f"it did not answer within {limit:g} s") from error
-        if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError):
-            raise Unreachable(said) from error
-        if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and opened.is_closed():
-            raise Unreachable("the connection broke") from error  # asyncpg's words for it are others
+        if postgres_is_away(error, opened):
+            # Without a SQLSTATE or a number these are asyncpg's own words, of states and operations.
+            raise Unreachable(
+                said if sqlstate(error) or isinstance(error, OSError) else "the connection broke"
+            ) from error
         if isinstance(error, asyncpg.DiskFullError):
             raise KitError(f"The server's disk is full: {said}. Free some space and try again.") from error
         if isinstance(error, asyncpg.PostgresError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import linecache
 import os
 import re
 import sysconfig
 import traceback
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +20,7 @@ from kit import notebook
 _PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
 
+@cache
 def is_learners(filename: str) -> bool:
     """Return whether a learner may have written the file: it is a cell, or a file that is no library's."""
     kit = str(Path(__file__).parents[1])
@@ -35,6 +40,22 @@ def learners_frames(trace: TracebackType | None) -> list[TracebackType]:
             found.append(trace)
         trace = trace.tb_next
     return found
+
+
+def failing_code(error: BaseException) -> ast.expr | None:
+    """Return the expression that raised, in the last frame that a learner wrote; None if its text is gone."""
+    if not (frames := learners_frames(error.__traceback__)):
+        return None
+    code, at = frames[-1].tb_frame.f_code, frames[-1].tb_lasti // 2
+    wanted = next(itertools.islice(code.co_positions(), at, None), None)
+    with suppress(SyntaxError, ValueError):
+        for node in ast.walk(ast.parse("".join(linecache.getlines(code.co_filename)))):
+            if isinstance(node, ast.expr) and wanted == (
+                *(node.lineno, node.end_lineno),
+                *(node.col_offset, node.end_col_offset),
+            ):
+                return node
+    return None
 
 
 def place(error: BaseException, *, cells_only: bool = False) -> str:

@@ -57,8 +57,10 @@ class Lab:
         below: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
         return below
 
-    def ask(self, path: str, method: str = "GET") -> Any:
-        request = Request(self.base + path, method=method, headers={"Authorization": f"token {self.token}"})
+    def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        headers = {"Authorization": f"token {self.token}"}
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(self.base + path, data, headers, method=method)
         with urlopen(request, timeout=30) as answer:
             return json.load(answer)
 

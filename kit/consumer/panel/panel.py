@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,9 @@ class Panel:
     def _start(self) -> None:
         """Show it in the running cell."""
         self._live = self._kept = page(self._consumer)
-        self._widget = _widget(lambda: self._live)
-        live.show(self._widget.model_id)
+        if find_spec("anywidget") is not None:  # it comes with the extra `lab`; the still panel does without
+            self._widget = _widget(lambda: self._live)
+            live.show(self._widget.model_id)
         self._publish(update=False)
         notebook.after_each_cell(self._after_a_cell)
         name = f"kit-panel-{self._consumer.name}"

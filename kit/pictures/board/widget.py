@@ -11,7 +11,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kit import live, notebook
+from kit import extras, live, notebook
 from kit.database.target import Target
 from kit.errors import KitError
 from kit.errors.text import one_line
@@ -53,6 +53,7 @@ def board(*, slow: float = 0) -> Board:
     """
     if not (isinstance(slow, int | float) and 0 <= slow <= SLOWEST):
         raise KitError(f"slow={slow!r} is not a time: give seconds from 0 to {SLOWEST}, such as slow=0.5.")
+    extras.need("anywidget", "kit.board()")
     target = session.target()
     found = session.boards.get(target)
     if not isinstance(found, Board) or not found.running:
