@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -84,8 +84,8 @@ class Session:
 
     Attributes:
         consumers: the consumer that has each name, running or not.
-        followers: each is called with a consumer that `kit.run` has started, and what it returns is stopped
-            when that consumer was stopped. A picture follows consumers in this way; none knows its pictures.
+        show: shows consumers in the cell that has just started them. A picture sets it: what runs does not
+            know how it is drawn.
         boards: the board that follows each database.
         dashboard: PGQueuer's own, when it was served last.
         backends: the Postgres processes that this process's consumers are known to have used.
@@ -111,13 +111,13 @@ class Session:
         "changes",
         "consumers",
         "dashboard",
-        "followers",
         "guard",
         "guarded",
         "lock",
         "managers",
         "memory",
         "running",
+        "show",
         "told",
         "unending",
         "watching",
@@ -126,7 +126,7 @@ class Session:
     def __init__(self) -> None:
         self._opened: list[OpenedDatabase] = []
         self._outside: dict[str, str] = {}
-        self.followers: list[Callable[[Any], Stoppable]] = []
+        self.show: Callable[[Sequence[Any]], object] = lambda consumers: None
         self.memory = 0
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()

@@ -29,6 +29,7 @@ from kit.errors.postgres import postgres_is_away
 from kit.session import session
 
 PAUSE = 0.05  # seconds between two reports that are not urgent
+REPORTED = ("state", "problem", "entrypoints", "schedules", "backends", "done", "failed", "held", "retried")
 GRACE = 5.0  # seconds for handlers to end after a SIGTERM from elsewhere
 
 
@@ -80,8 +81,8 @@ class _Told(Runner):
         self._sent: dict[str, Any] = {}
         super().__init__(name, make, options)
 
-    def _tell(self) -> None:
-        super()._tell()
+    def has_changed(self) -> None:
+        super().has_changed()
         if self.console.has_unseen():
             self.tell()
 
@@ -93,18 +94,10 @@ class _Told(Runner):
         """Tell what has changed."""
         with self._telling:
             began = session.began[self.name]
-            now: dict[str, Any] = {
-                "state": self.state,
-                "problem": self.problem,
-                "entrypoints": self.entrypoints,
-                "limits": dict(self.limits),
-                "schedules": self.schedules,
-                "backends": self.backends,
-                "managers": list(session.managers),
-                "done": self.handlers.done,
-                "failed": self.handlers.failed,
-                "running": self.running_jobs(),
-            }
+            now: dict[str, Any] = {name: getattr(self, name) for name in REPORTED}
+            now["limits"] = dict(self.limits)
+            now["managers"] = list(session.managers)
+            now["running"] = self.running_jobs()
             told = {key: value for key, value in now.items() if self._sent.get(key) != value}
             self._sent |= told
             if began:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Literal, Unpack, overload
 
 from kit.consumer import console, factory
@@ -57,7 +56,7 @@ def spawn(target: str, *, count: int = 1, name: str = "worker", **options: Unpac
     with console.about_to_show():
         try:
             for each in names:
-                worker = Worker(each, name, {"target": target, "options": asdict(how)})
+                worker = Worker(each, name, target, how)
                 workers.append(worker)
                 session.consumers[each] = worker
             for worker in workers:

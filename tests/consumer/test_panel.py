@@ -15,6 +15,7 @@ import kit
 from kit import live
 from kit.consumer.panel.page import plain
 from kit.sources import Postgres
+from tests.consumer.queue import runner
 from tests.kernels import notebook_client
 
 SETUP = """
@@ -132,6 +133,6 @@ def test_outside_a_notebook_the_panel_is_silent(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     consumer = kit.run("quiet_consumer:main")
-    assert "running" in plain(consumer._runner)
+    assert "running" in plain(runner(consumer))
     consumer.stop()
     assert capsys.readouterr().out == ""

@@ -3,6 +3,6 @@
 from kit.consumer.panel.panel import Panel
 from kit.session import session
 
-session.followers.append(Panel)
+session.show = lambda consumers: [Panel(each) for each in consumers]
 
 __all__ = ["Panel"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from html import escape
 from typing import Protocol
 
 from kit import live, palette, theme
 from kit.consumer.console import Console, Line
-from kit.consumer.handlers import Handlers
 from kit.text import visible
 
 LINES = 8  # shown at most, the newest
@@ -42,8 +42,12 @@ class Shown(Protocol):
     entrypoints: tuple[str, ...]
     schedules: tuple[str, ...]
     changed: threading.Event
+    when_changed: Callable[[], None]
     console: Console
-    handlers: Handlers
+    done: int
+    failed: int
+    held: int
+    retried: int
 
     @property
     def state(self) -> str: ...  # noqa: D102
@@ -58,12 +62,11 @@ def state_of(consumer: Shown) -> str:
 def facts_of(consumer: Shown) -> str:
     """Say what a consumer has, and what became of its jobs."""
     names = ", ".join(consumer.entrypoints + consumer.schedules) or "none"
-    handlers = consumer.handlers
-    kinds = {"exception": handlers.failed - handlers.held, palette.JOBS["failed"].word: handlers.held}
+    kinds = {"exception": consumer.failed - consumer.held, palette.JOBS["failed"].word: consumer.held}
     failures = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-    retried = f", {palette.retries(handlers.retried)}" if handlers.retried else ""
-    failed = f"{handlers.failed} failed" + (f" ({failures})" if failures else "")
-    return f"entrypoints: {names} · {handlers.done} done, {failed}{retried}"
+    retried = f", {palette.retries(consumer.retried)}" if consumer.retried else ""
+    failed = f"{consumer.failed} failed" + (f" ({failures})" if failures else "")
+    return f"entrypoints: {names} · {consumer.done} done, {failed}{retried}"
 
 
 def plain(consumer: Shown) -> str:

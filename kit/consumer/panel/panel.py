@@ -45,6 +45,11 @@ class Panel:
         self._thread: threading.Thread | None = None
         if notebook.in_notebook():
             self._start()
+            consumer.when_changed = self._end_with_it
+
+    def _end_with_it(self) -> None:
+        if self._has_ended():
+            self.stop()
 
     def _start(self) -> None:
         """Show it in the running cell."""
