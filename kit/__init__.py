@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from kit.consumer.wait import wait as wait
     from kit.dashboard import web as web
     from kit.errors import KitError as KitError
+    from kit.exercises import check as check
+    from kit.exercises import hint as hint
+    from kit.exercises import predict as predict
+    from kit.exercises import progress as progress
+    from kit.exercises import solution as solution
     from kit.looking import look as look
     from kit.pictures.board import board as board
     from kit.pictures.timeline import timeline as timeline
@@ -37,13 +42,18 @@ _HOMES = {
     "Postgres": "kit.sources",
     "Worker": "kit.worker",
     "board": "kit.pictures.board",
+    "check": "kit.exercises",
+    "hint": "kit.exercises",
     "jobs": "kit.tables",
     "log": "kit.tables",
     "look": "kit.looking",
     "postgres": "kit.sources",
+    "predict": "kit.exercises",
+    "progress": "kit.exercises",
     "reset": "kit.sources",
     "run": "kit.consumer",
     "schedules": "kit.tables",
+    "solution": "kit.exercises",
     "spawn": "kit.worker",
     "sql": "kit.tables",
     "stages": "kit.stages",
@@ -54,9 +64,6 @@ _HOMES = {
     "why": "kit.reasons",
 }
 
-# What follows what that call starts: the call's own module knows nothing of it.
-_FOLLOWED_BY = {"run": "kit.consumer.panel"}
-
 __all__ = sorted(_HOMES)
 
 
@@ -64,8 +71,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'kit' has no attribute {name!r}. It has: {', '.join(__all__)}")
     module = importlib.import_module(_HOMES[name])
-    if name in _FOLLOWED_BY:
-        importlib.import_module(_FOLLOWED_BY[name])
     value = module if _HOMES[name] == f"kit.{name}" else getattr(module, name)
     globals()[name] = value
     return value
@@ -76,6 +81,8 @@ def __dir__() -> list[str]:
 
 
 if "IPython" in sys.modules:  # it may be a notebook, where a mistake has its hint before any call of the kit
+    from kit import pictures
     from kit.errors import hints
 
     hints.show()
+    pictures.follow()

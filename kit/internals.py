@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -85,6 +85,16 @@ def loop_of(connection: object) -> asyncio.AbstractEventLoop | None:
     asyncpg 0.32. Without it, a notebook's connection in ``main`` is not refused.
     """
     return getattr(connection, "_loop", None)
+
+
+def gathered_by(task: asyncio.Task[Any] | None) -> Iterable[asyncio.Task[Any]]:
+    """Return the tasks that a task waits for by ``asyncio.gather``.
+
+    CPython 3.11 to 3.14. Without it, a ``main`` that runs its PgQueuer beside other things is only told that
+    it did not come to its end in time.
+    """
+    waited_for: Iterable[asyncio.Task[Any]] = getattr(getattr(task, "_fut_waiter", None), "_children", ())
+    return waited_for
 
 
 def is_of_a_cell(coroutine: Coroutine[Any, Any, Any] | None) -> bool:

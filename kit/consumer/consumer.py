@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from kit import notebook
 from kit.consumer.console import Console, Failure, Line, Lines, Unseen
 from kit.consumer.options import Options
 from kit.threads import Duration
@@ -26,6 +27,7 @@ class Consumer:
         held, retried: how many of those that raised are held, and how often a retry was asked for.
         console: what it has to say.
         when_changed: called, on any thread, when any of this has changed.
+        cell: the number of the cell that started it; None outside of a notebook.
     """
 
     def __init__(self, name: str, options: Options, *, worker: bool = False) -> None:
@@ -38,6 +40,7 @@ class Consumer:
         self.done = self.failed = self.held = self.retried = 0
         self.console = Console(name, self.has_changed, worker=worker)
         self.when_changed: Callable[[], None] = lambda: None
+        self.cell = notebook.cell_number()
         self._state: State = "starting"
 
     def __repr__(self) -> str:
@@ -48,6 +51,9 @@ class Consumer:
             f"<{kind} {self.name!r}: {self.state}{why}; {self._where()}entrypoints: {names}; "
             f"{self.done} done, {self.failed} failed>"
         )
+
+    def _ipython_display_(self) -> None:
+        show_as_value(self, self.cell)
 
     def _where(self) -> str:
         return ""
@@ -89,3 +95,9 @@ class Consumer:
     def has_changed(self) -> None:
         """Let it be known that something of this has changed."""
         self.when_changed()
+
+
+def show_as_value(what: object, started_in: int | None) -> None:
+    """Show what a cell's value is; nothing in the cell that started it, where its panel is."""
+    if not notebook.in_notebook() or notebook.cell_number() != started_in:
+        notebook.publish({"text/plain": repr(what)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
@@ -19,17 +20,24 @@ if TYPE_CHECKING:
 
 
 class Queue:
-    """The queue of a database, and what of it will not come to its end."""
+    """The queue of a database, and what of it will not come to its end.
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    Jobs count as due that are so within ``soon``. The question ``until`` is the learner's; it has one value.
+    """
+
+    def __init__(self, connection: asyncpg.Connection, soon: timedelta, until: str) -> None:
         self._connection = connection
+        self._soon = soon
+        self._until = until
+        self.due = f"due within {in_words(soon)}" if soon else "due"
         self.table = db_settings().qualified.queue_table
 
     @property
     def _busy(self) -> str:
         # Not now(), which is a little older than what the statement sees: a job that was put back for an
         # immediate retry in between would look as if it were not due yet.
-        due = "status = 'queued' AND execute_after <= clock_timestamp()"
+        now = f"clock_timestamp() + interval '{self._soon.total_seconds()} s'"
+        due = f"status = 'queued' AND execute_after <= {now}"
         return f"{self.table} WHERE (status = 'picked' OR {due})"
 
     async def is_busy(self) -> bool:
@@ -40,6 +48,10 @@ class Queue:
             return bool(await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {self._busy})"))
         except asyncpg.UndefinedTableError as error:
             raise KitError(f"{NO_TABLES} ({error})") from error
+
+    async def is_so(self) -> bool:
+        """Return whether the answer to ``until`` is true; never where nothing is asked."""
+        return bool(self._until and await self._connection.fetchval(self._until))
 
     async def has_work_for(self, entrypoints: list[str], running: list[int]) -> bool:
         """Return whether a job that is due or running has one of these entrypoints or ids."""
@@ -55,6 +67,13 @@ class Queue:
         count = await self._connection.fetchval(f"SELECT count(*) FROM {self._busy}")
         first = f"SELECT id, entrypoint, status::text, now() - updated AS since FROM {self._busy}"
         return count, await self._connection.fetch(f"{first} ORDER BY id LIMIT {NAMED}")
+
+    async def what_is_waited_for(self, seconds: float) -> str:
+        """Return what to tell when ``seconds`` have passed."""
+        count = await self._connection.fetchval(f"SELECT count(*) FROM {self._busy}")
+        left = f"{jobs_are(count) if count else 'nothing is'} {self.due} or running"
+        asked = f"this is not so yet: {self._until}; " if self._until else ""
+        return f"After {seconds:g} s, {asked}{left}."
 
     async def running_for(self, seconds: float, known: Collection[int]) -> list[Any]:
         """Return the jobs, by id, that have been running for so long and are not among the ``known`` ids."""
@@ -89,9 +108,12 @@ class Queue:
             + (f"(running for {in_words(row['since'])})" if row["status"] == "picked" else "(queued)")
             for row in rows
         ]
+        longer = f"await kit.wait(timeout={max(60, math.ceil(2 * limit))}{', …' * bool(self._until)})"
+        if self._until:
+            return f"{await self.what_is_waited_for(limit)} Look at kit.jobs(), or wait longer: {longer}."
         return (
             f"{jobs_are(count)} not done after {limit:g} s: {listed(names, count)}. Look at kit.jobs(), "
-            f"or wait longer: await kit.wait(timeout={max(60, math.ceil(2 * limit))})."
+            f"or wait longer: {longer}."
         )
 
 

@@ -17,12 +17,12 @@ from typing import Any
 import pgqueuer
 from pgqueuer.domain.settings import db_settings
 
-from kit import notebook, reasons
-from kit.consumer import console, factory
+from kit import reasons
+from kit.consumer import console, elsewhere, factory
 from kit.consumer.capture import Capture
 from kit.consumer.consumer import Consumer, State
 from kit.consumer.handlers import Handlers
-from kit.consumer.listening import listening, why_not_in_time
+from kit.consumer.listening import ask_again, listening, why_not_in_time
 from kit.consumer.loop import Loop
 from kit.consumer.options import Options
 from kit.consumer.process import while_running
@@ -42,7 +42,6 @@ class Runner(Consumer):
     """A consumer on a thread of this process.
 
     Attributes:
-        since: when its state became what it is, in seconds since 1970.
         changed: set whenever anything of it has changed; cleared by whoever waits for it.
         handlers: what its handlers do.
     """
@@ -50,7 +49,6 @@ class Runner(Consumer):
     def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
         self.changed = threading.Event()
         super().__init__(name, options)
-        self.since = time.time()
         self.handlers = Handlers(self)
         self._make = make
         self._options = options
@@ -66,11 +64,6 @@ class Runner(Consumer):
         self._loop = Loop(self.console)
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name=f"kit-consumer-{name}", daemon=True)
-
-    def _ipython_display_(self) -> None:
-        """Add nothing as a cell's value: its panel is in the cell of `kit.run`."""
-        if not notebook.in_notebook():
-            print(repr(self))
 
     @property
     def alive(self) -> bool:
@@ -165,7 +158,6 @@ class Runner(Consumer):
 
     def _become(self, state: State) -> None:
         self._state = state
-        self.since = time.time()
         self.has_changed()
 
     def _run(self) -> None:
@@ -251,16 +243,20 @@ class Runner(Consumer):
 
     @asynccontextmanager
     async def _enter(self) -> AsyncIterator[factory.Manager]:
-        async with factory.enter(self._make, self._tell_of_the_newer_form) as manager:
+        async with factory.enter(self._make, self._advise) as manager:
             self._entered = True
             self.handlers.watch(manager)
             if (queue := factory.queue_of(manager)) is not None:
                 session.managers[str(queue.queue_manager_id)] = self.name
-            ready = asyncio.create_task(self._say_when_ready(manager))
+                ask_again(queue)
+            place = None if self._was_ready else await elsewhere.place_of(manager)
+            ready = asyncio.create_task(self._say_when_ready(manager, place))
             try:
                 yield manager
             except Exception as error:
                 if (why := await self._job_that_ended_it(manager)) is not None:
+                    raise KitError(why) from error
+                if (why := elsewhere.has_no_tables(error, place)) is not None:
                     raise KitError(why) from error
                 raise
             finally:
@@ -285,10 +281,14 @@ class Runner(Consumer):
             f"Take it out of the queue with `{reasons.take_out(found)}`, then run the cell again."
         )
 
-    async def _say_when_ready(self, manager: factory.Manager) -> None:
+    async def _say_when_ready(self, manager: factory.Manager, place: elsewhere.Place | None) -> None:
         # Whatever goes wrong here goes wrong for the manager too, and its error is the one to tell.
         with suppress(Exception):
-            await listening(manager)
+            strange, _ = await asyncio.gather(
+                elsewhere.not_where_the_kit_looks(self.name, place), listening(manager)
+            )
+            if strange is not None:
+                self._advise(strange)
             with suppress(Exception):
                 await self._look_for_others(factory.driver_of(manager))
             if self.state == "reconnecting":
@@ -305,7 +305,9 @@ class Runner(Consumer):
         if others and not self._was_ready:
             self.console.notice(takes_jobs_too(others[0]))
 
-    def _tell_of_the_newer_form(self) -> None:
-        if factory.NEWER_FORM not in session.told:
-            session.told.add(factory.NEWER_FORM)
-            self.console.notice(factory.NEWER_FORM)
+    def _advise(self, text: str) -> None:
+        if self._was_ready or text in session.told:
+            return  # it has come back, or this has been said once for all consumers
+        if text is factory.NEWER_FORM:
+            session.told.add(text)
+        self.console.notice(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
 from kit import reasons
 from kit.consumer import capture, console
@@ -18,9 +18,6 @@ from kit.reasons import NAMED, listed
 from kit.session import RunningConsumer, session
 from kit.threads import Duration, as_timedelta
 
-if TYPE_CHECKING:
-    import asyncpg
-
 LEAST = 1.0  # seconds that Postgres is given to answer, also when the time is up
 POLL_SECONDS = 0.05
 STUCK_SECONDS = 1.0
@@ -28,26 +25,33 @@ GIVE_WAY = 0.01  # seconds
 TO_FINISH = 1.0  # seconds for handlers to end whose jobs have left the queue
 
 
-async def wait(timeout: Duration = 30.0) -> None:
+async def wait(timeout: Duration = 30.0, *, due_within: Duration = 0.0, until: str = "") -> None:
     """Wait until nothing more will happen in the queue by itself, and show meanwhile what handlers do.
 
     That is when no job is due or running, by the tables, whoever runs them. Jobs that are not due yet, and
     held ones, do not count. A handler whose job was cancelled has a moment more to end. What handlers printed
     since it was last shown appears in the cell that waits, each line with its job
-    (``[fetch #1] Processed: …``), and so does the last line of every exception.
+    (``[fetch #1] Processed: …``), and so does the last line of every exception. After two seconds it says
+    what it waits for.
 
     It also returns, and says why, when jobs are due that nobody will run: no consumer is there, or none has
     their entrypoint. That is no error, because a consumer for them may come tomorrow.
 
     Args:
         timeout: how long to wait at most, in seconds or as a timedelta.
+        due_within: wait also for jobs that are due so soon, in seconds or as a timedelta: those that are
+            tried again, and those of ``execute_after``.
+        until: a question in SQL with one value. Where it is given, the wait is over as soon as the answer is
+            true, whatever is in the queue: ``until="SELECT count(*) > 5 FROM letters"``.
 
     Raises:
-        KitError: jobs were still due or running after ``timeout``, by name; or Postgres cannot be reached.
+        KitError: jobs were still due or running after ``timeout``, by name, or the answer to ``until`` was
+            not true by then, or nobody will run what it waits for; or Postgres cannot be reached.
     """
     if capture.of_a_handler() is not None:
         raise KitError("kit.wait() in a handler would wait for the handler's own job. Call it in a cell.")
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
+    soon = as_timedelta("due_within", due_within, zero=True)
     target = session.target()
     __tracebackhide__ = True
     with Interruptible(), console.about_to_show():
@@ -58,7 +62,7 @@ async def wait(timeout: Duration = 30.0) -> None:
         last_words: list[str] = []
         try:
             async with _refreshed(cell):
-                last_words = await _until_done(target, limit)
+                last_words = await _until_done(target, limit, soon, until)
             for consumer in _consumers():
                 consumer.catch_up()  # what a worker printed may still be on its way
         finally:
@@ -66,7 +70,9 @@ async def wait(timeout: Duration = 30.0) -> None:
             cell.close(last_words)
 
 
-async def _until_done(target: Target, limit: float) -> list[str]:
+async def _until_done(target: Target, limit: float, soon: timedelta, until: str) -> list[str]:
+    import asyncpg
+
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
     stuck, slow, finishing = _Stuck(), LongRunning(), _Finishing()
@@ -78,12 +84,16 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                 if connection is None:
                     connection = await target.open(limit=seconds)
                 async with target.answering(connection, limit=seconds):
-                    queue = Queue(connection)
-                    if await queue.is_busy():
+                    queue = Queue(connection, soon, until)
+                    if await queue.is_so():
+                        return []
+                    if until or await queue.is_busy():
                         finishing = _Finishing()
                         for line in await slow.look(queue):
                             print(line)
                         if why := await stuck.look(queue):
+                            if until:
+                                raise KitError("\n".join([f"It is not so yet: {until}", *why]))
                             return why
                         if loop.time() >= deadline:
                             raise KitError(await queue.what_is_not_done(limit) + _who_is_away())
@@ -96,6 +106,10 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                 # A consumer that lost its connection tells of it meanwhile, and comes back.
                 if loop.time() >= deadline or not any(consumer.alive for consumer in _consumers()):
                     raise KitError(_why_away(error)) from error
+            except KitError as error:
+                if until and isinstance(error.__cause__, asyncpg.PostgresError):
+                    raise error.__cause__ from None  # the question is the learner's
+                raise
             await asyncio.sleep(POLL_SECONDS)
     finally:
         if connection is not None:
@@ -173,7 +187,7 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
     if not count:
         return []
     names = [f"{row['entrypoint']} #{row['id']}" for row in rows]
-    lines = [f"{jobs_are(count)} due: {listed(names, count)}."]
+    lines = [f"{jobs_are(count)} {queue.due}: {listed(names, count)}."]
     if not working:
         dead = [consumer for consumer in _consumers() if consumer.problem is not None]
         for one in dead:

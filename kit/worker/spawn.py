@@ -67,6 +67,7 @@ def spawn(target: str, *, count: int = 1, name: str = "worker", **options: Unpac
         finally:
             for worker in workers:
                 console.show(worker.unseen())
+    session.show(workers)
     run_sync(_look_for_others())
     return workers[0] if count == 1 else workers
 

@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 
 from kit.consumer import console
 from kit.consumer.console import Failure
-from kit.consumer.consumer import Consumer, State
+from kit.consumer.consumer import Consumer, State, show_as_value
 from kit.consumer.handlers import REMEMBERED
 from kit.consumer.options import Options
 from kit.reasons import listed, picked_by, take_out
@@ -226,6 +226,9 @@ class Worker(Consumer):
 
 class Workers(list[Worker]):
     """Several workers that were started together."""
+
+    def _ipython_display_(self) -> None:
+        show_as_value(self, self[0].cell)
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self))
