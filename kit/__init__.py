@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kit import stages as stages
-    from kit.consumer.run import Consumer as Consumer
+    from kit.consumer.consumer import Consumer as Consumer
     from kit.consumer.run import run as run
     from kit.consumer.wait import wait as wait
     from kit.dashboard import web as web

@@ -14,6 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from kit.internals import is_of_a_cell
+
 
 def _shell() -> Any:
     if "IPython" not in sys.modules:
@@ -193,6 +195,4 @@ def _in_the_task_of_a_cell() -> bool:
     if _shell() is None or threading.current_thread() is not threading.main_thread():
         return False
     coroutine = getattr(asyncio.current_task(), "get_coro", lambda: None)()
-    return getattr(coroutine, "__name__", "") == "run_cell_async" and callable(
-        signal.getsignal(signal.SIGINT)
-    )
+    return is_of_a_cell(coroutine) and callable(signal.getsignal(signal.SIGINT))

@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -115,7 +115,7 @@ class Session:
         watching: how many calls are about to show what consumers have to say.
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
-        switch_interval: Python's, in seconds, from before the first consumer.
+        changes: what running consumers have changed of this process, to be put back when the last one ends.
         memory: this process's, in bytes, when all its objects were looked at for garbage; 0 is not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: the workers (pids) it knows.
@@ -129,6 +129,7 @@ class Session:
         "backends",
         "began",
         "boards",
+        "changes",
         "consumers",
         "dashboard",
         "ended",
@@ -139,7 +140,6 @@ class Session:
         "memory",
         "running",
         "show",
-        "switch_interval",
         "told",
         "unending",
         "watching",
@@ -167,7 +167,7 @@ class Session:
         self.watching = 0
         self.lock = threading.Lock()
         self.running = 0
-        self.switch_interval = 0.0
+        self.changes = ExitStack()
         self.unending: list[object] = []
 
     def known_backends(self) -> set[int]:
