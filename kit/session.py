@@ -116,9 +116,11 @@ class Session:
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
         changes: what running consumers have changed of this process, to be put back when the last one ends.
+        scratch: the database in which answers to exercises are checked.
         memory: this process's, in bytes, when all its objects were looked at for garbage; 0 is not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: the workers (pids) it knows.
+        unwritten: what was done in exercises, where it cannot be written down.
         show: shows consumers in the cell that has just started them; where it is, `kit.pictures` sets it.
         unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
     """
@@ -139,9 +141,11 @@ class Session:
         "managers",
         "memory",
         "running",
+        "scratch",
         "show",
         "told",
         "unending",
+        "unwritten",
         "watching",
     )
 
@@ -150,6 +154,8 @@ class Session:
         self._outside: dict[str, str] = {}
         self.show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
         self.memory = 0
+        self.scratch: OpenedDatabase | None = None
+        self.unwritten: list[dict[str, Any]] = []
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()
         self.forget_consumers()
