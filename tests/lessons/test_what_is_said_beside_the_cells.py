@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import subprocess
 import sys
 import time
@@ -203,6 +204,22 @@ async def test_10_a_dedupe_key_keeps_others_out_while_its_job_waits_or_runs_and_
         await queries.enqueue("ship", None, dedupe_key="ship 1", on_conflict="skip")
         assert len(kit.jobs()) == ids
     await connection.close()
+
+
+async def test_01_threads_are_four_more_than_cores_and_32_at_most() -> None:
+    running: list[int] = []
+    most = 0
+
+    def runs() -> None:
+        nonlocal most
+        running.append(1)
+        most = max(most, len(running))
+        time.sleep(0.2)
+        running.pop()
+
+    await asyncio.gather(*(asyncio.to_thread(runs) for _ in range(40)))
+    cores = getattr(os, "process_cpu_count", os.cpu_count)()  # the second one before Python 3.13
+    assert most == min(32, cores + 4)
 
 
 EXITS = """
