@@ -47,6 +47,18 @@ def cell_name(filename: str) -> str | None:
     return " ".join(name) if name else None
 
 
+def namespace() -> dict[str, Any] | None:
+    """Return what the names of this notebook stand for; None without cells."""
+    shell = _shell()
+    return shell.user_ns if shell is not None else None
+
+
+def next_cell(source: str) -> None:
+    """Put a cell with this source below the running one; nothing where there are no cells."""
+    if (shell := _shell()) is not None:
+        shell.set_next_input(source)
+
+
 def after_each_cell(callback: Callable[[Any], None]) -> None:
     """Call back after every cell, with what came of it; the same one twice counts once."""
     if (shell := _shell()) is not None:
@@ -134,6 +146,15 @@ def publish(bundle: dict[str, Any], display_id: str | None = None, *, update: bo
     if shell is not None:
         transient = {"display_id": display_id} if display_id is not None else None
         shell.display_pub.publish(bundle, transient=transient, update=update)
+
+
+def channel(name: str, heard: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Open a channel to every page that knows its name; return what sends to them. ``heard`` gets answers."""
+    from comm import create_comm
+
+    opened = create_comm(target_name=name)
+    opened.on_msg(lambda message: heard(message["content"]["data"]))
+    return lambda data: opened.send(data)
 
 
 class Interruptible:

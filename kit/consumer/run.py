@@ -38,7 +38,7 @@ def run(main: object, *, name: str = "consumer", **options: Unpack[Given]) -> Co
     with screen.looking():
         try:
             runner.start()
-            runner.followed_by = [follow(runner) for follow in session.followers]
+            session.show([runner])
         finally:
             screen.show(runner.console.take())
     return Consumer(runner)
@@ -97,12 +97,12 @@ class Consumer:
     @property
     def done(self) -> int:
         """The number of jobs whose handler came to its end."""
-        return self._runner.handlers.done
+        return self._runner.done
 
     @property
     def failed(self) -> int:
         """The number of jobs whose handler raised, without those that asked for a retry."""
-        return self._runner.handlers.failed
+        return self._runner.failed
 
     @property
     def output(self) -> Lines[Line]:

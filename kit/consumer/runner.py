@@ -19,11 +19,11 @@ import pgqueuer
 from pgqueuer.domain.settings import db_settings
 
 from kit import reasons
-from kit.consumer import factory, screen
+from kit.consumer import elsewhere, factory, screen
 from kit.consumer.capture import Capture
 from kit.consumer.console import Console, Unseen
 from kit.consumer.handlers import Handlers
-from kit.consumer.listening import listening, why_not_in_time
+from kit.consumer.listening import ask_again, listening, why_not_in_time
 from kit.consumer.loop import Loop
 from kit.consumer.options import Options
 from kit.consumer.process import while_running
@@ -31,7 +31,7 @@ from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
 from kit.errors.postgres import postgres_is_away
 from kit.errors.text import one_line
-from kit.session import Stoppable, session
+from kit.session import session
 from kit.threads import happens_within, run_sync
 
 State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
@@ -50,8 +50,9 @@ class Runner:
         console: what it has to say.
         handlers: what its handlers do.
         limits: the concurrency limit of each entrypoint; 0 is none.
-        changed: set whenever anything of this has changed; cleared by whoever follows it.
-        followed_by: what follows it, and is stopped when it was stopped.
+        heartbeat_timeout: as in `kit.run`, in seconds.
+        changed: set whenever anything of this has changed; cleared by who waits for it.
+        when_changed: called then, too.
     """
 
     def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
@@ -66,7 +67,8 @@ class Runner:
         began = session.began.setdefault(name, deque(maxlen=REMEMBERED))
         self.handlers = Handlers(self.console, began, self._tell)
         self.limits = self.handlers.limits
-        self.followed_by: list[Stoppable] = []
+        self.heartbeat_timeout = options.heartbeat_timeout
+        self.when_changed: Callable[[], None] = lambda: None
         self._make = make
         self._options = options
         self._driver_backends: set[int] = set()
@@ -91,6 +93,26 @@ class Runner:
     def backends(self) -> tuple[int, ...]:
         """The Postgres processes (pids) it is known to use, by its driver and its handlers' connections."""
         return tuple(self._driver_backends | self._loop.backends())
+
+    @property
+    def done(self) -> int:
+        """The number of jobs whose handler came to its end."""
+        return self.handlers.done
+
+    @property
+    def failed(self) -> int:
+        """The number of jobs whose handler raised, without those that asked for a retry."""
+        return self.handlers.failed
+
+    @property
+    def held(self) -> int:
+        """The number of those that are held."""
+        return self.handlers.held
+
+    @property
+    def retried(self) -> int:
+        """The number of retries that handlers asked for."""
+        return self.handlers.retried
 
     def running_jobs(self) -> list[int]:
         """Return the ids of the jobs whose handlers run now; from any thread."""
@@ -132,9 +154,6 @@ class Runner:
                 self._stop(timeout)
             if session.consumers.get(self.name) is self:
                 screen.show(self.console.take())
-        if self._ended.is_set():
-            for each in self.followed_by:
-                each.stop()
 
     def _stop(self, limit: float) -> None:
         self._asked_to_stop = True
@@ -179,6 +198,7 @@ class Runner:
     def _tell(self) -> None:
         if not self.changed.is_set():  # twice a job: setting it again takes a lock
             self.changed.set()
+        self.when_changed()
 
     def _become(self, state: State) -> None:
         self.state = state
@@ -255,8 +275,8 @@ class Runner:
         if self.state == "reconnecting" and self._speak_again_at <= time.monotonic():
             self._speak_again_at = math.inf
             self.console.notice(
-                f"Consumer {self.name!r} has not reached Postgres for {STILL_AWAY:g} s ({one_line(error)}). If "
-                "that is elsewhere now, such as on another port: run kit.postgres(…) and its cell again."
+                f"Consumer {self.name!r} has not reached Postgres for {STILL_AWAY:g} s ({one_line(error)}). "
+                "If that is elsewhere now, such as on another port: run kit.postgres(…) and its cell again."
             )
         if self.state == "running":
             self._become("reconnecting")
@@ -268,16 +288,20 @@ class Runner:
 
     @asynccontextmanager
     async def _enter(self) -> AsyncIterator[factory.Manager]:
-        async with factory.enter(self._make, self._tell_of_the_newer_form) as manager:
+        async with factory.enter(self._make, self._advise) as manager:
             self._entered = True
             self.entrypoints, self.schedules = self.handlers.watch(manager)
             if (queue := factory.queue_of(manager)) is not None:
                 session.managers[str(queue.queue_manager_id)] = self.name
-            ready = asyncio.create_task(self._say_when_ready(manager))
+                ask_again(queue)
+            place = None if self._was_ready else await elsewhere.place_of(manager)
+            ready = asyncio.create_task(self._say_when_ready(manager, place))
             try:
                 yield manager
             except Exception as error:
                 if (why := await self._job_that_ended_it(manager)) is not None:
+                    raise KitError(why) from error
+                if (why := elsewhere.has_no_tables(error, place)) is not None:
                     raise KitError(why) from error
                 raise
             finally:
@@ -302,10 +326,14 @@ class Runner:
             f"Take it out of the queue with `{reasons.take_out(found)}`, then run the cell again."
         )
 
-    async def _say_when_ready(self, manager: factory.Manager) -> None:
+    async def _say_when_ready(self, manager: factory.Manager, place: elsewhere.Place | None) -> None:
         # Whatever goes wrong here goes wrong for the manager too, and its error is the one to tell.
         with suppress(Exception):
-            await listening(manager)
+            strange, _ = await asyncio.gather(
+                elsewhere.not_where_the_kit_looks(self.name, place), listening(manager)
+            )
+            if strange is not None:
+                self._advise(strange)
             with suppress(Exception):
                 await self._look_for_others(factory.driver_of(manager))
             if self.state == "reconnecting":
@@ -322,7 +350,11 @@ class Runner:
         if others and not self._was_ready:
             self.console.notice(takes_jobs_too(others[0]))
 
-    def _tell_of_the_newer_form(self) -> None:
-        if factory.NEWER_FORM not in session.told:
-            session.told.add(factory.NEWER_FORM)
-            self.console.notice(factory.NEWER_FORM)
+    def _advise(self, text: str) -> None:
+        if (
+            self._was_ready or text in session.told
+        ):  # it has come back; or this is said once for all consumers
+            return
+        if text is factory.NEWER_FORM:
+            session.told.add(text)
+        self.console.notice(text)

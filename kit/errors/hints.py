@@ -249,11 +249,7 @@ def wrong_connection(driver: Any) -> str | None:
         return f"{name} got a connection that was not awaited. Write {name}(await {made})."
     homes = {given: other for other, (given, _) in _TAKES.items()}
     given = next((each for base in type(held).__mro__ if (each := _class(base)) in homes), wanted)
-    return (
-        None
-        if given == wanted
-        else f"{name} takes a {wanted}, and not a {given}: that is for {homes[given]}."
-    )
+    return None if given == wanted else f"{name} takes {wanted}, not {given}: that is for {homes[given]}."
 
 
 def _class(base: type) -> str:
@@ -292,7 +288,7 @@ HINTS = (
     ),
     Hint(
         r"^TypeError: (can't (subtract|compare) offset-naive|Cannot (subtract|compare) tz-naive"
-        r"|Invalid comparison between dtype=datetime64\[\w+, .*\] and date)",
+        r"|Invalid comparison between dtype=datetime64\[\w+, .*\] and (date|Timestamp))",
         "One of these times has no time zone, and the kit's are in UTC: write datetime.now(timezone.utc), or "
         "pd.Timestamp('2025-01-31', tz='UTC').",
     ),
@@ -304,12 +300,12 @@ HINTS = (
         ENQUEUE,
     ),
     Hint(
-        r"^asyncpg.DataError.* a bytes-like object is required",
+        r"^asyncpg.DataError.*bytes-like object is required",
         "A payload is bytes: write b'hello', or make bytes of a text with .encode().",
         ENQUEUE,
     ),
     Hint(
-        r"^asyncpg.DataError.* a bytes-like object is required",
+        r"^asyncpg.DataError.*bytes-like object is required",
         "This value is bytes: write b'hello', or make bytes of a text with .encode().",
     ),
     Hint(

@@ -69,10 +69,21 @@ def place(error: BaseException, *, cells_only: bool = False) -> str:
         file, number = error.filename, error.lineno or 0
     else:
         return ""
-    cell = notebook.cell_name(file)
-    if cells_only and cell is None:
+    if cells_only and notebook.cell_name(file) is None:
         return ""
-    code = linecache.getline(file, number).strip()
+    return _shown(file, number)
+
+
+def place_in(text: str) -> str:
+    """Return the same for a traceback that was printed in another process."""
+    for file, number in reversed(re.findall(r'File "(.+?)", line (\d+)', text)):
+        if is_learners(file):
+            return _shown(file, int(number))
+    return ""
+
+
+def _shown(file: str, number: int) -> str:
+    cell, code = notebook.cell_name(file), linecache.getline(file, number).strip()
     return f" ({cell or os.path.basename(file)}, line {number}" + (f": `{code}`)" if code else ")")
 
 

@@ -103,6 +103,8 @@ class _Told(Runner):
                 "managers": list(session.managers),
                 "done": self.handlers.done,
                 "failed": self.handlers.failed,
+                "held": self.handlers.held,
+                "retried": self.handlers.retried,
                 "running": self.running_jobs(),
             }
             told = {key: value for key, value in now.items() if self._sent.get(key) != value}

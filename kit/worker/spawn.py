@@ -68,6 +68,7 @@ def spawn(target: str, *, count: int = 1, name: str = "worker", **options: Unpac
         finally:
             for worker in workers:
                 screen.show(worker.unseen())
+    session.show(workers)
     run_sync(_look_for_others())
     return workers[0] if count == 1 else workers
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import IO, Any, Literal
 
+from kit import notebook
 from kit.consumer import screen
 from kit.consumer.console import Console, Failure, Line, Lines, Unseen
 from kit.consumer.runner import REMEMBERED
@@ -34,7 +35,9 @@ class Worker:
         has_no_factory: whether it failed because the module, or the name in it, is not there.
         entrypoints, schedules: the names it has handlers for.
         limits: the concurrency limit of each entrypoint; 0 is none.
+        heartbeat_timeout: as in `kit.spawn`, in seconds.
         done, failed: how many jobs' handlers came to their end, and how many raised.
+        held, retried: how many of those are held, and how many jobs asked for a retry instead.
     """
 
     def __init__(self, name: str, group: str, given: dict[str, Any]) -> None:
@@ -45,18 +48,23 @@ class Worker:
         self.entrypoints: tuple[str, ...] = ()
         self.schedules: tuple[str, ...] = ()
         self.limits: dict[str, int] = {}
+        self.heartbeat_timeout: float = given["heartbeat_timeout"]
         self.done = 0
         self.failed = 0
+        self.held = 0
+        self.retried = 0
+        self.when_changed: Callable[[], None] = lambda: None
         self.started = threading.Event()
         self._told_state: Any = "starting"
         self._backends: set[int] = set()
         self._running: list[int] = []
         self._managers: list[str] = []
         self._target = session.target()
-        self._console = Console(name, lambda: None, worker=True)
+        self._console = self.console = Console(name, lambda: self.when_changed(), worker=True)
         self._paused = False
         self._was_ready = False
         self._questions = 0
+        self._cell = notebook.cell_number()
         self._told_all = threading.Event()
         self._asked: Literal["stop", "kill"] | None = None
         self._ended = threading.Event()
@@ -76,6 +84,9 @@ class Worker:
             f"<Worker {self.name!r}: {self.state}{why}; process {self.pid}{code}; entrypoints: {names}; "
             f"{self.done} done, {self.failed} failed>"
         )
+
+    def _ipython_display_(self) -> None:
+        _show(self, self._cell)
 
     @property
     def pid(self) -> int:
@@ -174,6 +185,7 @@ class Worker:
         if self.alive:
             self._process.pause()
             self._paused = True
+            self.when_changed()
 
     def resume(self) -> None:
         """Let a paused worker go on where it stood (SIGCONT)."""
@@ -208,7 +220,7 @@ class Worker:
                 self._console.add(kind, text, entrypoint, job)
         for text, traceback, held, *where in told.get("failures", ()):
             self._console.failures.append(Failure(text, traceback, held, self.name, *where))
-        for field in ("problem", "has_no_factory", "done", "failed"):
+        for field in ("problem", "has_no_factory", "done", "failed", "held", "retried"):
             setattr(self, field, told.get(field, getattr(self, field)))
         self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))
         self.schedules = tuple(told.get("schedules", self.schedules))
@@ -226,6 +238,7 @@ class Worker:
         if told.get("ready"):
             self._was_ready = True
             self.started.set()
+        self.when_changed()
 
     def _await_end(self, reading: list[threading.Thread]) -> None:
         code = self._process.end()
@@ -251,6 +264,7 @@ class Worker:
         self._ended.set()
         self._told_all.set()
         self.started.set()
+        self.when_changed()
 
     def _how_it_ended(self, code: int) -> str:
         if code >= 0:
@@ -260,8 +274,17 @@ class Worker:
         return "was killed"
 
 
+def _show(workers: Worker | Workers, started_by: int | None) -> None:
+    """Show workers as a cell's value; in the cell that has started them is their panel."""
+    if notebook.cell_number() != started_by:
+        notebook.publish({"text/plain": repr(workers)})
+
+
 class Workers(list[Worker]):
     """Several workers that were started together."""
+
+    def _ipython_display_(self) -> None:
+        _show(self, self[0]._cell)
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self))

@@ -15,6 +15,7 @@ from typing import Any
 import nbformat
 
 from kit import live
+from kit.exercises.authoring.stubs import is_written
 from kit.text import without_commands
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -143,9 +144,12 @@ def one_with_id(cells: list[Any], cell_id: str) -> Any:
 
 
 def read(name: str) -> Lesson:
-    """Read a lesson as it is stored."""
+    """Read a lesson as it is stored, without the cells that its exercises have written into it.
+
+    Those have tests of their own, `tests.exercises`, and add neither to its length nor to its sections.
+    """
     path = FOLDER / f"{name}.ipynb"
-    return Lesson(name, nbformat.read(path, as_version=4).cells)
+    return Lesson(name, [cell for cell in nbformat.read(path, as_version=4).cells if not is_written(cell)])
 
 
 def text_of(cell: Any) -> str:
