@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kit import stages as stages
-    from kit.consumer.consumer import Consumer as Consumer
+    from kit.consumer.run import Consumer as Consumer
     from kit.consumer.run import run as run
     from kit.consumer.wait import wait as wait
     from kit.dashboard import web as web
     from kit.errors import KitError as KitError
+    from kit.exercises import check as check
+    from kit.exercises import hint as hint
+    from kit.exercises import predict as predict
+    from kit.exercises import progress as progress
+    from kit.exercises import solution as solution
     from kit.looking import look as look
     from kit.pictures.board import board as board
     from kit.pictures.timeline import timeline as timeline
@@ -37,13 +42,18 @@ _HOMES = {
     "Postgres": "kit.sources",
     "Worker": "kit.worker",
     "board": "kit.pictures.board",
+    "check": "kit.exercises",
+    "hint": "kit.exercises",
     "jobs": "kit.tables",
     "log": "kit.tables",
     "look": "kit.looking",
     "postgres": "kit.sources",
+    "predict": "kit.exercises",
+    "progress": "kit.exercises",
     "reset": "kit.sources",
     "run": "kit.consumer",
     "schedules": "kit.tables",
+    "solution": "kit.exercises",
     "spawn": "kit.worker",
     "sql": "kit.tables",
     "stages": "kit.stages",
@@ -76,6 +86,8 @@ def __dir__() -> list[str]:
 
 
 if "IPython" in sys.modules:  # it may be a notebook, where a mistake has its hint before any call of the kit
+    from kit import pictures
     from kit.errors import hints
 
     hints.show()
+    pictures.follow()

@@ -13,16 +13,19 @@ import hashlib
 import importlib.util
 import os
 import re
-import signal
+import shutil
 import subprocess
 import sys
 import urllib.request
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from kit.cli.programs import become, progress
+
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+CLI = ROOT / "kit" / "cli"  # with what is copied for Jupyter to find
 STAMP = ENVIRONMENT / "pgqueuer-kit"  # says what was installed there, once all of it was
 GET_PIP = (
     "https://bootstrap.pypa.io/get-pip.py"  # where pip's own documentation sends those without ensurepip
@@ -43,15 +46,16 @@ def main(words: list[str]) -> int:
         return 1
     if tests:
         os.chdir(ROOT)
-        return _become([python, "-m", "pytest", *words[1:]])
-    return _become([python, "-m", "kit.cli.app", *words])
+        words = ["-m=fast" if word == "--fast" else word for word in words[1:]]
+        return become([python, "-m", "pytest", *words])
+    return become([python, "-m", "kit.cli.app", *words])
 
 
 def _is_installed(tests: bool) -> bool:
     """Return whether the running Python has this very project installed, with what is asked for."""
     found = PathFinder.find_spec("kit", sys.path[1:])  # the first entry is the folder this was started in
     ours = found is not None and found.origin is not None and Path(found.origin).resolve().parents[1] == ROOT
-    needed = ("typer", "pytest", "xdist") if tests else ("typer",)
+    needed = ("jupyterlab", "xdist") if tests else ("jupyterlab",)
     return ours and all(importlib.util.find_spec(name) for name in needed)
 
 
@@ -60,19 +64,44 @@ def _install(tests: bool) -> str:
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     _check_python(project)
     _check_folder()
-    wanted = hashlib.sha256(f"{ROOT}\n{project}".encode()).hexdigest()
+    parts = [str(ROOT), project, *(path.read_text("utf-8") for path in sorted(CLI.rglob("*.js*")))]
+    wanted = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     installed = STAMP.read_text("utf-8").split() if STAMP.exists() else []
     works = _runs(str(PYTHON), "-c", "")
     if works and wanted in installed and (not tests or "test" in installed):
         return str(PYTHON)
-    print(f"Installing the kit into {ENVIRONMENT}. That takes a minute or two, once.", flush=True)
+    print(f"Installing the kit into {ENVIRONMENT}. That takes a moment, once.", file=sys.stderr, flush=True)
     if not works or (installed and wanted not in installed):  # the project was changed, or moved
         _do(sys.executable, "-m", "venv", "--without-pip", "--clear", str(ENVIRONMENT))
-    if not _runs(str(PYTHON), "-m", "pip", "--version") and not _runs(str(PYTHON), "-m", "ensurepip"):
-        _fetch_pip()
-    _do(str(PYTHON), "-m", "pip", "install", "--quiet", "--editable", ".[test]" if tests else ".")
+    # pip goes with it, for what a learner adds later.
+    _install_with_uv_or_pip("pip", "--editable", ".[test]" if tests else ".[lab]")
     STAMP.write_text(f"{wanted} {'test' if tests else ''}\n", "utf-8")
     return str(PYTHON)
+
+
+def _install_with_uv_or_pip(*wishes: str) -> None:
+    """Install into ``.venv`` with the uv that is here, else one that pip fetches, else pip itself."""
+    own = str(PYTHON.with_name("uv"))
+    found = [path for path in (shutil.which("uv"), own) if path and _runs(path, "--version")]
+    if not found and _runs(*_pip(), "install", "--only-binary=uv", "uv"):
+        found = [own]
+    if found:
+        # Anew, or it takes what it built before the project was changed.
+        options = ("--reinstall-package=pgqueuer-kit", f"--python={PYTHON}")
+        if _try(found[0], "pip", "install", *options, *wishes):
+            return
+        print("That was uv. Now pip tries it.", file=sys.stderr, flush=True)
+    _do(*_pip(), "install", *wishes)
+
+
+def _pip() -> list[str]:
+    """Return a pip that installs into ``.venv``: this Python's, else one that is put there."""
+    for pip in ([sys.executable, "-m", "pip", f"--python={PYTHON}"], [str(PYTHON), "-m", "pip"]):
+        if _runs(*pip, "--version"):
+            return pip
+    if not _runs(str(PYTHON), "-m", "ensurepip"):
+        _fetch_pip()
+    return [str(PYTHON), "-m", "pip"]
 
 
 def _check_python(project: str) -> None:
@@ -110,30 +139,37 @@ def _fetch_pip() -> None:
 
 def _runs(*command: str) -> bool:
     """Return whether a command can be run and succeeds; what it says is not shown."""
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
+    return _output(*command) is None
+
+
+def _try(*command: str) -> bool:
+    """Run a command, and show what it said if it failed."""
+    said = _output(*command)
+    print(said or "", end="", file=sys.stderr)
+    return said is None
 
 
 def _do(*command: str) -> None:
-    """Run a command that must succeed, in the project's folder; it says itself what went wrong."""
-    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+    """Run a command that must succeed; it says itself what went wrong."""
+    if not _try(*command):
         raise _CannotInstallError(
             "The kit could not be installed: the lines above say why. This command tries it again."
         )
 
 
-def _become(command: list[str]) -> int:
-    """Run a command of Python's in this process's place, in the environment of that Python."""
-    os.environ["PATH"] = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
-    if sys.platform != "win32":
-        os.execv(command[0], command)
-    process = subprocess.Popen(command)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a Ctrl-C reaches both, and the command decides what it means
-    return process.wait()
+def _output(*command: str) -> str | None:
+    """Run a command in the project's folder, its last line as progress; return what it said if it failed."""
+    lines = [" ".join(command)]
+    try:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+    except OSError as error:
+        return f"{error}\n"
+    with process, progress(lambda: lines[-1].strip()[:100]):
+        for line in process.stdout or ():
+            lines.append(line)  # noqa: PERF402 - progress reads them meanwhile
+    return "".join(lines[1:]) if process.returncode else None
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kit import notebook
+from kit import extras, notebook
 from kit.errors import KitError
 from kit.session import session
 
@@ -40,6 +40,8 @@ def web() -> Dashboard:
     Raises:
         KitError: there is no database, or the dashboard did not start.
     """
+    for module in ("fastapi", "jinja2", "uvicorn"):
+        extras.need(module, "kit.web()")
     dashboard = Dashboard(session.target().dsn)
     with session.lock:  # so that of several calls at once, too, all but one are stopped
         before, session.dashboard = session.dashboard, dashboard

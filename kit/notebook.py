@@ -47,6 +47,18 @@ def cell_name(filename: str) -> str | None:
     return " ".join(name) if name else None
 
 
+def namespace() -> dict[str, Any] | None:
+    """Return what the names of this notebook stand for; None without cells."""
+    shell = _shell()
+    return shell.user_ns if shell is not None else None
+
+
+def next_cell(source: str) -> None:
+    """Put a cell with this source below the running one; nothing where there are no cells."""
+    if (shell := _shell()) is not None:
+        shell.set_next_input(source)
+
+
 def after_each_cell(callback: Callable[[Any], None]) -> None:
     """Call back after every cell, with what came of it; the same one twice counts once."""
     if (shell := _shell()) is not None:
@@ -64,25 +76,33 @@ def explain_errors(
     hint: Callable[[BaseException], str | None],
     learners_frames: Callable[[TracebackType | None], list[TracebackType]],
 ) -> None:
-    """Show a cell's error that ``hint`` has a line for as that line, and below it the learner's own frames.
+    """Show an error that ``hint`` has a line for as that line, and below it the learner's own frames.
 
-    Every other error is shown as IPython shows it.
+    Every other error is shown as IPython shows it. Its own way in, `set_custom_exc`, is asked for what a cell
+    raises, and not for what %run and %%capture run.
     """
+    if (shell := _shell()) is None:
+        return
+    ipythons_own = shell.showtraceback
 
-    def show(shell: Any, kind: type, error: Exception, trace: Any, tb_offset: int | None = None) -> None:
-        line = hint(error)
-        if line is None:
-            shell.showtraceback((kind, error, trace), tb_offset=tb_offset, running_compiled_code=True)
+    def show(exc_tuple: Any = None, *args: Any, **options: Any) -> None:
+        error: Any = (exc_tuple or sys.exc_info())[1]
+        line = None
+        with suppress(Exception):  # whatever is wrong with a hint, the error itself is shown
+            line = hint(error)
+        if line is None or isinstance(error, SyntaxError):  # which IPython does not ask how it is shown
+            if line is not None:
+                print(line)
+            ipythons_own(exc_tuple, *args, **options)
             return
-        text = _shortened(shell, error, trace, learners_frames)
-        error._render_traceback_ = lambda: [line, "", *text]  # type: ignore[attr-defined]
+        text = _shortened(shell, error, error.__traceback__, learners_frames)
+        error._render_traceback_ = lambda: [line, "", *text]
         try:
-            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+            ipythons_own(exc_tuple, *args, **options)
         finally:
-            del error._render_traceback_  # type: ignore[attr-defined]
+            del error._render_traceback_
 
-    if (shell := _shell()) is not None:
-        shell.set_custom_exc((Exception,), show)
+    shell.showtraceback = show
 
 
 def _shortened(
@@ -126,6 +146,15 @@ def publish(bundle: dict[str, Any], display_id: str | None = None, *, update: bo
     if shell is not None:
         transient = {"display_id": display_id} if display_id is not None else None
         shell.display_pub.publish(bundle, transient=transient, update=update)
+
+
+def channel(name: str, heard: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Open a channel to every page that knows its name; return what sends to them. ``heard`` gets answers."""
+    from comm import create_comm
+
+    opened = create_comm(target_name=name)
+    opened.on_msg(lambda message: heard(message["content"]["data"]))
+    return lambda data: opened.send(data)
 
 
 class Interruptible:

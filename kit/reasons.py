@@ -10,7 +10,6 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from kit import palette
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import Target
 from kit.errors import KitError
@@ -21,6 +20,15 @@ from kit.threads import in_words, run_sync
 
 NOBODY = "No consumer is running. Start one with kit.run(main)."
 NAMED = 10  # of more, it is said how many there are
+
+# A row that PGQueuer picks and then cannot make a job of: its consumer ends.
+_UNREADABLE = """CASE
+    WHEN jsonb_typeof(headers) NOT IN ('object', 'null') THEN 'its headers are ' || left(headers::text, 60)
+        || ', and PGQueuer reads a JSON object there, such as {{"who": "ada"}}'
+    WHEN LEAST(created, updated, heartbeat, execute_after) < '0001-01-03 UTC'
+        OR GREATEST(created, updated, heartbeat) > '9999-12-29 UTC'
+    THEN 'one of its times is infinite, or outside of the years 1 to 9999'
+END"""
 
 
 class Reason(NamedTuple):
@@ -71,17 +79,50 @@ async def explain(connection: Any, target: Target, job: int) -> Reason:
         if tables_are_missing(error):
             raise KitError(f"{NO_TABLES} ({one_line(error)})") from error
         raise
-    said = f"Job {job} is {palette.JOBS[row['status']].word}"
+    said = f"Job {job} is {'held' if row['status'] == 'failed' else row['status']}"
     if row["status"] == "failed":
         reason = await _last_error(connection, names.queue_table_log, job)
         todo = f"await q.requeue_jobs([{job}])"
         return Reason(f"{said}: its handler raised{reason}. `{todo}` lets it go on.", todo)
-    todo = f"await q.mark_job_as_cancelled([{job}])"
+    todo = take_out([job])
+    if row["unreadable"] and row["due_in"] is None:
+        return Reason(
+            f"{said}, but {row['unreadable']}: every consumer that picks it ends. "
+            f"`{todo}` takes it out of the queue.",
+            todo,
+        )
     if row["status"] == "picked":
         return Reason(f"{said}. {_holder(row)}", todo)
-    if row["due_in"].total_seconds() > 0:
+    if row["due_in"] is not None:
         return Reason(f"{said}. It is due in {in_words(row['due_in'])}.", todo)
     return Reason(f"{said}. {await _waits_for(connection, target, row)}", todo)
+
+
+def take_out(jobs: Iterable[int]) -> str:
+    """Return the line of PGQueuer's own Python that takes jobs out of the queue, whatever their state."""
+    return f"await q.mark_job_as_cancelled({list(jobs)})"
+
+
+async def unreadable(connection: Any, manager: str, queue: str) -> dict[int, str]:
+    """Return what is wrong with the jobs that one of PGQueuer's managers has picked and cannot read.
+
+    Args:
+        connection: asyncpg's, or a driver of PGQueuer's.
+        manager: its id, as it stands in the table.
+        queue: the table.
+    """
+    rows = await connection.fetch(_PICKED_AND_UNREADABLE.format(queue=queue), manager)
+    return {row["id"]: row["wrong"] for row in rows}
+
+
+async def picked_by(managers: Iterable[str], target: Target) -> list[tuple[str, int]]:
+    """Return the entrypoint and the id of each job that these managers of PGQueuer's have."""
+    query = (
+        f"SELECT entrypoint, id FROM {target.names.queue_table} WHERE status = 'picked'"
+        " AND queue_manager_id::text = ANY($1::text[]) ORDER BY id"
+    )
+    async with target.connect(limit=3.0) as connection:
+        return [(row["entrypoint"], row["id"]) for row in await connection.fetch(query, list(managers))]
 
 
 def working() -> list[RunningConsumer]:
@@ -108,11 +149,16 @@ def listed(names: list[str], count: int, most: int = NAMED) -> str:
     return ", ".join(names[:most]) + (f" and {more:,} more" if more else "")
 
 
-_JOB = """
-SELECT id, status::text, entrypoint, priority, execute_after - clock_timestamp() AS due_in,
-       queue_manager_id::text AS worker, clock_timestamp() - updated AS since,
-       clock_timestamp() - heartbeat AS silent
-FROM {queue} WHERE id = $1"""
+_JOB = f"""
+SELECT id, status::text, entrypoint, priority, queue_manager_id::text AS worker, unreadable,
+       CASE WHEN execute_after > at THEN LEAST(execute_after, at + interval '1000 years') - at END AS due_in,
+       CASE WHEN unreadable IS NULL THEN at - updated END AS since,
+       CASE WHEN unreadable IS NULL THEN at - heartbeat END AS silent
+FROM (SELECT *, clock_timestamp() AS at, {_UNREADABLE} AS unreadable FROM {{queue}} WHERE id = $1) AS job"""
+
+_PICKED_AND_UNREADABLE = f"""
+SELECT id, {_UNREADABLE} AS wrong FROM {{queue}}
+WHERE status = 'picked' AND queue_manager_id::text = $1 AND {_UNREADABLE} IS NOT NULL ORDER BY id"""
 
 _AHEAD = """
 SELECT id, count(*) OVER () AS number FROM {queue}
@@ -187,10 +233,10 @@ async def _ended(connection: Any, log: str, job: int) -> Reason:
     )
     if row is None:
         raise KitError(f"There is no job {job}, and the log has none. kit.jobs() and kit.log() show all.")
-    word = palette.JOBS[row["status"]].word
-    if row["status"] in ("queued", "picked"):
+    word = row["status"]
+    if word in ("queued", "picked"):
         return Reason(f"Job {job} is gone: somebody deleted its row by hand. The log last had it as {word}.")
-    reason = await _last_error(connection, log, job) if row["status"] == "exception" else ""
+    reason = await _last_error(connection, log, job) if word == "exception" else ""
     because = f": its handler raised{reason}" if reason else ""
     return Reason(f"Job {job} ended {in_words(row['ago'])} ago as {word}{because}.")
 

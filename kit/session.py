@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -37,6 +37,11 @@ class RunningConsumer(Protocol):
         name, state, problem: as `kit.Consumer` has them.
         entrypoints: the names it has handlers for.
         limits: the concurrency limit of each; 0 is none.
+        heartbeat_timeout: how old, in seconds, a heartbeat may be before another consumer takes the job.
+        schedules, done, failed: as `kit.Consumer` has them.
+        held, retried: how many of the failed are held, and how many jobs asked for a retry instead.
+        console: what it has to say.
+        when_changed: called, on any thread, when any of this has changed.
         backends: the Postgres processes (pids) its driver is known to use.
     """
 
@@ -44,6 +49,22 @@ class RunningConsumer(Protocol):
     problem: str | None
     entrypoints: tuple[str, ...]
     limits: dict[str, int]
+    heartbeat_timeout: float
+    schedules: tuple[str, ...]
+    console: Any
+    when_changed: Callable[[], None]
+
+    @property
+    def done(self) -> int: ...  # noqa: D102
+
+    @property
+    def failed(self) -> int: ...  # noqa: D102
+
+    @property
+    def held(self) -> int: ...  # noqa: D102
+
+    @property
+    def retried(self) -> int: ...  # noqa: D102
 
     @property
     def backends(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -84,8 +105,6 @@ class Session:
 
     Attributes:
         consumers: the consumer that has each name, running or not.
-        followers: each is called with a consumer that `kit.run` has started, and what it returns is stopped
-            when that consumer was stopped. A picture follows consumers in this way; none knows its pictures.
         boards: the board that follows each database.
         dashboard: PGQueuer's own, when it was served last.
         backends: the Postgres processes that this process's consumers are known to have used.
@@ -99,6 +118,7 @@ class Session:
         memory: this process's, in bytes, when all its objects were looked at for garbage; 0 is not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: the workers (pids) it knows.
+        show: shows consumers in the cell that has just started them; where it is, `kit.pictures` sets it.
         unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
     """
 
@@ -110,13 +130,13 @@ class Session:
         "boards",
         "consumers",
         "dashboard",
-        "followers",
         "guard",
         "guarded",
         "lock",
         "managers",
         "memory",
         "running",
+        "show",
         "switch_interval",
         "told",
         "unending",
@@ -126,7 +146,7 @@ class Session:
     def __init__(self) -> None:
         self._opened: list[OpenedDatabase] = []
         self._outside: dict[str, str] = {}
-        self.followers: list[Callable[[Any], Stoppable]] = []
+        self.show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
         self.memory = 0
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()

@@ -8,27 +8,18 @@ than rows, its database is dropped, and another one made.
 from __future__ import annotations
 
 import inspect
-import os
-import re
 import secrets
-import socket
-import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-import psutil
-
-from kit.database import creation, emptying
+from kit.database import creation, emptying, temporary
 from kit.errors import KitError
 from kit.session import session
 from kit.sources import Postgres, open_database
 from kit.threads import run_sync
 
-if TYPE_CHECKING:
-    from kit.database.target import Target
-
-APART = 60  # seconds by which two looks at when a process started may differ, as the clock is set meanwhile
+PREFIX = "pytest"
 
 Seed = str | Callable[[], object]
 T = TypeVar("T")
@@ -40,8 +31,8 @@ def server() -> Iterator[Postgres]:
 
     What an earlier session of this machine left there because it was killed is removed first.
     """
-    database = open_database(database=_name())
-    run_sync(_drop_what_the_dead_left(database.target))
+    database = open_database(database=temporary.name(PREFIX))
+    run_sync(temporary.drop_what_the_dead_left(database.target, PREFIX))
     yield database
     database.drop()
     database.stop()
@@ -83,7 +74,7 @@ class QueueDatabases:
             self._drop(name) if seed else self._spare.append(self._again(name))
 
     def _make(self) -> str:
-        opened = self._server.database(_name())
+        opened = self._server.database(temporary.name(PREFIX))
         opened.stop()  # what keeps the server up is the use of its own database
         if opened.name != self._server.name:  # else this role may make none, and has the one
             self._made_of[opened.name] = self._at(opened.name, emptying.made_of)
@@ -121,7 +112,7 @@ class QueueDatabases:
         return name
 
     def _another(self, name: str) -> str:
-        another = name[: -len(_token())] + _token()
+        another = f"{name.rpartition('_')[0]}_{secrets.token_hex(4)}"
         self._made_of[another] = self._made_of[name]
         return another
 
@@ -136,46 +127,3 @@ class QueueDatabases:
                 return await do(connection, *arguments)
 
         return run_sync(there())
-
-
-def _host() -> str:
-    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
-
-
-def _name() -> str:
-    """Return a name that says whose database it is: this machine's, this process's, and when that started."""
-    return f"pytest_{_host()}_{os.getpid()}_{psutil.Process().create_time():.0f}_{_token()}"
-
-
-def _token() -> str:
-    return secrets.token_hex(4)
-
-
-def _owner_is_dead(name: str) -> bool:
-    """Return whether a process of this machine made the database ``name`` and has ended."""
-    made = re.fullmatch(rf"\w*?pytest_{_host()}_(\d+)_(\d+)_[0-9a-f]{{8}}", name)
-    if made is None:
-        return False
-    try:
-        process = psutil.Process(int(made[1]))
-        another = abs(process.create_time() - int(made[2])) > APART  # the system gave the number again
-        return another or bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
-
-
-_UNUSED = """
-SELECT datname FROM pg_database WHERE datname LIKE '%pytest@_%' ESCAPE '@' AND pg_has_role(datdba, 'USAGE')
-AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE pg_stat_activity.datname = pg_database.datname)
-"""
-
-
-async def _drop_what_the_dead_left(target: Target) -> None:
-    """Drop the databases whose process has ended; what cannot be dropped now is left for the next session."""
-    with suppress(KitError):
-        async with target.connect() as admin:
-            for row in await admin.fetch(_UNUSED):
-                if _owner_is_dead(row["datname"]):
-                    await creation.drop(admin, row["datname"])

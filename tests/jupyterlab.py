@@ -132,6 +132,9 @@ class JupyterLab:
             path = self._home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values))
+        page = self._home / "config" / "labconfig" / "page_config.json"  # each test puts its boards itself
+        page.parent.mkdir(parents=True)
+        page.write_text(json.dumps({"disabledExtensions": {"kit-docked-board": True}}))
         self._log = self._home / "server.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(

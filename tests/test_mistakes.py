@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from kit.cli import lab
+from kit.cli import server
 from tests.kernels import notebook_client
 from tests.lessons.notebook import text_of
 
@@ -215,7 +216,14 @@ def test_after_a_restart_a_cell_out_of_order_says_which_cells_to_run(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTHONSTARTUP", raising=False)
-    monkeypatch.setenv("PYTHONSTARTUP", lab._environment("embedded")["PYTHONSTARTUP"])
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    server._load_jupyter_server_extension(None)
+    lesson = tmp_path / "lesson.ipynb"
+    monkeypatch.setenv("JPY_SESSION_NAME", str(lesson))  # as a Jupyter server tells its kernels
+    lesson.write_text("a notebook without the kit")
+    with notebook_in(tmp_path) as cell:
+        assert cell("print('kit' in __import__('sys').modules)") == "False"
+    lesson.write_text("import kit")
     with notebook_in(tmp_path) as cell:
         assert cell("kit.jobs()").startswith("This notebook has no name 'kit' yet. Run the cells above first")
         assert cell("print('kit' in globals())") == "False"

@@ -53,11 +53,18 @@ def lab(
     port: Annotated[
         int | None, typer.Option(help="The port of JupyterLab.", parser=_port, metavar="NUMBER")
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Open the lesson as it was at first; yours is kept.")
+    ] = False,
+    originals: Annotated[
+        bool, typer.Option("--originals", help="Open what the copies are made of, to write lessons.")
+    ] = False,
 ) -> None:
-    """Start Postgres and open JupyterLab on a lesson. Ctrl-C stops both."""
+    """Start Postgres and open JupyterLab on a lesson, in a copy that is yours. Ctrl-C stops both."""
     from kit.cli.lab import open_lab
 
-    raise typer.Exit(open_lab(lesson, PLAYGROUND, browser=browser, port=port))
+    code = open_lab(lesson, PLAYGROUND, browser=browser, port=port, fresh=fresh, originals=originals)
+    raise typer.Exit(code)
 
 
 @app.command()

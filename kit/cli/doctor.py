@@ -20,13 +20,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from kit import extras
 from kit.errors import KitError
+from kit.extras import DISTRIBUTION
 
-DISTRIBUTION = "pgqueuer-kit"
 NEEDED_MEGABYTES = 500  # a cluster, its write-ahead log and a few lessons' databases
 JUPYTER_PORT = 8888
 _OTHER_HOME = "set KIT_HOME to a folder that you can write to"
-_INSTALL = f"run `{sys.executable} -m pip install -e .` in the project's folder"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Finding:
 _good = functools.partial(Finding, "good")
 _note = functools.partial(Finding, "note")
 _broken = functools.partial(Finding, "broken")
+
+
+def _install(python: str = sys.executable) -> str:
+    return f"run `{extras.command(python)}`"
 
 
 def _python() -> Finding:
@@ -58,7 +62,7 @@ def _packages() -> Finding:
     from packaging.requirements import Requirement
 
     needs = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
-    needs = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    needs = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": "lab"})]
     wrong = []
     for need in needs:
         try:
@@ -69,7 +73,7 @@ def _packages() -> Finding:
             if not need.specifier.contains(have, prereleases=True):
                 wrong.append(f"{need.name} is {have}, and the kit needs {need.specifier}")
     if wrong:
-        return _broken("; ".join(wrong), _INSTALL)
+        return _broken("; ".join(wrong), _install())
     return _good(f"all {len(needs)} are here, PGQueuer {metadata.version('pgqueuer')}")
 
 
@@ -79,7 +83,7 @@ def _name() -> Finding:
     if not others:
         return _good("`import kit` means this kit")
     named = ", ".join(sorted(others))
-    mend = f"run `{sys.executable} -m pip uninstall {' '.join(sorted(others))}`, then {_INSTALL}"
+    mend = f"run `{sys.executable} -m pip uninstall {' '.join(sorted(others))}`, then {_install()}"
     return _broken(f"{named} brings a package `kit`, too, and one hides the other", mend)
 
 
@@ -213,7 +217,7 @@ def _disk() -> Finding:
 
 def _lab() -> Finding:
     if importlib.util.find_spec("jupyterlab") is None:
-        return _broken("it is not installed", _INSTALL)
+        return _broken("it is not installed", _install())
     version = metadata.version("jupyterlab")
     try:
         webbrowser.get()
@@ -238,14 +242,14 @@ def _kernel() -> Finding:
     if answer.returncode == 0:
         return _good("a notebook's Python finds the kit")
     says = f"a notebook runs {program}, which says: {answer.stderr.strip().splitlines()[-1]}"
-    return _broken(says, _INSTALL.replace(sys.executable, program))
+    return _broken(says, _install(program))
 
 
 def _lessons() -> Finding:
-    from kit.cli.lab import lessons_folder
+    from kit.cli.lessons import originals
 
     try:
-        return _good(str(lessons_folder()))
+        return _good(str(originals()))
     except KitError as error:
         return _note(str(error))
 
@@ -275,7 +279,7 @@ def examine() -> Iterator[tuple[str, Finding]]:
                 warnings.simplefilter("ignore")  # what a library warns of is not what was asked
                 finding = check()
         except Exception as error:
-            finding = _broken(f"this could not be looked at: {_last_line(error)}", _INSTALL)
+            finding = _broken(f"this could not be looked at: {_last_line(error)}", _install())
         yield name, finding
 
 

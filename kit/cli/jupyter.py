@@ -6,7 +6,6 @@ ends, so JupyterLab and its kernels go with it even when it was killed.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -16,41 +15,30 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kit.cli.programs import progress
+
 PATIENCE = 10.0  # seconds that JupyterLab may take to end its kernels and itself
-NOTIFICATIONS = "@jupyterlab/apputils-extension:notification"  # the plugin that asks whether to fetch news
 
 
 def serve(arguments: list[str]) -> None:
     """Run JupyterLab until it ends, or until standard input is closed; print its address once."""
-    from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
-
+    # jsonschema takes it for addresses that Jupyter has not got, and it takes seconds to import.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory(prefix="kit-lab-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
-        write_settings(folder / "settings")
-        folders = [
-            f"--LabServerApp.app_settings_dir={folder / 'settings'}",
-            f"--LabApp.workspaces_dir={folder / 'workspaces'}",  # a learner's own layouts stay as they are
-        ]
-        quiet = ["--log-level=WARN", "--LabApp.log_level=WARN"]
-        server = LabApp.initialize_server([*folders, *quiet, *_encryption(), *arguments])
+        with progress(lambda: "JupyterLab is starting"):
+            from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
+
+            options = [
+                f"--LabApp.workspaces_dir={folder}",  # a learner's own layouts stay as they are
+                "--log-level=ERROR",  # no warning of Jupyter's is a learner's to mend
+                "--LabApp.log_level=ERROR",
+            ]
+            server = LabApp.initialize_server([*options, *_encryption(), *arguments])
         print(f"JupyterLab: {server.public_url}", flush=True)
         server.identity_provider.token_generated = False  # or it shows its address again, in three ways
         threading.Thread(target=_end_with_the_pipe, args=(server, folder), daemon=True).start()
         server.start()
-
-
-def write_settings(folder: Path) -> None:
-    """Write a folder of JupyterLab settings: those of this environment, without the question about news."""
-    from jupyterlab.commands import get_app_dir  # type: ignore[import-untyped]
-
-    environment = Path(get_app_dir()) / "settings"
-    if environment.is_dir():
-        shutil.copytree(environment, folder)
-    folder.mkdir(exist_ok=True)
-    path = folder / "overrides.json"
-    settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    settings.setdefault(NOTIFICATIONS, {})["fetchNews"] = "false"
-    path.write_text(json.dumps(settings), "utf-8")
 
 
 def _encryption() -> list[str]:

@@ -2,70 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from kit import extras
+from kit.cli import lessons
 from kit.cli.jupyter import PATIENCE, end_children
+from kit.cli.programs import become, progress
 from kit.errors import KitError
 
-LABEXTENSIONS = Path(__file__).with_name("labextensions")  # what our JupyterLab does more than others
-
-
-def lessons_folder() -> Path:
-    """Return the folder that holds the lessons: beside this package, or in the current folder.
-
-    Raises:
-        KitError: neither has a ``notebooks`` folder with lessons in it.
-    """
-    for parent in (Path(__file__).resolve().parents[2], Path.cwd()):
-        if any((parent / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-            return parent / "notebooks"
-    raise KitError(
-        f"There are no lessons beside the kit, and none in {str(Path.cwd() / 'notebooks')!r}. They come with "
-        "the project: clone it, and run `python3 -m kit lab` in its folder."
-    )
-
-
-def find_lesson(wanted: str | None = None) -> Path:
-    """Return the notebook of a lesson, or one that stands beside the lessons.
-
-    ``wanted`` is a lesson's number (``"03"``, ``"3"``), its name (``"priorities"``) or its file
-    (``"03_priorities"``, with or without folder and ``.ipynb``), or the name of another notebook in the
-    lessons' folder (``"glossary"``); the first lesson when there is none.
-
-    Raises:
-        KitError: no notebook is called that. The message lists them, and names the closest one.
-    """
-    folder = lessons_folder()
-    lessons = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    if wanted is None:
-        return lessons[0]
-    others = sorted(set(folder.glob("*.ipynb")) - set(lessons))
-    by_word = {other.stem.lower(): other for other in others}
-    for lesson in lessons:
-        number, _, name = lesson.stem.partition("_")
-        by_word |= {number: lesson, str(int(number)): lesson, name: lesson, lesson.stem: lesson}
-    asked = Path(wanted).name.removesuffix(".ipynb").lower()
-    if asked in by_word:
-        return by_word[asked]
-    close = difflib.get_close_matches(asked, by_word, n=1, cutoff=0.5)
-    hint = f" Did you mean {by_word[close[0]].stem!r}?" if close else ""
-    known = f"The lessons are:\n{_listed(lessons)}"
-    if others:
-        known += f"\nBeside them there are:\n{_listed(others)}"
-    raise KitError(f"There is no lesson {wanted!r}.{hint} {known}")
-
-
-def _listed(notebooks: list[Path]) -> str:
-    return "\n".join(f"  {notebook.stem}" for notebook in notebooks)
+LABEXTENSIONS = Path(__file__).with_name("labextensions")  # as they are now, not as they were installed
 
 
 def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
@@ -87,11 +40,8 @@ def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
 
 
 def _environment(source: str) -> dict[str, str]:
-    """Return JupyterLab's environment: kernels are this Python, find `pgq`, use one source, give hints."""
-    path = os.pathsep.join([sysconfig.get_path("scripts"), *filter(None, [os.environ.get("PATH")])])
-    ours = {"PATH": path, "JUPYTER_PREFER_ENV_PATH": "1"}
-    if "PYTHONSTARTUP" not in os.environ:  # a learner's own stays
-        ours["PYTHONSTARTUP"] = str(Path(__file__).with_name("startup.py"))
+    """Return JupyterLab's environment: kernels are this Python, and use one source."""
+    ours = {"JUPYTER_PREFER_ENV_PATH": "1"}
     if source != "external":  # KIT_DSN says that one, and the kernels inherit it
         ours["KIT_POSTGRES"] = source
     return os.environ | ours
@@ -139,20 +89,36 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             raise
 
 
-def open_lab(lesson: str | None, database: str, *, browser: bool = True, port: int | None = None) -> int:
+def open_lab(
+    lesson: str | None,
+    database: str,
+    *,
+    browser: bool = True,
+    port: int | None = None,
+    fresh: bool = False,
+    originals: bool = False,
+) -> int:
     """Open JupyterLab on a lesson, with Postgres up as long as it runs; return JupyterLab's exit code.
 
-    ``database`` is made where it is missing; each lesson makes its own.
+    ``database`` is made where it is missing; each lesson makes its own. The lesson is the learner's own copy
+    of it, as it was at first if ``fresh``; or the original.
 
     Raises:
         KitError: there is no such lesson, no JupyterLab, or no Postgres can be started.
     """
-    from kit.sources import open_database
-
-    notebook = find_lesson(lesson)
-    _check_jupyterlab()
+    notebook = lessons.find(lesson)
+    if find_spec("jupyterlab") is None and "UV" in os.environ:  # as in `uvx --from pgqueuer-kit kit lab`
+        return become([os.environ["UV"], "tool", "run", "--from", extras.requirement(), "kit", *sys.argv[1:]])
+    extras.need("jupyterlab", "`kit lab`")
+    if originals and not lessons.is_clone():
+        raise KitError("The lessons' originals are in a clone of the project. Here is only what it installs.")
+    if not originals:
+        notebook = _own(notebook, fresh)
     with _stopped_by_signals():
-        held = open_database(database=database)
+        with progress(lambda: "Postgres is starting"):
+            from kit.sources import open_database
+
+            held = open_database(database=database)
         try:
             print(f"PostgreSQL {held.version}, {held.source}: {held.why}. Ctrl-C stops the lab.", flush=True)
             return _run(_arguments(notebook, browser=browser, port=port), _environment(held.source))
@@ -160,11 +126,17 @@ def open_lab(lesson: str | None, database: str, *, browser: bool = True, port: i
             held.stop()
 
 
-def _check_jupyterlab() -> None:
-    try:
-        import jupyterlab  # type: ignore[import-untyped]  # noqa: F401
-    except ImportError as error:
-        raise KitError(
-            f"JupyterLab cannot be opened with {sys.executable}: {error}. "
-            f"Run `{sys.executable} -m pip install -e .` in the project's folder; `kit doctor` tells more."
-        ) from None
+def _own(notebook: Path, fresh: bool) -> Path:
+    """Return the learner's copy of a lesson, and say what has changed around it."""
+    folder = lessons.own_copy()
+    is_new = not folder.exists()
+    newer = lessons.update(folder)
+    own = folder / notebook.name
+    kept = lessons.renew(own) if fresh else None
+    if is_new:
+        print(f"Your own copy of the lessons, to change as you like: {folder}", flush=True)
+    if newer:
+        print(f"There are newer lessons. You have changed yours, so they are beside them: {', '.join(newer)}")
+    if kept:
+        print(f"{own.name} is as it was at first. Yours is kept as {kept}.")
+    return own

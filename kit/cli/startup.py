@@ -1,8 +1,18 @@
-"""What each kernel of `kit lab` runs before its first cell: after a restart a mistake has its hint, too."""
+"""What each kernel runs before its first cell: in a notebook with the kit, a mistake has its hint at once."""
 
-from importlib.util import find_spec
 
-if find_spec("kit") is not None:  # not another Python's, in one of the lab's terminals
-    __import__("kit")  # without a name for it: the lesson's first cell imports it
+def _startup() -> None:
+    import os
+    from importlib.util import find_spec
+    from pathlib import Path
 
-del find_spec
+    try:
+        notebook = Path(os.environ["JPY_SESSION_NAME"]).read_text("utf-8")
+    except (KeyError, OSError, UnicodeDecodeError):
+        return
+    if "import kit" in notebook and find_spec("kit") is not None:  # a kernel may be another Python's
+        __import__("kit")
+
+
+_startup()
+del _startup

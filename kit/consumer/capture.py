@@ -23,6 +23,11 @@ from kit.text import without_commands
 
 _writing = threading.Lock()
 
+ENDS_NO_CONSUMER = (
+    "does not end this consumer. `pgq run` it would end, with all the jobs that it has. To fail a job, raise "
+    "an exception such as ValueError."
+)
+
 
 class Capture:
     """Collects, in whole lines, what is printed for one job, for one schedule or by the consumer itself.
@@ -103,10 +108,10 @@ class Capture:
 _capture: ContextVar[Capture | None] = ContextVar("kit_capture", default=None)
 
 
-def in_a_handler() -> bool:
-    """Return whether the running code is part of a handler."""
+def of_a_handler() -> Capture | None:
+    """Return the capture of the handler that the running code is part of; None elsewhere."""
     capture = _capture.get()
-    return capture is not None and capture.entrypoint is not None
+    return capture if capture is not None and capture.entrypoint is not None else None
 
 
 class _Stream:

@@ -12,7 +12,7 @@ from pgqueuer.core.executors import AbstractEntrypointExecutor, AbstractSchedule
 from pgqueuer.domain.errors import RetryRequested, retry_request
 from pgqueuer.models import Context, Job, Schedule, ScheduleContext
 
-from kit.consumer.capture import Capture
+from kit.consumer.capture import ENDS_NO_CONSUMER, Capture
 from kit.consumer.console import Console
 from kit.consumer.factory import Manager, queue_of, scheduler_of
 from kit.errors import KitError
@@ -98,8 +98,8 @@ class Handlers:
 
     def _stand_in(self, capture: Capture, error: BaseException) -> BaseException:
         """Return what PGQueuer is to be told instead of an exception that it could not log; or that one."""
-        if isinstance(error, asyncio.CancelledError | SystemExit | KeyboardInterrupt):
-            return error  # a canceled job, or the end of the consumer
+        if isinstance(error, asyncio.CancelledError):
+            return error
         told = storable(error)
         if (retry := retry_request(error)) is not None:
             reason = None if retry.reason is None else storable_text(str(retry.reason))
@@ -108,7 +108,9 @@ class Handlers:
             told = RetryRequested(retry.delay, reason)
         if told is not error:
             capture.exception = told  # so that PGQueuer's own warning of it is not shown as something new
-            if not self.console.repeats("cannot be stored"):
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                self.console.notice(f"{type(error).__name__} in {capture} {ENDS_NO_CONSUMER}")
+            elif not self.console.repeats("cannot be stored"):
                 self.console.notice(
                     f"The exception of {capture} is not one that PGQueuer can log as it is "
                     f"({_why_not(error)}). The log has one that says the same; .errors has its own."

@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from kit.consumer import capture, console
+from kit.errors.place import place
+from kit.errors.text import one_line
 from kit.session import session
 
 SECONDS_TO_END = 2.0
@@ -24,6 +26,7 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self, output: console.Console) -> None:
         super().__init__()
         self._output = output
+        self._breaks_off = False
         self._connections: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
         self._adding = threading.Lock()  # another thread may ask for them just now
         # asyncio.to_thread brings the job's context along. run_in_executor does not: that is the consumer's.
@@ -35,10 +38,35 @@ class Loop(asyncio.SelectorEventLoop):
 
     def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            return  # it has been told
+        if self._breaks_off and isinstance(error, ConnectionError):
+            return  # this loop's own doing
         if isinstance(error, Exception):
             capture.Capture(self._output).fail(error)
         else:
             self._output.add("log", context["message"])
+
+    def run_to_the_end(self, task: asyncio.Task[None]) -> None:
+        """Run until ``task`` has ended, whatever code of a handler's stops the loop before."""
+        while True:
+            try:
+                self.run_until_complete(task)
+                return
+            except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+                if task.done():
+                    raise
+                # asyncio lets the first two through to its caller, out of any task or callback. The third
+                # says that the loop was stopped.
+                if not isinstance(error, RuntimeError):
+                    self._output.notice(f"{one_line(error)}{place(error)} {capture.ENDS_NO_CONSUMER}")
+
+    def stop(self) -> None:
+        """Stop, unless it is a handler that asks for it: its consumer would be gone."""
+        if (what := capture.of_a_handler()) is not None:
+            self._output.notice(f"loop.stop() in {what} {capture.ENDS_NO_CONSUMER}")
+            return
+        super().stop()
 
     async def create_connection(self, *args: Any, **options: Any) -> Any:
         """Connect as asyncio does, and remember it."""
@@ -81,6 +109,7 @@ class Loop(asyncio.SelectorEventLoop):
 
     def break_connections(self) -> None:
         """Break every connection at once, on this loop: who waits for an answer gets an error instead."""
+        self._breaks_off = True
         for transport in self._remembered():
             if isinstance(transport, asyncio.WriteTransport) and not transport.is_closing():
                 transport.abort()

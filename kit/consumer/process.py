@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from kit.consumer import capture, garbage, own_loop, screen
+from kit.errors import unawaited
 from kit.session import session
 
 SWITCH_INTERVAL = 0.001
@@ -18,6 +19,7 @@ SWITCH_INTERVAL = 0.001
 @contextmanager
 def while_running() -> Iterator[None]:
     """Catch prints, and let threads take turns more often, as long as at least one consumer runs."""
+    unawaited.remember_where()
     with session.lock:
         session.running += 1
         first = session.running == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Collection
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgqueuer.domain.settings import db_settings
@@ -28,29 +29,33 @@ class Queue:
     """The queue of a database, and what of it will not come to its end.
 
     Each question is given up when ``deadline`` (by the loop's clock) has passed, because Postgres does not
-    answer.
+    answer. Jobs count as due that are so within ``soon``. The question ``until`` is the learner's; it has one
+    value.
     """
 
-    def __init__(self, connection: asyncpg.Connection, deadline: float) -> None:
+    def __init__(self, connection: asyncpg.Connection, deadline: float, soon: timedelta, until: str) -> None:
         self._connection = connection
         self._deadline = deadline
+        self._soon = soon
+        self._until = until
+        self.due = f"due within {in_words(soon)}" if soon else "due"
         self.table = db_settings().qualified.queue_table
 
     @classmethod
-    async def connect(cls, target: Target, deadline: float) -> Queue:
+    async def connect(cls, target: Target, deadline: float, soon: timedelta, until: str) -> Queue:
         """Connect to it.
 
         Raises:
             Unreachable: that is not possible before the deadline.
         """
-        return cls(await target.open(limit=_until(deadline)), deadline)
+        return cls(await target.open(limit=_left(deadline)), deadline, soon, until)
 
     def close(self) -> None:
         """Break the connection, at once, without awaiting: this may be an interrupted cell."""
         self._connection.terminate()
 
     async def _answer(self, question: Awaitable[T]) -> T:
-        seconds = _until(self._deadline)
+        seconds = _left(self._deadline)
         # Not by a cancel: asyncpg would wait for the server again.
         loop = asyncio.get_running_loop()
         given_up = loop.call_later(seconds, self._connection.terminate)
@@ -73,7 +78,8 @@ class Queue:
     def _busy(self) -> str:
         # Not now(), which is a little older than what the statement sees: a job that was put back for an
         # immediate retry in between would look as if it were not due yet.
-        due = "status = 'queued' AND execute_after <= clock_timestamp()"
+        now = f"clock_timestamp() + interval '{self._soon.total_seconds()} s'"
+        due = f"status = 'queued' AND execute_after <= {now}"
         return f"{self.table} WHERE (status = 'picked' OR {due})"
 
     async def is_busy(self) -> bool:
@@ -85,6 +91,10 @@ class Queue:
         except asyncpg.UndefinedTableError as error:
             raise KitError(f"{NO_TABLES} ({error})") from error
 
+    async def is_so(self) -> bool:
+        """Return whether the answer to ``until`` is true; never where nothing is asked."""
+        return bool(self._until and await self._value(self._until))
+
     async def has_work_for(self, entrypoints: list[str], running: list[int]) -> bool:
         """Return whether a job that is due or running has one of these entrypoints or ids."""
         mine = "(entrypoint = ANY($1) OR id = ANY($2))"
@@ -92,7 +102,7 @@ class Queue:
             await self._value(f"SELECT EXISTS (SELECT FROM {self._busy} AND {mine})", entrypoints, running)
         )
 
-    async def has_other_consumers(self, own: list[int]) -> bool:
+    async def has_other_consumers(self, own: Collection[int]) -> bool:
         """Return whether consumers are connected whose Postgres processes are not ``own``."""
         return bool((await self._answer(consumers_connected(self._connection, own)))[1])
 
@@ -101,6 +111,13 @@ class Queue:
         count = await self._value(f"SELECT count(*) FROM {self._busy}")
         columns = "id, entrypoint, status::text, now() - updated AS since"
         return count, await self._rows(f"SELECT {columns} FROM {self._busy} ORDER BY id LIMIT {NAMED}")
+
+    async def what_is_waited_for(self, seconds: float) -> str:
+        """Return what to tell when ``seconds`` have passed."""
+        count = await self._value(f"SELECT count(*) FROM {self._busy}")
+        left = f"{jobs_are(count) if count else 'nothing is'} {self.due} or running"
+        asked = f"this is not so yet: {self._until}; " if self._until else ""
+        return f"After {seconds:g} s, {asked}{left}."
 
     async def running_for(self, seconds: float, known: Collection[int]) -> list[Any]:
         """Return the jobs, by id, that have been running for so long and are not among the ``known`` ids."""
@@ -135,13 +152,16 @@ class Queue:
             + (f"(running for {in_words(row['since'])})" if row["status"] == "picked" else "(queued)")
             for row in rows
         ]
+        longer = f"await kit.wait(timeout={max(60, math.ceil(2 * limit))}{', …' * bool(self._until)})"
+        if self._until:
+            return f"{await self.what_is_waited_for(limit)} Look at kit.jobs(), or wait longer: {longer}."
         return (
             f"{jobs_are(count)} not done after {limit:g} s: {listed(names, count)}. Look at kit.jobs(), "
-            f"or wait longer: await kit.wait(timeout={max(60, math.ceil(2 * limit))})."
+            f"or wait longer: {longer}."
         )
 
 
-def _until(deadline: float) -> float:
+def _left(deadline: float) -> float:
     left = deadline - asyncio.get_running_loop().time()
     return round(max(LEAST, min(left, LIMIT)), 1)
 

@@ -7,6 +7,7 @@ it takes, and past the heartbeat timeout another consumer would run the job agai
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -15,13 +16,14 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 
 import pgqueuer
-from pgqueuer.types import QueueExecutionMode
+from pgqueuer.domain.settings import db_settings
 
-from kit.consumer import factory, screen
+from kit import reasons
+from kit.consumer import elsewhere, factory, screen
 from kit.consumer.capture import Capture
 from kit.consumer.console import Console, Unseen
 from kit.consumer.handlers import Handlers
-from kit.consumer.listening import listening, why_not_in_time
+from kit.consumer.listening import ask_again, listening, why_not_in_time
 from kit.consumer.loop import Loop
 from kit.consumer.options import Options
 from kit.consumer.process import while_running
@@ -29,11 +31,13 @@ from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
 from kit.errors.postgres import postgres_is_away
 from kit.errors.text import one_line
-from kit.session import Stoppable, session
+from kit.session import session
 from kit.threads import happens_within, run_sync
 
 State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
 REMEMBERED = 100_000  # jobs of which it is kept who took them up
+STILL_AWAY = 10.0  # seconds that it tries so before it speaks of that again
+RESTART_DELAY = 0.5  # seconds between two tries to get a lost connection back
 GRACE = 2.0  # seconds that each of the harder ways to end a consumer is given
 
 
@@ -46,8 +50,9 @@ class Runner:
         console: what it has to say.
         handlers: what its handlers do.
         limits: the concurrency limit of each entrypoint; 0 is none.
-        changed: set whenever anything of this has changed; cleared by whoever follows it.
-        followed_by: what follows it, and is stopped when it was stopped.
+        heartbeat_timeout: as in `kit.run`, in seconds.
+        changed: set whenever anything of this has changed; cleared by who waits for it.
+        when_changed: called then, too.
     """
 
     def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
@@ -62,13 +67,15 @@ class Runner:
         began = session.began.setdefault(name, deque(maxlen=REMEMBERED))
         self.handlers = Handlers(self.console, began, self._tell)
         self.limits = self.handlers.limits
-        self.followed_by: list[Stoppable] = []
+        self.heartbeat_timeout = options.heartbeat_timeout
+        self.when_changed: Callable[[], None] = lambda: None
         self._make = make
         self._options = options
         self._driver_backends: set[int] = set()
         self._entered = False
         self._was_ready = False
         self._asked_to_stop = False
+        self._speak_again_at = math.inf
         self._error: BaseException | None = None
         self._started = threading.Event()
         self._ended = threading.Event()
@@ -86,6 +93,26 @@ class Runner:
     def backends(self) -> tuple[int, ...]:
         """The Postgres processes (pids) it is known to use, by its driver and its handlers' connections."""
         return tuple(self._driver_backends | self._loop.backends())
+
+    @property
+    def done(self) -> int:
+        """The number of jobs whose handler came to its end."""
+        return self.handlers.done
+
+    @property
+    def failed(self) -> int:
+        """The number of jobs whose handler raised, without those that asked for a retry."""
+        return self.handlers.failed
+
+    @property
+    def held(self) -> int:
+        """The number of those that are held."""
+        return self.handlers.held
+
+    @property
+    def retried(self) -> int:
+        """The number of retries that handlers asked for."""
+        return self.handlers.retried
 
     def running_jobs(self) -> list[int]:
         """Return the ids of the jobs whose handlers run now; from any thread."""
@@ -106,7 +133,7 @@ class Runner:
         Raises:
             KitError: it cannot run, and why.
         """
-        limit = self._options.start_timeout.total_seconds()
+        limit = self._options.start_timeout
         self._thread.start()
         try:
             in_time = happens_within(limit, self._started)
@@ -127,9 +154,6 @@ class Runner:
                 self._stop(timeout)
             if session.consumers.get(self.name) is self:
                 screen.show(self.console.take())
-        if self._ended.is_set():
-            for each in self.followed_by:
-                each.stop()
 
     def _stop(self, limit: float) -> None:
         self._asked_to_stop = True
@@ -174,6 +198,7 @@ class Runner:
     def _tell(self) -> None:
         if not self.changed.is_set():  # twice a job: setting it again takes a lock
             self.changed.set()
+        self.when_changed()
 
     def _become(self, state: State) -> None:
         self.state = state
@@ -187,7 +212,7 @@ class Runner:
                 Capture(self.console).begin()
                 try:
                     self._task = self._loop.create_task(self._supervise())
-                    self._loop.run_until_complete(self._task)
+                    self._loop.run_to_the_end(self._task)
                 except BaseException as error:
                     self._failed(error)
                 else:
@@ -201,9 +226,7 @@ class Runner:
 
     def _finished(self) -> None:
         if not self._asked_to_stop:
-            drained = self._options.mode is QueueExecutionMode.drain
-            why = "the queue is empty, and its mode is drain" if drained else "its shutdown event was set"
-            self.console.notice(f"Consumer {self.name!r} has ended: {why}.")
+            self.console.notice(f"Consumer {self.name!r} has ended: its shutdown event was set.")
         self._become("stopped")
 
     def _failed(self, error: BaseException) -> None:
@@ -219,40 +242,45 @@ class Runner:
         self._error = error
         what = "It" if self._was_ready else "main()"
         self.problem = factory.explain(error, what, was_ready=self._was_ready)
+        if isinstance(error, asyncio.CancelledError):
+            self.problem = "All tasks of its loop were cancelled, as a handler may do by asyncio.all_tasks()."
         if self._was_ready:
-            self.console.notice(f"Consumer {self.name!r} has died. {self.problem} Run its cell again.")
+            if not isinstance(error, KitError):  # that one says itself what to do
+                self.problem += " Run its cell again."
+            self.console.notice(f"Consumer {self.name!r} has died. {self.problem}")
         self._become("failed")
 
     async def _supervise(self) -> None:
-        options = self._options
+        options = self._options.of_pgqueuer()
         while True:
             try:
+                # Notifications that no longer arrive are a lost connection, too.
                 await pgqueuer.run(
-                    self._enter,
-                    shutdown=self._shutdown,
-                    batch_size=options.batch_size,
-                    dequeue_timeout=options.dequeue_timeout,
-                    heartbeat_timeout=options.heartbeat_timeout,
-                    max_concurrent_tasks=options.max_concurrent_tasks,
-                    mode=options.mode,
-                    shutdown_on_listener_failure=options.shutdown_on_listener_failure,
+                    self._enter, shutdown=self._shutdown, shutdown_on_listener_failure=True, **options
                 )
                 return
             except Exception as error:
-                if self._shutdown.is_set() or not self._was_ready or not options.restart_on_failure:
+                if self._shutdown.is_set() or not self._was_ready or not self._options.restart_on_failure:
                     raise
                 # A learner's mistake would come back again and again; a lost connection comes back once.
                 if not postgres_is_away(error):
                     raise
                 self._lost(error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._shutdown.wait(), options.restart_delay.total_seconds())
+                await asyncio.wait_for(self._shutdown.wait(), RESTART_DELAY)
             if self._shutdown.is_set():
                 return
 
     def _lost(self, error: Exception) -> None:
+        if self.state == "reconnecting" and self._speak_again_at <= time.monotonic():
+            self._speak_again_at = math.inf
+            self.console.notice(
+                f"Consumer {self.name!r} has not reached Postgres for {STILL_AWAY:g} s ({one_line(error)}). "
+                "If that is elsewhere now, such as on another port: run kit.postgres(…) and its cell again."
+            )
         if self.state == "running":
             self._become("reconnecting")
+            self._speak_again_at = time.monotonic() + STILL_AWAY
             self.console.notice(
                 f"Consumer {self.name!r} has lost its connection to Postgres "
                 f"({one_line(error)}), and tries to get it back."
@@ -260,21 +288,52 @@ class Runner:
 
     @asynccontextmanager
     async def _enter(self) -> AsyncIterator[factory.Manager]:
-        async with factory.enter(self._make, self._tell_of_the_newer_form) as manager:
+        async with factory.enter(self._make, self._advise) as manager:
             self._entered = True
             self.entrypoints, self.schedules = self.handlers.watch(manager)
             if (queue := factory.queue_of(manager)) is not None:
                 session.managers[str(queue.queue_manager_id)] = self.name
-            ready = asyncio.create_task(self._say_when_ready(manager))
+                ask_again(queue)
+            place = None if self._was_ready else await elsewhere.place_of(manager)
+            ready = asyncio.create_task(self._say_when_ready(manager, place))
             try:
                 yield manager
+            except Exception as error:
+                if (why := await self._job_that_ended_it(manager)) is not None:
+                    raise KitError(why) from error
+                if (why := elsewhere.has_no_tables(error, place)) is not None:
+                    raise KitError(why) from error
+                raise
             finally:
                 ready.cancel()
 
-    async def _say_when_ready(self, manager: factory.Manager) -> None:
+    async def _job_that_ended_it(self, manager: factory.Manager) -> str | None:
+        """Say which job it has picked that PGQueuer cannot read, if that is so."""
+        if (queue := factory.queue_of(manager)) is None:
+            return None
+        names = db_settings().qualified
+        found: dict[int, str] = {}
+        with suppress(Exception):  # its connection is lost, or used by somebody else: that is the reason
+            asking = reasons.unreadable(
+                factory.driver_of(manager), str(queue.queue_manager_id), names.queue_table
+            )
+            found = await asyncio.wait_for(asking, GRACE)
+        if not found:
+            return None
+        jobs = "; ".join(f"#{job}: {wrong}" for job, wrong in found.items())
+        return (
+            f"PGQueuer cannot read a job that it has picked ({jobs}). Every consumer ends that picks it. "
+            f"Take it out of the queue with `{reasons.take_out(found)}`, then run the cell again."
+        )
+
+    async def _say_when_ready(self, manager: factory.Manager, place: elsewhere.Place | None) -> None:
         # Whatever goes wrong here goes wrong for the manager too, and its error is the one to tell.
         with suppress(Exception):
-            await listening(manager)
+            strange, _ = await asyncio.gather(
+                elsewhere.not_where_the_kit_looks(self.name, place), listening(manager)
+            )
+            if strange is not None:
+                self._advise(strange)
             with suppress(Exception):
                 await self._look_for_others(factory.driver_of(manager))
             if self.state == "reconnecting":
@@ -291,7 +350,11 @@ class Runner:
         if others and not self._was_ready:
             self.console.notice(takes_jobs_too(others[0]))
 
-    def _tell_of_the_newer_form(self) -> None:
-        if factory.NEWER_FORM not in session.told:
-            session.told.add(factory.NEWER_FORM)
-            self.console.notice(factory.NEWER_FORM)
+    def _advise(self, text: str) -> None:
+        if (
+            self._was_ready or text in session.told
+        ):  # it has come back; or this is said once for all consumers
+            return
+        if text is factory.NEWER_FORM:
+            session.told.add(text)
+        self.console.notice(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from kit import reasons
 from kit.consumer import capture, screen
@@ -25,26 +26,33 @@ GIVE_WAY = 0.01  # seconds
 TO_FINISH = 1.0  # seconds for handlers to end whose jobs have left the queue
 
 
-async def wait(timeout: Duration = 30.0) -> None:
+async def wait(timeout: Duration = 30.0, *, due_within: Duration = 0.0, until: str = "") -> None:
     """Wait until nothing more will happen in the queue by itself, and show meanwhile what handlers do.
 
     That is when no job is due or running, by the tables, whoever runs them. Jobs that are not due yet, and
     held ones, do not count. A handler whose job was cancelled has a moment more to end. What handlers printed
     since it was last shown appears in the cell that waits, each line with its job
-    (``[fetch #1] Processed: …``), and so does the last line of every exception.
+    (``[fetch #1] Processed: …``), and so does the last line of every exception. After two seconds it says
+    what it waits for.
 
     It also returns, and says why, when jobs are due that nobody will run: no consumer is there, or none has
     their entrypoint. That is no error, because a consumer for them may come tomorrow.
 
     Args:
         timeout: how long to wait at most, in seconds or as a timedelta.
+        due_within: wait also for jobs that are due so soon, in seconds or as a timedelta: those that are
+            tried again, and those of ``execute_after``.
+        until: a question in SQL with one value. Where it is given, the wait is over as soon as the answer is
+            true, whatever is in the queue: ``until="SELECT count(*) > 5 FROM letters"``.
 
     Raises:
-        KitError: jobs were still due or running after ``timeout``, by name; or Postgres cannot be reached.
+        KitError: jobs were still due or running after ``timeout``, by name, or the answer to ``until`` was
+            not true by then, or nobody will run what it waits for; or Postgres cannot be reached.
     """
-    if capture.in_a_handler():
+    if capture.of_a_handler() is not None:
         raise KitError("kit.wait() in a handler would wait for the handler's own job. Call it in a cell.")
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
+    soon = as_timedelta("due_within", due_within, zero=True)
     target = session.target()
     __tracebackhide__ = True
     with Interruptible(), screen.looking():
@@ -55,7 +63,7 @@ async def wait(timeout: Duration = 30.0) -> None:
         last_words: list[str] = []
         try:
             async with _refreshed(cell):
-                last_words = await _until_done(target, limit)
+                last_words = await _until_done(target, limit, soon, until)
             for consumer in _consumers():
                 consumer.catch_up()  # what a worker printed may still be on its way
         finally:
@@ -63,7 +71,7 @@ async def wait(timeout: Duration = 30.0) -> None:
             cell.close(last_words)
 
 
-async def _until_done(target: Target, limit: float) -> list[str]:
+async def _until_done(target: Target, limit: float, soon: timedelta, until: str) -> list[str]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
     stuck, slow, finishing = _Stuck(), LongRunning(), _Finishing()
@@ -72,8 +80,10 @@ async def _until_done(target: Target, limit: float) -> list[str]:
         while True:
             try:
                 if queue is None:
-                    queue = await Queue.connect(target, deadline)
-                if not await queue.is_busy():
+                    queue = await Queue.connect(target, deadline, soon, until)
+                if await queue.is_so():
+                    return []
+                if not until and not await queue.is_busy():
                     if finishing.may_take_longer(deadline):
                         await asyncio.sleep(POLL_SECONDS)
                         continue
@@ -82,9 +92,11 @@ async def _until_done(target: Target, limit: float) -> list[str]:
                 for line in await slow.look(queue):
                     print(line)
                 if why := await stuck.look(queue):
+                    if until:
+                        raise KitError("\n".join([f"It is not so yet: {until}", *why]))
                     return why
                 if loop.time() >= deadline:
-                    raise KitError(await queue.what_is_not_done(limit))
+                    raise KitError(await queue.what_is_not_done(limit) + _who_is_away())
             except Exception as error:
                 if not isinstance(error, Unreachable) and not postgres_is_away(error):
                     raise
@@ -98,6 +110,11 @@ async def _until_done(target: Target, limit: float) -> list[str]:
     finally:
         if queue is not None:
             queue.close()
+
+
+def _who_is_away() -> str:
+    away = [repr(consumer.name) for consumer in _consumers() if consumer.state == "reconnecting"]
+    return f" Without a connection to Postgres: consumer {listed(away, len(away))}." if away else ""
 
 
 def _why_away(error: Exception) -> str:
@@ -150,11 +167,10 @@ class _Stuck:
         working = reasons.working()
         known = reasons.entrypoints_of(working)
         running = [job for consumer in consumers for job in consumer.running_jobs()]
-        own = [pid for consumer in consumers for pid in consumer.backends]
         if (
             any(consumer.state != "running" for consumer in working)
             or await queue.has_work_for(known, running)
-            or await queue.has_other_consumers(own)
+            or await queue.has_other_consumers(session.known_backends())
         ):
             self._since = None
             return []
@@ -168,13 +184,14 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
     if not count:
         return []
     names = [f"{row['entrypoint']} #{row['id']}" for row in rows]
-    lines = [f"{jobs_are(count)} due: {listed(names, count)}."]
+    lines = [f"{jobs_are(count)} {queue.due}: {listed(names, count)}."]
     if not working:
-        dead = [consumer for consumer in _consumers() if consumer.state == "failed"]
-        lines += [f"Consumer {consumer.name!r} has failed. {consumer.problem}" for consumer in dead]
-        return [*lines, reasons.NOBODY]
-    for name in (await queue.entrypoints())[:NAMED]:
-        lines.append(reasons.nobody_has(name, known))
+        dead = [consumer for consumer in _consumers() if consumer.problem is not None]
+        for one in dead:
+            how = "was killed" if one.state == "killed" else "has failed"
+            lines.append(f"Consumer {one.name!r} {how}. {one.problem}")
+        return [*lines, reasons.NOBODY.split(" Start")[0] if dead else reasons.NOBODY]
+    lines += [reasons.nobody_has(name, known) for name in (await queue.entrypoints())[:NAMED]]
     has = listed([repr(name) for name in known], len(known)) or "none"
     return [*lines, f"Those that run have: {has}. A job waits until a consumer has its entrypoint."]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kit.database import dsn as dsns
 from kit.errors import KitError
-from kit.errors.postgres import patience_to_connect
+from kit.errors.postgres import patience_to_connect, postgres_is_away, sqlstate
 from kit.errors.text import server_message
 
 if TYPE_CHECKING:
@@ -205,10 +205,11 @@ def _in_plain_words(opened: asyncpg.Connection, watch: asyncio.Future[None], lim
         said = server_message(error)
         if watch.done() and not watch.cancelled():
             raise Unreachable(f"it did not answer within {limit:g} s") from error
-        if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError):
-            raise Unreachable(said) from error
-        if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and opened.is_closed():
-            raise Unreachable("the connection broke") from error  # asyncpg's words for it are others
+        if postgres_is_away(error, opened):
+            # Without a SQLSTATE or a number these are asyncpg's own words, of states and operations.
+            raise Unreachable(
+                said if sqlstate(error) or isinstance(error, OSError) else "the connection broke"
+            ) from error
         if isinstance(error, asyncpg.DiskFullError):
             raise KitError(f"The server's disk is full: {said}. Free some space and try again.") from error
         if isinstance(error, asyncpg.PostgresError):

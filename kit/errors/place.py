@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import linecache
 import os
 import re
 import sysconfig
 import traceback
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +20,7 @@ from kit import notebook
 _PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
 
+@cache
 def is_learners(filename: str) -> bool:
     """Return whether a learner may have written the file: it is a cell, or a file that is no library's."""
     kit = str(Path(__file__).parents[1])
@@ -37,6 +42,22 @@ def learners_frames(trace: TracebackType | None) -> list[TracebackType]:
     return found
 
 
+def failing_code(error: BaseException) -> ast.expr | None:
+    """Return the expression that raised, in the last frame that a learner wrote; None if its text is gone."""
+    if not (frames := learners_frames(error.__traceback__)):
+        return None
+    code, at = frames[-1].tb_frame.f_code, frames[-1].tb_lasti // 2
+    wanted = next(itertools.islice(code.co_positions(), at, None), None)
+    with suppress(SyntaxError, ValueError):
+        for node in ast.walk(ast.parse("".join(linecache.getlines(code.co_filename)))):
+            if isinstance(node, ast.expr) and wanted == (
+                *(node.lineno, node.end_lineno),
+                *(node.col_offset, node.end_col_offset),
+            ):
+                return node
+    return None
+
+
 def place(error: BaseException, *, cells_only: bool = False) -> str:
     """Return `` (Cell In[3], line 4: `the code`)``: the last frame of the traceback that a learner wrote.
 
@@ -48,10 +69,21 @@ def place(error: BaseException, *, cells_only: bool = False) -> str:
         file, number = error.filename, error.lineno or 0
     else:
         return ""
-    cell = notebook.cell_name(file)
-    if cells_only and cell is None:
+    if cells_only and notebook.cell_name(file) is None:
         return ""
-    code = linecache.getline(file, number).strip()
+    return _shown(file, number)
+
+
+def place_in(text: str) -> str:
+    """Return the same for a traceback that was printed in another process."""
+    for file, number in reversed(re.findall(r'File "(.+?)", line (\d+)', text)):
+        if is_learners(file):
+            return _shown(file, int(number))
+    return ""
+
+
+def _shown(file: str, number: int) -> str:
+    cell, code = notebook.cell_name(file), linecache.getline(file, number).strip()
     return f" ({cell or os.path.basename(file)}, line {number}" + (f": `{code}`)" if code else ")")
 
 

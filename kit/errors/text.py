@@ -6,6 +6,14 @@ import re
 import traceback
 from contextlib import suppress
 
+_PYDANTIC = re.compile(
+    r"(?P<count>\d+) validation errors? for .*\n(?P<field>(?:\S.*\n)*)  (?P<rule>.+?)(?: \[type=.*)?$", re.M
+)
+_YAML = re.compile(
+    r"while (?:parsing|scanning|constructing) .*\n(?:\s.*\n)*(?P<problem>\S.*)"
+    r"(?:\n\s+in .*?(?P<place>line \d+, column \d+))?"
+)
+
 
 def one_line(error: BaseException) -> str:
     """Return the exception as the last line of a traceback has it, such as ``ValueError: no such order``."""
@@ -26,7 +34,15 @@ def one_line(error: BaseException) -> str:
 
 
 def headline(name: str, message: str) -> str:
-    """Return an exception's type and the first line of its message, with ``…`` where there are more."""
+    """Return an exception's type and the first useful line of its message, with ``…`` where there are more.
+
+    Pydantic's first line counts the errors and YAML's says what was being read; what is wrong comes below it.
+    """
+    if found := _PYDANTIC.match(message):
+        field = "".join(f"{line}: " for line in found["field"].splitlines())
+        return f"{name}: {field}{found['rule']}" + (" …" if found["count"] != "1" else "")
+    if found := _YAML.match(message):
+        return f"{name}: {found['problem']}" + (f" ({found['place']})" if found["place"] else "")
     first, *more = message.strip().splitlines() or [""]
     line = f"{name}: {first}" if first else name
     return f"{line} …" if more else line

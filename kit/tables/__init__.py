@@ -16,7 +16,9 @@ import pandas as pd
 
 from kit import payloads
 from kit.errors import KitError
-from kit.errors.postgres import NO_TABLES, tables_are_missing
+from kit.errors.hints import hint
+from kit.errors.postgres import NO_TABLES, postgres_is_away, tables_are_missing
+from kit.errors.text import headline
 from kit.session import session
 from kit.tables import times
 from kit.tables.columns import text
@@ -219,17 +221,15 @@ def _in_plain_words(query: str) -> Iterator[None]:
             f"Somebody else holds a lock that this needs, and kept it for {LOCK_TIMEOUT} seconds. Commit or"
             " roll back the transaction that is open elsewhere, and run the cell again."
         ) from error
-    except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError) as error:
-        if not isinstance(error, asyncpg.QueryCanceledError):
-            raise
+    except asyncpg.QueryCanceledError as error:
         raise KitError(f"Postgres stopped this query: {error}.") from error
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if postgres_is_away(error):
+            raise
         raise KitError(_complaint(error, query)) from error
-    except asyncpg.InterfaceError as error:
-        raise KitError(f"This SQL does not work: {error.args[0]}.") from error
 
 
-def _complaint(error: asyncpg.PostgresError, query: str) -> str:
+def _complaint(error: asyncpg.PostgresError | asyncpg.InterfaceError, query: str) -> str:
     """Return Postgres' message with the place it means, as a line of the query."""
     where = ""
     if position := getattr(error, "position", None):
@@ -237,7 +237,7 @@ def _complaint(error: asyncpg.PostgresError, query: str) -> str:
         near = after.splitlines()[0].strip() if after.strip() else ""
         line = f"in line {before.count(chr(10)) + 1}, " if "\n" in query.strip() else ""
         where = f" ({line}at {near!r})" if near else f" ({line}at the end)"
-    more = [part for name in ("detail", "hint") if (part := getattr(error, name, None))]
+    more = [part for part in (error.detail, error.hint, hint(error)) if part]
     return "\n".join([f"This SQL does not work: {error.args[0]}{where}.", *more])
 
 
@@ -280,7 +280,5 @@ def _described(values: pd.Series[Any], describe: Callable[[Any], str]) -> Any:
 
 
 def _error(record: dict[str, Any]) -> str:
-    """Return an exception as the last line of its traceback has it, and one line of a long message."""
-    message = str(record.get("exception_message") or "").strip()
-    name = str(record.get("exception_type") or "exception")
-    return f"{name}: {message.splitlines()[0]}" if message else name
+    line = headline(record.get("exception_type") or "exception", record.get("exception_message") or "")
+    return line.removesuffix(" …")

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from typing import Any
 
 import psutil
 
+from kit.consumer.factory import working_folder
 from kit.session import session
 from kit.sources.processes import apart
 from kit.worker import guard
@@ -32,7 +34,7 @@ class Process:
     """
 
     def __init__(self, given: dict[str, Any]) -> None:
-        here = os.getcwd()
+        here = working_folder()
         path = [here, *(entry for entry in sys.path if entry not in ("", here))]
         self.popen = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, json.dumps({**given, "path": path})],
@@ -44,7 +46,7 @@ class Process:
         )
         self.pid = self.popen.pid
         try:
-            _tell_guard(f"+{self.pid}")
+            _guard(self.pid, True)
         except BaseException:
             self.kill()
             self.end()
@@ -74,12 +76,15 @@ class Process:
         self._until_stopped(False)
 
     def end(self) -> int:
-        """Wait until it has ended, and return its exit code: negative when a signal ended it."""
+        """Wait until it has ended, and return its exit code: negative when a signal ended it.
+
+        Its pipes may be open longer: a process that its handlers have started, and that has left its group,
+        still has them.
+        """
         code = self.popen.wait()
         if sys.platform != "win32":
             guard.kill(self.pid)  # what its handlers have left running in its group
-        with suppress(OSError):
-            _tell_guard(f"-{self.pid}")
+        _guard(self.pid, False)
         assert self.popen.stdin is not None
         with suppress(OSError):
             self.popen.stdin.close()  # the other two are closed by who reads them to their end
@@ -100,41 +105,58 @@ class Process:
                 time.sleep(0.005)
 
 
-def _tell_guard(line: str) -> None:
-    """Tell the guard of a worker; a guard that is not there, or no longer, is started first."""
+def _guard(pid: int, there: bool) -> None:
+    """Let the guard know that a worker is there, or no longer. It ends with the last of them."""
     with session.lock:
-        if session.guard is None or session.guard.poll() is not None:
-            session.guard = _start_guard()
-            for pid in session.guarded:
-                _write(f"+{pid}")
-        pid = int(line[1:])
-        (session.guarded.add if line[0] == "+" else session.guarded.discard)(pid)
-        _write(line)
+        (session.guarded.add if there else session.guarded.discard)(pid)
+        if session.guard is None and session.guarded:
+            _start_guard()
+        elif session.guard is not None:
+            _tell_guard(f"{'+' if there else '-'}{pid}")
+        if session.guard is not None and not session.guarded:
+            _leave_guard()
 
 
-def _write(line: str) -> None:
-    assert session.guard is not None
-    assert session.guard.stdin is not None
-    session.guard.stdin.write(f"{line}\n".encode())
-    session.guard.stdin.flush()
-
-
-def _start_guard() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def _start_guard() -> None:
+    session.guard = subprocess.Popen(
         [sys.executable, "-I", "-S", guard.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         **apart(),
     )
+    for pid in session.guarded:
+        _tell_guard(f"+{pid}")
+    threading.Thread(target=_replace_guard, args=(session.guard,), name="kit-guard", daemon=True).start()
 
 
-def _forget_in_a_fork() -> None:
-    # Or the guard would not see the end of the kernel as long as the fork lives.
+def _replace_guard(ended: subprocess.Popen[bytes]) -> None:
+    """Start another guard when this one has ended before its workers, as one that was killed has."""
+    ended.wait()
+    with session.lock:
+        if session.guard is ended:
+            _leave_guard()
+            _start_guard()
+
+
+def _tell_guard(line: str) -> None:
+    assert session.guard is not None
+    assert session.guard.stdin is not None
+    with suppress(OSError):  # it was killed just now: the next one is told everything
+        session.guard.stdin.write(f"{line}\n".encode())
+        session.guard.stdin.flush()
+
+
+def _leave_guard() -> None:
+    # Also in a fork: or the guard would not see the end of the kernel as long as the fork lives.
     if session.guard is not None and session.guard.stdin is not None:
         with suppress(OSError):
             session.guard.stdin.close()
     session.guard = None
+
+
+def _forget_in_a_fork() -> None:
+    _leave_guard()
     session.guarded.clear()
 
 

@@ -1,8 +1,9 @@
 """What runs in a worker's process: the consumer that `kit.run` runs, and its end told to the notebook.
 
-It tells of everything on what was its standard output, an object of JSON a line. What is printed by code that
-belongs to no handler, and what other programs print, goes to standard error, as it is. Commands come by
-standard input: ``go``, ``stop 5.0``, ``tell 3`` (all, and then that number).
+Its standard input and output are the channel to the notebook, until `Channel` takes them away: what handlers
+read and print, and the processes that they start, meet neither. It tells of everything, an object of JSON a
+line. What is printed by code that belongs to no handler goes to standard error, as it is. The commands are
+``go``, ``stop 5.0``, ``tell 3`` (all, and then that number).
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
-
-from pgqueuer.types import QueueExecutionMode
 
 from kit.consumer import factory, screen
 from kit.consumer.options import Options
@@ -34,18 +33,37 @@ GRACE = 5.0  # seconds for handlers to end after a SIGTERM from elsewhere
 
 
 class Channel:
-    """Where the process tells of itself. A whole line at a time, from any thread."""
+    """Where the process hears from the notebook, and tells of itself.
+
+    It is read without a lock of Python's: a handler that forks would hand a held one to its child.
+    """
 
     def __init__(self) -> None:
-        self._to = os.dup(1)
-        os.dup2(2, 1)  # a print that belongs to no handler must not stand among the lines
+        self._from, self._to = os.dup(0), os.dup(1)  # a process that a handler starts does not get these
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(2, 1)  # a print that belongs to no handler must not stand among the reports
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._close)
+
+    def _close(self) -> None:
+        os.close(self._from)
+        os.close(self._to)
+
+    def commands(self) -> Iterator[str]:
+        """Yield what the notebook says, until it is gone."""
+        rest = b""
+        while data := os.read(self._from, 4096):
+            *lines, rest = (rest + data).split(b"\n")
+            yield from (line.decode() for line in lines)
 
     def send(self, **told: Any) -> None:
-        """Send one report; when nobody is there to read it, end."""
+        """Send one report, whole, from any thread; when nobody is there to read it, end."""
         data = json.dumps(told).encode() + b"\n"
-        with self._lock:
+        with self._sending:
             try:
                 while data:
                     data = data[os.write(self._to, data) :]
@@ -85,7 +103,9 @@ class _Told(Runner):
                 "managers": list(session.managers),
                 "done": self.handlers.done,
                 "failed": self.handlers.failed,
-                "running": [(str(run), run.job_id) for run in self.handlers.running_now()],
+                "held": self.handlers.held,
+                "retried": self.handlers.retried,
+                "running": self.running_jobs(),
             }
             told = {key: value for key, value in now.items() if self._sent.get(key) != value}
             self._sent |= told
@@ -109,14 +129,15 @@ class _Told(Runner):
 def main() -> None:
     """Run the consumer that the command line describes, until it is told to stop or ends by itself."""
     channel = Channel()
-    if os.read(0, 3) != b"go\n":
+    commands = channel.commands()
+    if next(commands, "") != "go":
         return
     given = json.loads(sys.argv[1])
     sys.argv = ["pgq", "run", given["target"]]
     try:
-        runner = _Told(channel, given["name"], _import(given["target"]), _options(given))
+        runner = _Told(channel, given["name"], _import(given["target"]), Options(**given["options"]))
         with screen.looking():
-            _live(runner, channel)
+            _live(runner, channel, commands)
     except KitError as error:
         not_there = isinstance(error, factory.NotThere)
         channel.send(problem=_explain(error), state="failed", has_no_factory=not_there)
@@ -136,19 +157,7 @@ def _import(target: str) -> factory.Factory:
     return factory.resolve(target)
 
 
-def _options(given: dict[str, Any]) -> Options:
-    seconds = {key: timedelta(seconds=given[key]) for key in given if key.endswith(("_timeout", "_delay"))}
-    return Options(
-        batch_size=given["batch_size"],
-        max_concurrent_tasks=given["max_concurrent_tasks"],
-        mode=QueueExecutionMode.continuous,
-        shutdown_on_listener_failure=True,
-        restart_on_failure=given["restart_on_failure"],
-        **seconds,
-    )
-
-
-def _live(runner: _Told, channel: Channel) -> None:
+def _live(runner: _Told, channel: Channel, commands: Iterator[str]) -> None:
     stopping = threading.Event()
 
     def stop(limit: float) -> None:
@@ -157,7 +166,7 @@ def _live(runner: _Told, channel: Channel) -> None:
             threading.Thread(target=runner.stop, args=(limit,), daemon=True).start()
 
     def obey() -> None:
-        for line in sys.stdin:
+        for line in commands:
             command, _, argument = line.partition(" ")
             if command == "stop":
                 stop(float(argument))

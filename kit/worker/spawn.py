@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict, Unpack, overload
+from dataclasses import asdict
+from typing import Literal, Unpack, overload
 
 from kit.consumer import factory, screen
-from kit.consumer.options import Options, as_mode
+from kit.consumer.options import Given, checked, takes_options
 from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
 from kit.session import session
-from kit.threads import Duration, as_timedelta, happens_within, run_sync
+from kit.threads import happens_within, run_sync
 from kit.worker.worker import Worker, Workers, stop_together
 
 MOST = 32  # workers at once: each is a process of some 60 MB, and Postgres has a hundred connections
@@ -23,38 +24,14 @@ IN_A_FILE = (
 )
 
 
-class _Rest(TypedDict, total=False):
-    """The options of `spawn` that do not change what it returns."""
-
-    name: str
-    batch_size: int
-    dequeue_timeout: Duration
-    heartbeat_timeout: Duration
-    max_concurrent_tasks: int | None
-    restart_on_failure: bool
-    restart_delay: Duration
-    start_timeout: Duration
-
-
 @overload
 def spawn(  # type: ignore[overload-overlap]
-    target: str, *, count: Literal[1] = 1, **options: Unpack[_Rest]
+    target: str, *, count: Literal[1] = 1, name: str = ..., **options: Unpack[Given]
 ) -> Worker: ...
 @overload
-def spawn(target: str, *, count: int, **options: Unpack[_Rest]) -> Workers: ...
-def spawn(
-    target: str,
-    *,
-    count: int = 1,
-    name: str = "worker",
-    batch_size: int = 10,
-    dequeue_timeout: Duration = 0.5,
-    heartbeat_timeout: Duration = 10.0,
-    max_concurrent_tasks: int | None = None,
-    restart_on_failure: bool = True,
-    restart_delay: Duration = 0.5,
-    start_timeout: Duration = 30.0,
-) -> Worker | Workers:
+def spawn(target: str, *, count: int, name: str = ..., **options: Unpack[Given]) -> Workers: ...
+@takes_options
+def spawn(target: str, *, count: int = 1, name: str = "worker", **options: Unpack[Given]) -> Worker | Workers:
     """Run a consumer in an operating-system process of its own, as ``pgq run consumer:main`` does.
 
     It returns when the worker runs: entrypoints registered, listening. Calling it again with the same
@@ -66,22 +43,13 @@ def spawn(
             path. It is read afresh each time.
         count: how many such processes, 32 at most. One is a `Worker`, several are a list of them.
         name: what they are called: ``worker``; of several, ``worker 1``, ``worker 2``, …
-        batch_size, dequeue_timeout, heartbeat_timeout, max_concurrent_tasks, restart_on_failure,
-            restart_delay, start_timeout: as in `kit.run`.
+        **options: as in `Options`.
 
     Raises:
         KitError: a worker could not start, and why. Then none of them runs.
     """
-    _check(target, count, name)
-    given = _given(
-        batch_size=batch_size,
-        max_concurrent_tasks=max_concurrent_tasks,
-        restart_on_failure=restart_on_failure,
-        dequeue_timeout=as_timedelta("dequeue_timeout", dequeue_timeout),
-        heartbeat_timeout=as_timedelta("heartbeat_timeout", heartbeat_timeout),
-        restart_delay=as_timedelta("restart_delay", restart_delay),
-        start_timeout=as_timedelta("start_timeout", start_timeout),
-    )
+    _check(target, count)
+    how = checked("kit.spawn", name, options)
     _replace(name)
     run_sync(_postgres_answers())
     names = [name] if count == 1 else [f"{name} {number}" for number in range(1, count + 1)]
@@ -89,39 +57,29 @@ def spawn(
     with screen.looking():
         try:
             for each in names:
-                worker = Worker(each, name, {"target": target, **given})
+                worker = Worker(each, name, {"target": target, "options": asdict(how)})
                 workers.append(worker)
                 session.consumers[each] = worker
             for worker in workers:
-                _until_ready(worker, target, given["start_timeout"] + TO_IMPORT)
+                _until_ready(worker, target, how.start_timeout + TO_IMPORT)
         except BaseException:
             workers.kill()
             raise
         finally:
             for worker in workers:
                 screen.show(worker.unseen())
+    session.show(workers)
     run_sync(_look_for_others())
     return workers[0] if count == 1 else workers
 
 
-def _check(target: object, count: object, name: object) -> None:
+def _check(target: object, count: object) -> None:
     if not isinstance(target, str):
         raise KitError(f'kit.spawn takes "module:name", not {target!r}. {IN_A_FILE}')
     if factory.parts(target)[0] == "__main__":
         raise KitError(f"{target!r} is in this notebook. {IN_A_FILE}")
     if type(count) is not int or not 1 <= count <= MOST:
         raise KitError(f"count={count!r}: it is how many processes are started, from 1 to {MOST}.")
-    if not isinstance(name, str) or not name:
-        raise KitError(f"name={name!r}: a worker's name is a text, for example name='second'.")
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """Return the options as the other process is told them, checked: durations are seconds."""
-    Options(mode=as_mode("continuous"), shutdown_on_listener_failure=True, **options)
-    return {
-        key: value.total_seconds() if hasattr(value, "total_seconds") else value
-        for key, value in options.items()
-    }
 
 
 def _replace(name: str) -> None:

@@ -7,19 +7,21 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import IO, Any, Literal
 
+from kit import notebook
 from kit.consumer import screen
 from kit.consumer.console import Console, Failure, Line, Lines, Unseen
 from kit.consumer.runner import REMEMBERED
+from kit.reasons import listed, picked_by, take_out
 from kit.session import session
-from kit.threads import Duration, as_timedelta, happens_within
+from kit.threads import Duration, as_timedelta, happens_within, run_sync
 from kit.worker.process import Process
 
 State = Literal["starting", "running", "paused", "reconnecting", "stopping", "stopped", "killed", "failed"]
-TO_TELL = 1.0  # seconds for a worker to tell what it has to say
+TO_TELL = 1.0  # seconds for a worker to tell what it has to say, and to be read to its end
 TO_END = 5.0  # seconds that a worker is given to end after its handlers have, or were cut off
 
 
@@ -33,7 +35,9 @@ class Worker:
         has_no_factory: whether it failed because the module, or the name in it, is not there.
         entrypoints, schedules: the names it has handlers for.
         limits: the concurrency limit of each entrypoint; 0 is none.
+        heartbeat_timeout: as in `kit.spawn`, in seconds.
         done, failed: how many jobs' handlers came to their end, and how many raised.
+        held, retried: how many of those are held, and how many jobs asked for a retry instead.
     """
 
     def __init__(self, name: str, group: str, given: dict[str, Any]) -> None:
@@ -44,23 +48,33 @@ class Worker:
         self.entrypoints: tuple[str, ...] = ()
         self.schedules: tuple[str, ...] = ()
         self.limits: dict[str, int] = {}
+        self.heartbeat_timeout: float = given["heartbeat_timeout"]
         self.done = 0
         self.failed = 0
+        self.held = 0
+        self.retried = 0
+        self.when_changed: Callable[[], None] = lambda: None
         self.started = threading.Event()
         self._told_state: Any = "starting"
         self._backends: set[int] = set()
-        self._running: list[tuple[str, int | None]] = []
-        self._console = Console(name, lambda: None, worker=True)
+        self._running: list[int] = []
+        self._managers: list[str] = []
+        self._target = session.target()
+        self._console = self.console = Console(name, lambda: self.when_changed(), worker=True)
         self._paused = False
         self._was_ready = False
         self._questions = 0
+        self._cell = notebook.cell_number()
         self._told_all = threading.Event()
         self._asked: Literal["stop", "kill"] | None = None
         self._ended = threading.Event()
         self._process = Process({**given, "name": name})
         pipes = self._process.popen
-        self._hearing = self._thread("prints", self._hear, pipes.stderr)
-        self._listening = self._thread("reports", self._listen, pipes.stdout)
+        reading = [
+            self._thread("prints", self._hear, pipes.stderr),
+            self._thread("reports", self._listen, pipes.stdout),
+        ]
+        self._thread("end", self._await_end, reading)
 
     def __repr__(self) -> str:
         why = f" ({self.problem})" if self.problem else ""
@@ -70,6 +84,9 @@ class Worker:
             f"<Worker {self.name!r}: {self.state}{why}; process {self.pid}{code}; entrypoints: {names}; "
             f"{self.done} done, {self.failed} failed>"
         )
+
+    def _ipython_display_(self) -> None:
+        _show(self, self._cell)
 
     @property
     def pid(self) -> int:
@@ -112,7 +129,7 @@ class Worker:
 
     def running_jobs(self) -> list[int]:
         """Return the ids of the jobs whose handlers ran when it last told; none when it has ended."""
-        return [job for _, job in self._running if job is not None] if self.alive else []
+        return self._running if self.alive else []
 
     def unseen(self, notices_only: bool = False) -> Unseen:
         """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
@@ -168,6 +185,7 @@ class Worker:
         if self.alive:
             self._process.pause()
             self._paused = True
+            self.when_changed()
 
     def resume(self) -> None:
         """Let a paused worker go on where it stood (SIGCONT)."""
@@ -177,8 +195,8 @@ class Worker:
 
     # On threads of its own
 
-    def _thread(self, what: str, read: Any, pipe: Any) -> threading.Thread:
-        thread = threading.Thread(target=read, args=(pipe,), name=f"kit-{self.name}-{what}", daemon=True)
+    def _thread(self, what: str, does: Callable[[Any], None], with_it: Any) -> threading.Thread:
+        thread = threading.Thread(target=does, args=(with_it,), name=f"kit-{self.name}-{what}", daemon=True)
         thread.start()
         return thread
 
@@ -189,13 +207,10 @@ class Worker:
                 self._console.add("print", line.decode("utf-8", "replace").rstrip("\r\n"))
 
     def _listen(self, pipe: IO[bytes]) -> None:
-        try:
-            with pipe:
-                for line in pipe:
-                    with suppress(ValueError):  # its last line, cut off when it was killed
-                        self._take(json.loads(line))
-        finally:
-            self._has_ended()
+        with pipe:
+            for line in pipe:
+                with suppress(ValueError):  # its last line, cut off when it was killed
+                    self._take(json.loads(line))
 
     def _take(self, told: dict[str, Any]) -> None:
         for kind, text, entrypoint, job in told.get("lines", ()):
@@ -205,15 +220,16 @@ class Worker:
                 self._console.add(kind, text, entrypoint, job)
         for text, traceback, held, *where in told.get("failures", ()):
             self._console.failures.append(Failure(text, traceback, held, self.name, *where))
-        for field in ("problem", "has_no_factory", "done", "failed"):
+        for field in ("problem", "has_no_factory", "done", "failed", "held", "retried"):
             setattr(self, field, told.get(field, getattr(self, field)))
         self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))
         self.schedules = tuple(told.get("schedules", self.schedules))
         self.limits = dict(told.get("limits", self.limits))
-        self._running = [(name, job) for name, job in told.get("running", self._running)]
+        self._running = told.get("running", self._running)
+        self._managers = told.get("managers", self._managers)
         self._backends.update(told.get("backends", ()))
         session.backends.update(self._backends)
-        session.managers.update(dict.fromkeys(told.get("managers", ()), self.name))
+        session.managers.update(dict.fromkeys(self._managers, self.name))
         began = session.began.setdefault(self.name, deque(maxlen=REMEMBERED))
         began.extend((job, at) for job, at in told.get("began", ()))
         self._told_state = told.get("state", self._told_state)
@@ -222,33 +238,53 @@ class Worker:
         if told.get("ready"):
             self._was_ready = True
             self.started.set()
+        self.when_changed()
 
-    def _has_ended(self) -> None:
+    def _await_end(self, reading: list[threading.Thread]) -> None:
         code = self._process.end()
-        self._hearing.join(TO_END)
+        for each in reading:
+            each.join(TO_TELL)  # not longer: a process that its handlers have started may have the pipe, too
         if self._asked == "kill" or code < 0:
             self._told_state = "killed"
         else:
             self._told_state = "stopped" if code == 0 else "failed"
-        if self._asked is None and self._was_ready:
-            self._console.notice(self._what_happened(code))
+        if self._asked is None and self._was_ready and self.problem is None:
+            how = self._how_it_ended(code)
+            jobs: list[tuple[str, int]] = []
+            with suppress(Exception):  # Postgres is away, too
+                jobs = run_sync(picked_by(self._managers, self._target))
+            if jobs:
+                names = [f"{entrypoint} #{job}" for entrypoint, job in jobs]
+                how += f" in the middle of {listed(names, len(names))}"
+            self.problem = f"Its process {how}."
+            if len(jobs) == 1:
+                out = take_out(job for _, job in jobs)
+                self.problem += f" If the job did that, it will again: `{out}` takes it out of the queue."
+            self._console.notice(f"Worker {self.name!r} {how}.")
         self._ended.set()
         self._told_all.set()
         self.started.set()
+        self.when_changed()
 
-    def _what_happened(self, code: int) -> str:
-        how = f"has ended by itself, with exit code {code}"
-        if code < 0:
-            how = "was killed"
-            with suppress(ValueError):
-                how = f"was killed by {signal.Signals(-code).name}"
-        jobs = ", ".join(name for name, _ in self._running)
-        at_work = f" in the middle of {jobs}" if jobs else ""
-        return f"Worker {self.name!r} {how}{at_work}."
+    def _how_it_ended(self, code: int) -> str:
+        if code >= 0:
+            return f"has ended by itself, with exit code {code}"
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+        return "was killed"
+
+
+def _show(workers: Worker | Workers, started_by: int | None) -> None:
+    """Show workers as a cell's value; in the cell that has started them is their panel."""
+    if notebook.cell_number() != started_by:
+        notebook.publish({"text/plain": repr(workers)})
 
 
 class Workers(list[Worker]):
     """Several workers that were started together."""
+
+    def _ipython_display_(self) -> None:
+        _show(self, self[0]._cell)
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self))

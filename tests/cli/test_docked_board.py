@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(folder: Path) -> Iterator[Lab]:
-    with started_lab(folder) as lab:
+    with started_lab(folder, "--originals") as lab:
         yield lab
 
 

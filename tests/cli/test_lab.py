@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,59 +17,13 @@ from urllib.error import URLError
 import psutil
 import pytest
 
-from kit.cli import jupyter, lab
-from kit.database import PLAYGROUND
-from kit.errors import KitError
+from kit.cli import lab
+from kit.cli import server as extension
 from kit.sources import files
-from tests.cli.command import SCRIPTS, eventually, nothing_runs, refused, run
-from tests.cli.running import Lab, started_lab
+from tests.cli.command import SCRIPTS, eventually, nothing_runs, run
+from tests.cli.running import Lab, Server, started_lab
 
-# kit lab: which lesson
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        "03",
-        "3",
-        "priorities",
-        "Priorities",
-        "03_priorities",
-        "03_priorities.ipynb",
-        "notebooks/03_priorities.ipynb",
-    ],
-)
-def test_a_lesson_is_found_by_its_number_its_name_or_its_file(wanted):
-    assert lab.find_lesson(wanted).name == "03_priorities.ipynb"
-
-
-@pytest.mark.parametrize("wanted", ["primer", "Glossary", "two_programs", "notebooks/two_programs.ipynb"])
-def test_what_stands_beside_the_lessons_is_found_by_its_name(wanted):
-    assert lab.find_lesson(wanted).stem == Path(wanted).stem.lower()
-
-
-def test_without_a_name_the_first_lesson_is_opened():
-    assert lab.find_lesson().name == "00_start_here.ipynb"
-
-
-def test_an_unknown_lesson_is_refused_with_the_closest_one_and_the_list_and_starts_nothing():
-    message = refused(run("lab", "prioritys"))
-    assert "There is no lesson 'prioritys'. Did you mean '03_priorities'?" in message
-    assert "The lessons are:\n  00_start_here\n" in message
-    assert "Beside them there are:\n  glossary\n  primer\n  two_programs\n" in message
-    assert nothing_runs()
-
-
-def test_the_lessons_of_the_current_folder_are_used_when_the_kit_is_installed_elsewhere(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(lab, "__file__", str(tmp_path / "site-packages" / "kit" / "cli" / "lab.py"))
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(KitError, match="clone it"):
-        lab.lessons_folder()
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "00_mine.ipynb").touch()
-    assert lab.find_lesson().parent == tmp_path / "notebooks"
+# kit lab: what it is asked for
 
 
 @pytest.mark.parametrize("port", ["99999", "0", "-1", "8888x", "²", ""])
@@ -81,26 +37,8 @@ def test_what_is_no_port_is_refused_with_one_that_is(port):
 # kit lab: JupyterLab
 
 
-def test_settings_that_the_environment_has_for_jupyterlab_stay(tmp_path, monkeypatch):
-    (tmp_path / "settings").mkdir()
-    (tmp_path / "settings" / "overrides.json").write_text('{"theme": {"name": "dark"}}')
-    monkeypatch.setenv("JUPYTERLAB_DIR", str(tmp_path))
-    jupyter.write_settings(tmp_path / "ours")
-    assert json.loads((tmp_path / "ours" / "overrides.json").read_text()) == {
-        "theme": {"name": "dark"},
-        jupyter.NOTIFICATIONS: {"fetchNews": "false"},
-    }
-
-
-def test_a_python_without_jupyterlab_is_told_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jupyterlab", None)
-    with pytest.raises(KitError, match="pip install"):
-        lab.open_lab(None, PLAYGROUND)
-    assert nothing_runs()
-
-
 def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_wanted():
-    lesson = lab.find_lesson()
+    lesson = Path("lessons", "00_start_here.ipynb")
     bare = lab._arguments(lesson, browser=True, port=None)
     assert not any(argument.startswith(("--no-browser", "--port")) for argument in bare)
     asked = lab._arguments(lesson, browser=False, port=9999)
@@ -110,7 +48,7 @@ def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_w
 
 @pytest.fixture
 def running_lab(tmp_path: Path) -> Iterator[Lab]:
-    with started_lab(tmp_path, "priorities") as lab:
+    with started_lab(tmp_path, "priorities", "--originals") as lab:
         yield lab
 
 
@@ -157,6 +95,39 @@ def test_a_lab_that_is_killed_leaves_no_jupyterlab_and_no_kernel(running_lab, tm
     assert left == []
     eventually(nothing_runs, "Postgres to stop after the lab")
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_jupyterlab_that_the_kit_did_not_start_has_the_board_the_settings_and_the_hints_too(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+    command += [
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=secret",
+        "--ServerApp.log_level=ERROR",
+    ]
+    places = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    server = Server(f"http://127.0.0.1:{port}", "secret")
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | places) as process:
+        try:
+            eventually(server.answers, "JupyterLab to answer", 90)
+            settings = server.ask("/lab/api/settings/@jupyterlab/apputils-extension:notification")
+            assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
+            page = server.read("/lab").decode()
+            config = re.search(r'<script id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL)
+            assert config is not None
+            extensions = json.loads(config[1])["federated_extensions"]
+            (docked,) = (each for each in extensions if each["name"] == "kit-docked-board")
+            assert b"docked" in server.read(f"/lab/extensions/kit-docked-board/{docked['load']}")
+            server.ask("/api/kernels", "POST")
+            kernel = server.kernel_below(process.pid)
+            assert kernel.environ()["PATH"].startswith(SCRIPTS)
+            assert kernel.environ()["PYTHONSTARTUP"] == str(Path(extension.__file__).with_name("startup.py"))
+            server.ask("/api/shutdown", "POST")
+            process.wait(30)
+        finally:
+            process.kill()
 
 
 STUBBORN = """

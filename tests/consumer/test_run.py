@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import inspect
 import sys
 import textwrap
 import threading
@@ -27,6 +29,7 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job, Schedule
 
 import kit
+from kit.consumer.options import Given, Options
 from kit.session import session
 from kit.sources import Postgres
 from tests.consumer.queue import (
@@ -281,3 +284,12 @@ async def test_it_counts_what_is_done_and_what_failed_but_not_what_is_tried_agai
     assert (consumer.done, consumer.failed) == (2, 1)
     assert repr(consumer) == "<Consumer 'consumer': running; entrypoints: sort; 2 done, 1 failed>"
     assert "[sort #3] retry in 0 s: not yet" in texts(consumer)
+
+
+def test_help_and_completion_show_the_options_that_kit_run_and_kit_spawn_share() -> None:
+    for call in (kit.run, kit.spawn):
+        parameters = inspect.signature(call).parameters
+        assert (parameters["batch_size"].default, parameters["heartbeat_timeout"].default) == (10, 10.0)
+        assert "options" not in parameters
+        assert "batch_size: how many jobs it picks at once." in str(call.__doc__)
+    assert list(Given.__annotations__) == [field.name for field in dataclasses.fields(Options)]

@@ -119,14 +119,6 @@ async def test_a_handler_can_stop_its_own_consumer() -> None:
     assert await logged(job) == ["queued", "picked", "successful"]
 
 
-async def test_drain_mode_ends_when_the_queue_is_empty() -> None:
-    await enqueue("fetch", b"", b"", b"")
-    consumer = kit.run(main_with(fetch=nothing), mode="drain")
-    await until("it has ended", lambda: consumer.state == "stopped")
-    assert consumer.done == 3
-    assert texts(consumer)[-1] == "Consumer 'consumer' has ended: the queue is empty, and its mode is drain."
-
-
 async def test_a_main_that_does_not_come_to_its_end_is_cut_off_and_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import nbformat
 
 from kit import live
+from kit.exercises.authoring.stubs import is_written
 from kit.text import without_commands
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -90,6 +91,11 @@ class Lesson:
         return [cell for cell in self.cells if cell.cell_type == "code"]
 
     @property
+    def read_code(self) -> list[Any]:
+        """The code cells that a learner reads: not what is folded, which only helps."""
+        return [cell for cell in self.code if not cell.metadata.get("jupyter", {}).get("source_hidden")]
+
+    @property
     def prose(self) -> list[str]:
         """The sources of the markdown cells, in order."""
         return [cell.source for cell in self.cells if cell.cell_type == "markdown"]
@@ -138,9 +144,12 @@ def one_with_id(cells: list[Any], cell_id: str) -> Any:
 
 
 def read(name: str) -> Lesson:
-    """Read a lesson as it is stored."""
+    """Read a lesson as it is stored, without the cells that its exercises have written into it.
+
+    Those have tests of their own, `tests.exercises`, and add neither to its length nor to its sections.
+    """
     path = FOLDER / f"{name}.ipynb"
-    return Lesson(name, nbformat.read(path, as_version=4).cells)
+    return Lesson(name, [cell for cell in nbformat.read(path, as_version=4).cells if not is_written(cell)])
 
 
 def text_of(cell: Any) -> str:

@@ -16,8 +16,7 @@ from pgqueuer import AsyncpgDriver
 from pgqueuer.queries import Queries
 
 import kit
-from kit import testing
-from kit.database import schema
+from kit.database import schema, temporary
 from kit.sources import Postgres
 from kit.testing import QueueDatabases
 from tests.consumer.queue import enqueue, main_with, nothing
@@ -349,16 +348,17 @@ def test_what_a_killed_session_left_is_removed_by_the_next_and_what_a_living_one
 
 
 def test_whose_a_database_is_can_be_told_from_its_name() -> None:
-    mine = testing._name()
+    mine = temporary.name("pytest")
     host, pid, start, token = mine.removeprefix("pytest_").split("_")
     assert len(f"pgqueuer_kit_{mine}") <= 63
-    assert not testing._owner_is_dead(mine)
+    assert not temporary.owner_is_dead("pytest", mine)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    assert testing._owner_is_dead(f"pytest_{host}_{ended.pid}_{time.time():.0f}_{token}")
-    assert testing._owner_is_dead(f"pgqueuer_kit_pytest_{host}_{pid}_{int(start) - 3600}_{token}")
-    assert not testing._owner_is_dead(f"pytest_00000000_{ended.pid}_{start}_{token}"), "another machine's"
-    assert not testing._owner_is_dead("pytest_of_somebody_else")
+    assert temporary.owner_is_dead("pytest", f"pytest_{host}_{ended.pid}_{time.time():.0f}_{token}")
+    assert temporary.owner_is_dead("pytest", f"pgqueuer_kit_pytest_{host}_{pid}_{int(start) - 3600}_{token}")
+    anothers = f"pytest_00000000_{ended.pid}_{start}_{token}"
+    assert not temporary.owner_is_dead("pytest", anothers), "another machine's"
+    assert not temporary.owner_is_dead("pytest", "pytest_of_somebody_else")
 
 
 def test_pytest_starts_without_importing_the_kit(tmp_path: Path) -> None:

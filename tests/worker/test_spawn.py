@@ -76,7 +76,7 @@ async def test_four_workers_share_the_jobs_and_wait_shows_which_printed_what(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("consumer.py", consumer())
-    workers = kit.spawn("consumer:main", count=4, batch_size=1, **QUICK)
+    workers = kit.spawn("consumer:main", count=4, batch_size=1, dequeue_timeout=0.2)
     assert [worker.name for worker in workers] == ["worker 1", "worker 2", "worker 3", "worker 4"]
     assert len({worker.pid for worker in workers} | {os.getpid()}) == 5
     assert all(worker.alive and worker.exit_code is None for worker in workers)

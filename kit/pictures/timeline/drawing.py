@@ -105,7 +105,7 @@ def _bar_color(row: History, span: Span, color: Color, stages: list[str]) -> str
         return palette.WAITS
     if stages:
         return _stage_color(stages.index(span.stage))
-    return palette.step(row.priority).fill if color == "priority" else OUTCOMES[row.outcome].light
+    return palette.step(row.priority).fill if color == "priority" else OUTCOMES[row.outcome].colour
 
 
 def _stage_color(place: int) -> str:
@@ -135,7 +135,7 @@ def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: d
             [heights[id(row)] for row in ended],
             marker=look.marker,
             s=30 if len(rows) <= NAMED else 9,
-            color=look.light,
+            color=look.colour,
             edgecolor=ON_A_BAR,
             linewidth=0.6,
             zorder=3,
@@ -201,7 +201,7 @@ def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: lis
         ):
             keys.append(
                 Patch(
-                    color=OUTCOMES[outcome].light,
+                    color=OUTCOMES[outcome].colour,
                     label="runs" if outcome == "running" else f"runs, {outcome}",
                 )
             )
@@ -210,7 +210,7 @@ def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: lis
     for outcome in dict.fromkeys(row.outcome for row in rows):
         look = OUTCOMES[outcome]
         label = f"still {outcome}" if outcome in ("running", "waiting", "pending") else outcome
-        keys.append(Line2D([], [], color=look.light, marker=look.marker, linestyle="", label=label))
+        keys.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=label))
     ax.legend(
         handles=keys, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False, labelcolor=INK
     )

@@ -26,17 +26,8 @@ _GOES_ON = ("queued", "picked")  # any other status ends a job, or holds it
 
 
 # How what became of something looks, in the order in which it is named.
-OUTCOMES = {
-    "successful": palette.JOBS["successful"],
-    "done": palette.RUNS["done"],
-    "exception": palette.JOBS["exception"],
-    "held": palette.JOBS["failed"],
-    "canceled": palette.JOBS["canceled"],
-    "deleted": palette.JOBS["deleted"],
-    "running": palette.RUNS["running"],
-    "waiting": palette.WAITING,
-    "pending": palette.WAITING,
-}
+OUTCOMES = {look.word: look for status, look in palette.JOBS.items() if status not in _GOES_ON}
+OUTCOMES |= {"running": palette.JOBS["picked"], "waiting": palette.WAITING, "pending": palette.WAITING}
 
 
 class Span(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from kit import extras
 from kit.errors import KitError
 from kit.pictures.timeline.drawing import INK, By, Color, draw, height
 from kit.pictures.timeline.histories import History, histories_of_jobs, histories_of_runs, name_consumers
@@ -55,6 +56,7 @@ def timeline(
         raise KitError(f"color={color!r}: it is 'outcome' or 'priority'.")
     if last is not None and (type(last) is not int or last < 1):
         raise KitError(f"last={last!r}: it is a number of jobs, 1 or more; None for all.")
+    extras.need("matplotlib", "kit.timeline()")
     span = None if window is None else as_timedelta("window", window)
     histories = _read(by, last, span)
     if by == "worker":

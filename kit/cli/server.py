@@ -1,0 +1,23 @@
+"""What every Jupyter server of this environment does for the lessons, whether or not ``kit lab`` started it.
+
+Its kernels find ``pgq``, and a mistake has its hint from the first cell on. Jupyter loads this by
+``settings/server.json``, which is installed where Jupyter looks.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": __name__}]
+
+
+def _load_jupyter_server_extension(_server: Any) -> None:
+    path = [sysconfig.get_path("scripts"), *filter(None, [os.environ.get("PATH")])]
+    os.environ["PATH"] = os.pathsep.join(path)
+    startup = Path(__file__).with_name("startup.py")
+    os.environ.setdefault("PYTHONSTARTUP", str(startup))  # a learner's own stays

@@ -1,0 +1,104 @@
+"""Calls that lack their `await`, and the one line that says so below the cell."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from types import CoroutineType
+from typing import Any, TextIO
+
+from kit import notebook
+
+_NEVER_AWAITED = re.compile(r"coroutine '(?:.*\.)?(?P<name>\w+)' was never awaited")
+_MADE = re.compile(r'Coroutine created at .*\n +File "(?P<file>.*)", line (?P<line>\d+)')
+# What is handed to these needs no `await` of its own: it is they that were not awaited, or that failed.
+_TAKE_CALLS = {"as_completed", "create_task", "ensure_future", "gather", "run", "shield", "wait", "wait_for"}
+
+
+def show() -> bool:
+    """Let a notebook say so; return False outside of one, and where it does already."""
+    if not notebook.has_cells() or isinstance(warnings.showwarning, _Forgotten):
+        return False
+    notebook.show_as(CoroutineType, _nothing_yet)
+    forgotten = _Forgotten(warnings.showwarning)
+    notebook.after_each_cell(forgotten.tell)
+    warnings.showwarning = forgotten
+    # Python says it once for a line number, and the same one of another cell is another line.
+    warnings.filterwarnings("always", _NEVER_AWAITED.pattern, RuntimeWarning)
+    remember_where()
+    return True
+
+
+def remember_where() -> None:
+    """Let Python know where this thread's coroutines are made, and not only where they are forgotten."""
+    if notebook.has_cells():
+        sys.set_coroutine_origin_tracking_depth(1)
+
+
+def _nothing_yet(coroutine: CoroutineType[Any, Any, Any]) -> str:
+    name = coroutine.__name__
+    return f"Nothing has happened yet: {name}(…) waits for an await. Write `await` before it."
+
+
+class _Forgotten:
+    """Shows warnings as Python does; what a cell calls without await, once and in plain words below it."""
+
+    def __init__(self, pythons_own: Callable[..., None]) -> None:
+        self._pythons_own = pythons_own
+        self._lines: dict[str, None] = {}
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        forgotten, made = _NEVER_AWAITED.match(str(message)), _MADE.search(str(message))
+        if forgotten is None or made is None or (cell := notebook.cell_name(made["file"])) is None:
+            self._pythons_own(message, category, filename, lineno, file, line)
+            return
+        if _is_handed_on(made["file"], int(made["line"]), forgotten["name"]):
+            return
+        told = (
+            f"Nothing has happened in {cell}, line {made['line']}: {forgotten['name']}(…) was called without "
+            "`await`. Write `await` before it."
+        )
+        if threading.current_thread() is threading.main_thread():
+            self._lines[told] = None
+        else:
+            print(told, file=sys.stderr)  # a handler's own, to be seen with its job
+
+    def tell(self, _result: object) -> None:
+        """Say it, after a cell."""
+        lines, self._lines = self._lines, {}
+        for line in lines:
+            print(line)
+
+
+def _is_handed_on(file: str, line: int, name: str) -> bool:
+    """Return whether the call of ``name`` in this line is given to one that awaits what it is given."""
+    try:
+        calls = [node for node in ast.walk(ast.parse("".join(linecache.getlines(file)))) if _name(node)]
+    except SyntaxError:
+        return False
+    return any(
+        _name(inner) == name and inner.lineno <= line <= (inner.end_lineno or line)
+        for outer in calls
+        if _name(outer) in _TAKE_CALLS
+        for inner in ast.walk(outer)
+        if isinstance(inner, ast.Call) and inner is not outer
+    )
+
+
+def _name(node: ast.AST) -> str:
+    """Return what a call calls, without what stands before a dot; nothing for another node."""
+    function = node.func if isinstance(node, ast.Call) else None
+    return getattr(function, "attr", getattr(function, "id", ""))

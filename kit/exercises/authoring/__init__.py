@@ -1,0 +1,1 @@
+"""For those who write exercises: proofs of a check, mutants, and the cells in the notebooks."""

@@ -1,0 +1,105 @@
+"""What an author writes: an `Exercise`, its `Wrong` answers, and `NotYet`, which a check raises."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["predict", "mend", "complete", "query", "design", "read"]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """An answer that people really give, and what they must be told.
+
+    Attributes:
+        why: what the mistake is, in a few words.
+        answer: the source of the cell.
+        gets: the key of the message: one of the exercise's, or of `kit.exercises.judging.COMMON`.
+    """
+
+    why: str
+    answer: str
+    gets: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: the cell to work in, the check of what is in there, and the proofs of that check.
+
+    Attributes:
+        id: one plain word, unique in the course: ``kit.check("thank")``.
+        kind: what is to be done: predict, mend, complete, query, design or read.
+        title: what the card and `kit.progress` call it.
+        minutes: how long it takes.
+        task: the text above the cell, in Markdown.
+        stub: the source of the cell as a learner finds it.
+        solution: a model answer: the whole source of the cell.
+        check: an ``async def`` that is given a `kit.exercises.answers.Answer`, and raises `NotYet`.
+        hints: three, from a nudge to almost the answer.
+        why: what the answer shows, told after a pass.
+        wrong: at least three.
+        messages: the sentence for each key that the check raises `NotYet` with.
+        names: what the cell assigns and the check looks at; what a prediction names; nothing for a file.
+        file: what the cell writes, for an answer that is a file.
+        given: source that stands for what the lesson has defined before the cell. For the proofs only.
+        also: other right answers.
+        processes: how many processes the check runs, started ahead; 0 where it only asks Postgres.
+        lent: whether connections, pools and Queries of the notebook that the answer uses are replaced by the
+            check's own. Otherwise an answer that uses one is told so.
+        after: the id of the cell after which the cells stand; without it, or where the notebook has no such
+            cell, they stand in its section *Practice*.
+        cell: the id of a cell of the lesson that is this exercise's: the stub is written there, and the check
+            at the end of its section.
+        equivalent: for each mutant of the solution that is as right, its name and the reason.
+    """
+
+    id: str
+    kind: Kind
+    title: str
+    minutes: int
+    task: str
+    stub: str
+    solution: str
+    check: Callable[[Any], Awaitable[None]]
+    hints: tuple[str, str, str]
+    why: str
+    wrong: tuple[Wrong, ...]
+    messages: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    file: str | None = None
+    given: str = ""
+    also: tuple[str, ...] = ()
+    processes: int = 1
+    lent: bool = False
+    after: str = ""
+    cell: str = ""
+    equivalent: Mapping[str, str] = field(default_factory=dict)
+
+
+class NotYet(Exception):
+    """The answer is not right yet. Only this is the learner's; whatever else a check raises is its own fault.
+
+    Args:
+        message: the key of the sentence that says what is wrong.
+        expected, actual: rows to be shown side by side.
+        columns: what their columns are called.
+        words: what stands in the sentence for each ``{name}``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: Sequence[Sequence[Any]] = (),
+        actual: Sequence[Sequence[Any]] = (),
+        columns: Sequence[str] = (),
+        **words: Any,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = [tuple(row) for row in expected]
+        self.actual = [tuple(row) for row in actual]
+        self.columns = tuple(columns)
+        self.words = words
