@@ -200,6 +200,23 @@ class Session:
         finally:
             _LOOKED_AT.reset(before)
 
+    @contextmanager
+    def ending_what_begins(self) -> Iterator[None]:
+        """Stop the consumers, boards and dashboard that the block has started, when it ends."""
+        consumers, boards, dashboard = [*self.consumers.values()], [*self.boards], self.dashboard
+        try:
+            yield
+        finally:
+            for name, consumer in [*self.consumers.items()]:
+                if consumer not in consumers:
+                    consumer.stop(timeout=0)
+                    del self.consumers[name]
+            for target in self.boards.keys() - boards:
+                self.boards.pop(target).close()
+            if self.dashboard is not None and self.dashboard is not dashboard:
+                self.dashboard.stop()
+                self.dashboard = None
+
     def target(self) -> Target:
         """Return what to connect to: the database opened last, else what ``PG*`` name now.
 
