@@ -11,7 +11,7 @@ from pgqueuer.domain.settings import db_settings
 
 from kit import faults
 from kit.database.other_consumers import consumers_connected
-from kit.database.target import LIMIT, Target, Unreachable
+from kit.database.target import LIMIT, Target, Unreachable, break_off
 from kit.errors import KitError
 from kit.reasons import NAMED, listed
 from kit.threads import in_words
@@ -51,13 +51,11 @@ class Queue:
 
     async def _answer(self, question: Awaitable[T]) -> T:
         seconds = _until(self._deadline)
-        # Not by a cancel: asyncpg would wait for the server again.
-        loop = asyncio.get_running_loop()
-        given_up = loop.call_later(seconds, self._connection.terminate)
+        given_up = break_off(self._connection, seconds)
         try:
             return await question
         except Exception as error:
-            if loop.time() >= given_up.when():
+            if asyncio.get_running_loop().time() >= given_up.when():
                 raise Unreachable(f"it did not answer within {seconds:g} s") from TimeoutError()
             raise error
         finally:

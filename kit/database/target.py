@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kit import faults
@@ -51,12 +51,14 @@ class Target:
     """A database to connect to.
 
     Attributes:
-        dsn: says everything, the password too. Nothing of it comes from the environment any more.
+        dsn: says where it is, and the password. Nothing of it comes from the environment any more.
+        own: it is on a server of the kit's own, which needs no setting of the environment.
         read_only: Postgres lets no connection to it change anything, and ends a query after 5 s.
         tables: what PGQueuer's tables are called there, where that differs from this process's settings.
     """
 
     dsn: str
+    own: bool = False
     read_only: bool = False
     tables: QualifiedNames | None = None
 
@@ -93,11 +95,19 @@ class Target:
 
     def beside(self, database: str) -> Target:
         """Return another database of the same server."""
-        return Target(dsns.beside(self.dsn, database))
+        return replace(self, dsn=dsns.beside(self.dsn, database))
 
     def variables(self) -> dict[str, str]:
         """Return the ``PG*`` variables that name it to asyncpg, libpq and ``pgq``."""
-        return dsns.variables(self.dsn)
+        return dsns.variables(self.dsn) | ({"PGSSLMODE": "disable"} if self.own else {})
+
+    def environment(self, outside: Mapping[str, str]) -> dict[str, str | None]:
+        """Return what each variable must be so that programs connect to it; None is for one that must not be.
+
+        On somebody's server, ways in that are set ``outside``, such as a certificate, stay.
+        """
+        theirs = {} if self.own else {name: outside[name] for name in dsns.VARIABLES & outside.keys()}
+        return dict.fromkeys(sorted(dsns.VARIABLES)) | theirs | dict.fromkeys(dsns.DSNS) | self.variables()
 
     async def open(self, application: str = APPLICATION, limit: float = LIMIT) -> asyncpg.Connection:
         """Open a connection, to be closed by whoever called; ``limit`` is in seconds.
@@ -109,15 +119,19 @@ class Target:
         """
         import asyncpg
 
+        complete = dsns.complete(self.dsn, dsns.DEFAULTS | self.variables())
         settings = {"application_name": application} | (_READ_ONLY if self.read_only else {})
         began = time.monotonic()
         while True:
             spent = time.monotonic() - began
             try:
-                return await asyncpg.connect(self.dsn, timeout=limit - spent, server_settings=settings)
+                return await asyncpg.connect(complete, timeout=limit - spent, server_settings=settings)
             except TimeoutError as error:
                 raise Unreachable(f"it did not answer within {limit:g} s") from error
-            except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (
+                *(OSError, ValueError, asyncpg.PostgresError),
+                *(asyncpg.InterfaceError, asyncpg.InternalClientError),
+            ) as error:
                 if spent + 2 * _PAUSE > min(faults.patience_to_connect(error), limit):
                     raise Unreachable(faults.server_message(error) or type(error).__name__) from error
             await asyncio.sleep(_PAUSE)
@@ -150,19 +164,38 @@ class Target:
         self, opened: asyncpg.Connection, *, limit: float = LIMIT, patient: bool = False
     ) -> AsyncIterator[None]:
         """Hold a block that uses ``opened`` to ``limit``; arguments and errors are those of `connect`."""
+        import asyncpg
+
         watch = asyncio.ensure_future(self._give_up(opened, limit, patient))
         try:
-            with _in_plain_words(opened, watch, limit):
-                yield
+            yield
+        except KitError:
+            raise
+        except Exception as error:
+            said = faults.server_message(error)
+            if watch.done() and not watch.cancelled():
+                raise Unreachable(f"it did not answer within {limit:g} s") from error
+            if isinstance(
+                error, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError
+            ):
+                raise Unreachable(said) from error
+            if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and opened.is_closed():
+                raise Unreachable("the connection broke") from error  # asyncpg's words for it are others
+            if isinstance(error, asyncpg.DiskFullError):
+                raise KitError(
+                    f"The server's disk is full: {said}. Free some space and try again."
+                ) from error
+            if isinstance(error, asyncpg.PostgresError):
+                raise KitError(f"PostgreSQL refused what the kit asked for: {said}.") from error
+            raise
         finally:
             watch.cancel()
 
     async def _give_up(self, opened: asyncpg.Connection, limit: float, patient: bool) -> None:
-        """Break the connection when the time is up. Not by a cancel: that would wait for Postgres again."""
         await asyncio.sleep(_PROBE if patient else limit)
         while patient and await self._answers(limit - _PROBE):
             await asyncio.sleep(_PROBE)
-        opened.terminate()
+        break_off(opened, 0)
 
     async def _answers(self, limit: float) -> bool:
         try:
@@ -174,24 +207,10 @@ class Target:
         return True
 
 
-@contextmanager
-def _in_plain_words(opened: asyncpg.Connection, watch: asyncio.Future[None], limit: float) -> Iterator[None]:
-    import asyncpg
+def break_off(opened: asyncpg.Connection, seconds: float) -> asyncio.TimerHandle:
+    """Break a connection after so many seconds, unless what is returned is cancelled before.
 
-    try:
-        yield
-    except KitError:
-        raise
-    except Exception as error:
-        said = faults.server_message(error)
-        if watch.done() and not watch.cancelled():
-            raise Unreachable(f"it did not answer within {limit:g} s") from error
-        if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError):
-            raise Unreachable(said) from error
-        if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and opened.is_closed():
-            raise Unreachable("the connection broke") from error  # asyncpg's words for it are others
-        if isinstance(error, asyncpg.DiskFullError):
-            raise KitError(f"The server's disk is full: {said}. Free some space and try again.") from error
-        if isinstance(error, asyncpg.PostgresError):
-            raise KitError(f"PostgreSQL refused what the kit asked for: {said}.") from error
-        raise
+    To cancel what waits instead is no way out: asyncpg, or the end of a transaction, would wait for Postgres
+    again.
+    """
+    return asyncio.get_running_loop().call_later(seconds, opened.terminate)

@@ -23,25 +23,18 @@ import psutil
 from kit.errors import KitError
 from kit.sources import account, files, processes
 from kit.sources.binaries import find, program
-from kit.sources.server import Address
+from kit.sources.server import SETTINGS, Address
 
 START_TIMEOUT = 60.0  # seconds until the server must accept logins; recovery after a kill -9 included
 STOP_TIMEOUT = 15.0  # seconds for each of the three ways to stop it, the polite one first
 NEEDED = 100  # MB of disk for a cluster with a lesson in it
 
-SETTINGS = {
+_SETTINGS = SETTINGS | {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a socket's path may have 107 bytes at most, a home can be longer
-    "max_connections": "300",  # a class of thirty with several notebooks and workers each
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A commit outlives killed workers and a killed server. It need not outlive a power cut, which is all that
-    # waiting for the disk at every commit would add.
-    "fsync": "off",
-    "full_page_writes": "off",
 }
-
-
 _LAST_RESORT = (
     "When nothing else helps, delete that folder: the next kit.postgres() makes a new server, without the "
     "databases of this one."
@@ -52,12 +45,23 @@ class Embedded:
     """The embedded server in ``folder``, run by the programs in ``bin_folder``."""
 
     source = "embedded"
+    why = "it comes with the kit"
     after_stop = "The embedded Postgres is stopped. Its databases are kept."
 
     def __init__(self, folder: Path, programs: str) -> None:
         self.folder = folder
         self.runs = programs
         self.bin = Path(programs)
+
+    @classmethod
+    def find(cls) -> Embedded:
+        """Return this user's embedded server, running or not.
+
+        Raises:
+            KitError: there are no PostgreSQL binaries that run here.
+        """
+        found = find()
+        return cls(files.home() / f"embedded-{found.major}", str(found.folder))
 
     @property
     def place(self) -> Path:
@@ -72,15 +76,9 @@ class Embedded:
     def running(self) -> Address | None:
         """Return where the server answers, or None when it does not run."""
         lines = self._postmaster()
-        if (
-            len(lines) < 8
-            or lines[7].strip() != "ready"
-            or not lines[3].isdecimal()
-            or self._process() is None
-        ):
+        if len(lines) < 8 or lines[7].strip() != "ready" or not lines[3].isdecimal() or not self._process():
             return None
-        password = files.read(self.folder / "password")
-        return Address(SETTINGS["listen_addresses"], int(lines[3]), "postgres", password)
+        return Address(_SETTINGS["listen_addresses"], int(lines[3]), files.read(self.folder / "password"))
 
     def start(self) -> Address:
         """Start the server, make its cluster where there is none, and return once it accepts logins."""
@@ -90,7 +88,7 @@ class Embedded:
         data = self.place / "data"
         if not data.exists():
             self._initialise(data)
-        self._forget_recycled_pid()
+        self._clear_pid_file(data)
         log = self.folder / "server.log"
         if log.exists() and log.stat().st_size > 1_000_000:
             log.unlink()
@@ -141,7 +139,10 @@ class Embedded:
         return None
 
     def _launch(self, data: Path, port: int, log: Path, deadline: float) -> Address | None:
-        options = [f"-c{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
+        settings = _SETTINGS | {"port": str(port)}
+        if int(files.read(data / "PG_VERSION")) >= 18:
+            settings["io_method"] = "sync"  # no processes that only read ahead
+        options = [f"-c{name}={value}" for name, value in settings.items()]
         if sys.platform == "win32":  # there pg_ctl alone can give up an administrator's rights
             command = [program(self.bin, "pg_ctl"), "start", "-W", "-D", str(data), "-o", " ".join(options)]
         else:
@@ -193,19 +194,28 @@ class Embedded:
 
     def _process(self) -> psutil.Process | None:
         """Return the server's process; None when it has ended, also when its pid is now another program's."""
-        lines = self._postmaster()
         try:
-            process = psutil.Process(int(lines[0]))
+            process = psutil.Process(int(self._postmaster()[0]))
+            named = self.place / "data" in map(Path, process.cmdline())
+            ours = named and process.name().startswith("postgres")  # and no editor that has it open
         except (IndexError, ValueError, psutil.Error):
             return None
-        ours = self.place / "data" in map(Path, processes.command_line(process))
         return process if ours and processes.is_alive(process) else None
 
-    def _forget_recycled_pid(self) -> None:
-        """Remove a ``postmaster.pid`` whose pid is another program's now: postgres would refuse to start."""
-        lines = self._postmaster()
-        if self._process() is None and lines and lines[0].isdigit() and psutil.pid_exists(int(lines[0])):
-            (self.place / "data" / "postmaster.pid").unlink()
+    def _clear_pid_file(self, data: Path) -> None:
+        """Remove a ``postmaster.pid`` that postgres would refuse: it names another program, or none.
+
+        One that names what has ended stays: by it, postgres makes sure that nothing of that is left.
+        """
+        file, pid = data / "postmaster.pid", "".join(self._postmaster()[:1])
+        whole = pid.isdecimal() and len(pid) < 10
+        if not file.exists() or self._process() or (whole and not psutil.pid_exists(int(pid))):
+            return
+        left = [each for each in psutil.process_iter(["name", "cwd"]) if each.info["cwd"] == str(data)]
+        for process in (mine := [each for each in left if each.info["name"].startswith("postgres")]):
+            process.kill()
+        psutil.wait_procs(mine, STOP_TIMEOUT)
+        file.unlink()
 
     def _free_port(self) -> int:
         """Return the port of the last time, so that clients find the server again; another if it is taken."""
@@ -216,7 +226,7 @@ class Embedded:
                 if sys.platform != "win32":  # there the option would allow a port that is in use
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    probe.bind((SETTINGS["listen_addresses"], port))
+                    probe.bind((_SETTINGS["listen_addresses"], port))
                 except OSError:
                     continue
                 return int(probe.getsockname()[1])
@@ -272,13 +282,3 @@ class Embedded:
                 f"Free some space, or set KIT_HOME to a folder on another disk. It said:\n{lines}"
             )
         return KitError(f"{what} in {where!r}. It said:\n{lines}\n{hint}")
-
-
-def server() -> Embedded:
-    """Return this user's embedded server, running or not.
-
-    Raises:
-        KitError: there are no PostgreSQL binaries that run here.
-    """
-    found = find()
-    return Embedded(files.home() / f"embedded-{found.major}", str(found.folder))

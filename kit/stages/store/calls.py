@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from kit import faults
-from kit.database.target import LIMIT, Unreachable
+from kit.database.target import LIMIT, Unreachable, break_off
 from kit.errors import KitError
 from kit.session import session
 from kit.stages.store.schema import Connection, install
@@ -42,8 +42,7 @@ async def limited(connection: Connection) -> AsyncIterator[None]:
     Raises:
         KitError: Postgres is away or does not answer, or somebody keeps locked what is needed.
     """
-    # Not asyncio.timeout: after it, the block's transaction would wait for Postgres again, to be undone.
-    limit = asyncio.get_running_loop().call_later(LIMIT, connection.terminate)
+    limit = break_off(connection, LIMIT)
     try:
         yield
     except asyncpg.LockNotAvailableError as error:
