@@ -125,7 +125,7 @@ def _docker_problem() -> str | None:
     from kit.sources import docker
 
     unusable = docker.problem()
-    return unusable and unusable.problem
+    return unusable.problem if unusable else None
 
 
 def _docker() -> Finding:

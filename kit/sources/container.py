@@ -1,4 +1,4 @@
-"""The container: PostgreSQL from an image, through testcontainers, shared like the embedded server.
+"""The container: PostgreSQL from an image, shared like the embedded server.
 
 Its keeper removes it after the last user, and the keeper is run again when it is killed. What cannot be had:
 where the keeper and the shell that runs it again are both killed, or the machine or Docker's engine is
@@ -12,15 +12,12 @@ import json
 import secrets
 import socket
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from kit.errors import KitError
 from kit.sources import files, sharing
-from kit.sources.docker import NotUsable, client, has_image, image, problem, pull, why
+from kit.sources.docker import NotUsable, client, has_image, host, image, problem, pull, why
 from kit.sources.server import SETTINGS, Address
 
 START_TIMEOUT = 120.0  # seconds for the server in the container to accept logins
@@ -128,35 +125,26 @@ class Container:
         self._remove()
         state = replace(before or State("", _free_port(), secrets.token_urlsafe(24)), id=None)
         self._keep(state)  # before there is one, so that a start that is killed is cleaned up after
-        with _testcontainers() as PostgresContainer:
-            options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
-            container = PostgresContainer(
-                self.runs,
-                username="postgres",
-                password=state.password,
-                dbname="postgres",
-                driver=None,
-                command=options,
-            )
-            container.with_kwargs(
-                labels={LABEL: str(self.folder)},
-                restart_policy={"Name": "on-failure"},  # the engine brings back a server that was killed
-            )
-            here = container.get_docker_client().host() in ("localhost", "127.0.0.1")
-            # nobody else's business on this network
-            container.ports["5432"] = ("127.0.0.1", state.port) if here else state.port
-            try:
-                container.start()
-                host, port = "127.0.0.1", state.port
-                if not here:
-                    host, port = container.get_container_host_ip(), int(container.get_exposed_port(5432))
-                made = replace(state, id=container.get_wrapped_container().id, host=host, port=port)
-                self._keep(made)
-            except BaseException:
-                container.stop()
-                raise
-            container.get_docker_client().client.close()
-            return made
+        where = host()
+        here = where in ("localhost", "127.0.0.1")
+        try:
+            with client(PATIENCE) as opened:
+                made = opened.containers.run(
+                    self.runs,
+                    [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")],
+                    detach=True,
+                    environment={"POSTGRES_PASSWORD": state.password},
+                    labels={LABEL: str(self.folder)},
+                    # nobody else's business on this network
+                    ports={"5432/tcp": ("127.0.0.1", state.port) if here else state.port},
+                    restart_policy={"Name": "on-failure"},  # the engine brings back a server that was killed
+                )
+            state = replace(state, id=made.id, host="127.0.0.1" if here else where)
+            self._keep(state)
+        except BaseException:
+            self._remove()
+            raise
+        return state
 
     def _keep(self, state: State) -> None:
         files.write(self._record, json.dumps(asdict(state)))
@@ -172,7 +160,7 @@ class Container:
                 return state
             except Unreachable as error:
                 if time.monotonic() > deadline:
-                    raise NotUsable(f"the server in the container did not answer: {error.reason}") from None
+                    raise TimeoutError(error.reason) from None
                 time.sleep(0.1)
 
 
@@ -181,27 +169,6 @@ def _not_found() -> type[Exception]:
 
     found: type[Exception] = docker.errors.NotFound
     return found
-
-
-@contextlib.contextmanager
-def _testcontainers() -> Iterator[Any]:
-    """Yield ``PostgresContainer``, set up for a shared container.
-
-    testcontainers' own reaper would remove the container with the process that started it, and is one more
-    image to pull; the keeper does its work. Its settings are put back, for the learner's own containers.
-    """
-    from testcontainers.core.config import testcontainers_config as config
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its newer home is missing in older releases
-        from testcontainers.postgres import PostgresContainer
-
-    before = config.ryuk_disabled, config.sleep_time, config.max_tries
-    config.ryuk_disabled, config.sleep_time, config.max_tries = True, 0.1, int(START_TIMEOUT / 0.1)
-    try:
-        yield PostgresContainer
-    finally:
-        config.ryuk_disabled, config.sleep_time, config.max_tries = before
 
 
 def _free_port() -> int:

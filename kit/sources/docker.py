@@ -48,6 +48,17 @@ def client(timeout: float) -> Iterator[Any]:
         opened.close()
 
 
+def host() -> str:
+    """Return the machine that an engine's containers have their ports on."""
+    from testcontainers.core.docker_client import DockerClient
+
+    opened = DockerClient()
+    try:
+        return str(opened.host())
+    finally:
+        opened.client.close()
+
+
 def problem() -> NotUsable | None:
     """Return why no Docker engine can be used; None when one answers. It is given 2 s."""
     if not _is_installed():

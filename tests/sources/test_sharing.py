@@ -135,32 +135,6 @@ def test_nothing_of_a_server_is_open_to_other_accounts(own_home: Path) -> None:
 
 
 @as_root
-@pytest.mark.parametrize("kind", ["another account's", "a link", "open to all"])
-def test_root_does_not_believe_a_temporary_folder_by_its_name(kind: str, own_home: Path) -> None:
-    with Program(own_home, "embedded") as program:
-        program.says()
-    wait_until(lambda: not processes(own_home), "the end of the first server")
-    folder = folder_of(own_home)
-    false, target = own_home.parent / "place", own_home.parent / "target"
-    target.mkdir(mode=0o711)
-    if kind == "a link":
-        false.symlink_to(target)
-    else:
-        false.mkdir(mode=0o711)
-        if kind == "open to all":
-            false.chmod(0o777)
-        else:
-            os.chown(false, NOBODY, NOBODY)
-    (folder / "place").write_text(str(false))
-    own_home.chmod(0o700)
-    with Program(own_home, "embedded") as program:
-        place = Path(str(ask(program.says()["dsn"], "SHOW data_directory"))).parent
-        assert place not in (false, target)
-        assert list(false.iterdir()) == []
-    assert false.exists()
-
-
-@as_root
 def test_giving_a_file_to_the_account_follows_no_link(own_home: Path) -> None:
     precious = own_home / "precious"
     precious.touch()
