@@ -176,7 +176,7 @@ def _server() -> Finding:
 def _start() -> Finding:
     from kit.sources import choosing, docker
 
-    asked, _ = choosing.asked_source(None)
+    asked = choosing.asked_source(None)
     if os.environ.get("KIT_DSN") and asked in ("auto", "external"):
         return _good("none of the kit's own is needed: KIT_DSN names one")
     if asked != "embedded" and _docker_problem() is None and not docker.has_image(docker.image()):

@@ -120,6 +120,7 @@ class Target:
         import asyncpg
 
         complete = dsns.complete(self.dsn, dsns.DEFAULTS | self.variables())
+        asyncpgs_own = (asyncpg.InterfaceError, asyncpg.InternalClientError)
         settings = {"application_name": application} | (_READ_ONLY if self.read_only else {})
         began = time.monotonic()
         while True:
@@ -128,10 +129,7 @@ class Target:
                 return await asyncpg.connect(complete, timeout=limit - spent, server_settings=settings)
             except TimeoutError as error:
                 raise Unreachable(f"it did not answer within {limit:g} s") from error
-            except (
-                *(OSError, ValueError, asyncpg.PostgresError),
-                *(asyncpg.InterfaceError, asyncpg.InternalClientError),
-            ) as error:
+            except (OSError, ValueError, asyncpg.PostgresError, *asyncpgs_own) as error:
                 if spent + 2 * _PAUSE > min(faults.patience_to_connect(error), limit):
                     raise Unreachable(faults.server_message(error) or type(error).__name__) from error
             await asyncio.sleep(_PAUSE)

@@ -121,8 +121,9 @@ async def _reset(target: Target) -> Emptied:
 def _choose_and_open(
     source: str | None, database: object, asked_dsn: str | None, *, fresh: bool, alone: bool
 ) -> Postgres:
-    asked, by = asked_source(source)
+    asked = asked_source(source)
     if asked_dsn and asked not in ("auto", "external"):
+        by = "the source" if source else "KIT_POSTGRES"
         raise KitError(
             f"dsn= names an external server, and {by} asks for {asked!r}. Leave one of them out, or say "
             'which is meant: kit.postgres("external", dsn=…).'
@@ -142,18 +143,17 @@ def _choose_and_open(
     return _open_shared(join_one(source, alone=alone), name, fresh=fresh)
 
 
-def asked_source(source: str | None) -> tuple[str, str]:
-    """Return the source that is asked for, by the argument ``source`` or by ``KIT_POSTGRES``, and by which.
+def asked_source(source: str | None) -> str:
+    """Return the source that is asked for, by the argument ``source`` or by ``KIT_POSTGRES``.
 
     Raises:
         KitError: there is no such source.
     """
-    by = "the source" if source else "KIT_POSTGRES"
     asked = source or os.environ.get("KIT_POSTGRES") or "auto"
     if asked not in SOURCES:
         whence = "" if source else ", which KIT_POSTGRES names"
         raise KitError(f"There is no source {asked!r}{whence}. Use one of: {', '.join(SOURCES)}.")
-    return asked, by
+    return asked
 
 
 def _refuse_other_tables() -> None:
@@ -202,7 +202,7 @@ def join_one(source: str | None, *, alone: bool = False) -> Joined:
 
 def _ways(source: str | None) -> Iterator[tuple[str, str, Callable[[], Server]]]:
     """Yield what may be used, best first: its source, why it is used, and what finds it or raises."""
-    asked, _ = asked_source(source)
+    asked = asked_source(source)
     kinds = [asked] if asked in KINDS else list(KINDS)
     if source is None or asked == "auto":
         for server in known(alone=False):

@@ -36,19 +36,24 @@ class Address:
 
 
 class Server(Protocol):
-    """What a server must offer to be shared. Its class is a source, and stands in `registry.KINDS`."""
+    """What a server must offer to be shared. Its class is a source, and stands in `registry.KINDS`.
+
+    Attributes:
+        source: what kind of server it is, as `kit.postgres` calls it.
+        why: why it is taken where nobody asked for one.
+        after_stop: what to tell somebody who has stopped it: whether the databases are kept.
+        folder: the folder that its files are in.
+        runs: what it is made from: the image, or the folder of PostgreSQL's programs.
+    """
 
     source: str
-    """What kind of server it is, as `kit.postgres` calls it."""
-
     why: str
-    """Why it is taken where nobody asked for one."""
-
     after_stop: str
-    """What to tell somebody who has stopped it: whether the databases are kept."""
+    folder: Path
+    runs: str
 
     def __init__(self, folder: Path, runs: str) -> None:
-        """Describe the server in ``folder``, made from the image, or the folder of programs, ``runs``."""
+        """Describe the server in ``folder``, running or not."""
 
     @classmethod
     def find(cls) -> Server:
@@ -57,16 +62,6 @@ class Server(Protocol):
         Raises:
             KitError: there is no such server here, and why.
         """
-        ...
-
-    @property
-    def folder(self) -> Path:
-        """The folder that its files are in."""
-        ...
-
-    @property
-    def runs(self) -> str:
-        """What it is made from, beside its folder."""
         ...
 
     def running(self) -> Address | None:
