@@ -21,7 +21,7 @@ from kit.sources.docker import NotUsable, client, has_image, host, image, proble
 from kit.sources.server import SETTINGS, Address
 
 START_TIMEOUT = 120.0  # seconds for the server in the container to accept logins
-PATIENCE = 30.0  # seconds for the engine to do something
+PATIENCE = 60.0  # seconds for the engine to do something
 LABEL = "pgqueuer-kit"  # every container of the kit's has it, with the folder of its server
 
 
@@ -80,7 +80,7 @@ class Container:
             return self._ready(self._make(state))
         except KitError:
             raise
-        except Exception as error:  # what testcontainers and engines that are no Docker's raise has no end
+        except Exception as error:  # an engine that is no Docker may fail in any way
             made = self._state()
             reason = why(error).replace(made.password if made else "\0", "…")
             raise NotUsable(f"the container with {self.runs!r} did not start: {reason}") from None
