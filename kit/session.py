@@ -253,14 +253,13 @@ class Session:
             self._point()
 
     def _point(self) -> None:
-        named = self.database.target.variables() if self.database is not None else {}
-        _set_environment(self._outside | named)
-
-
-def _set_environment(variables: Mapping[str, str]) -> None:
-    for name in VARIABLES - variables.keys():
-        os.environ.pop(name, None)
-    os.environ.update(variables)
+        outside = dict.fromkeys(VARIABLES) | self._outside
+        wanted = self.database.target.environment(self._outside) if self.database is not None else outside
+        for name, value in wanted.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 session = Session()
