@@ -1,12 +1,13 @@
 """How a status and a priority look: sign, word and colours. Whatever shows one is given it from here.
 
-A status's colour carries white text at 4.5:1, or stands out from its theme's ground at 3:1; a priority's
+A status's colour carries white text at 4.5:1, and stands out from either theme's ground at 3:1; a priority's
 carries its own text at 4.5:1. No colour is the only sign.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 _GREY, _SLATE, _STONE = "#757575", "#6f7b87", "#6b7280"
 _BLUE, _INDIGO, _VIOLET = "#1976d2", "#3d6fb0", "#8a4fc0"
@@ -20,40 +21,35 @@ class Look:
     Attributes:
         word: what it is called.
         sign: one character, for those who do not see its colour.
-        light, dark: its colour on a light and on a dark ground.
+        colour: its colour, on a light and on a dark ground.
         marker: matplotlib's name of its sign in a plot.
     """
 
     word: str
     sign: str
-    light: str
-    dark: str
+    colour: str
     marker: str
 
 
-def _look(word: str, sign: str, colour: str, marker: str) -> Look:
-    return Look(word, sign, colour, colour, marker)
-
-
-# What PGQueuer calls a job's status.
+# By what PGQueuer calls a job's status, in the order in which a picture names them.
 JOBS = {
-    "queued": _look("queued", "◷", _SLATE, ">"),
-    "picked": _look("picked", "▶", _BLUE, ">"),
-    "successful": _look("successful", "✓", _GREEN, "o"),
-    "exception": _look("exception", "✗", _RED, "X"),
-    "failed": _look("held", "‖", _AMBER, "s"),
-    "canceled": _look("canceled", "⊘", _GREY, "D"),
-    "deleted": _look("deleted", "⊘", _GREY, "d"),
+    "queued": Look("waiting", "◷", _SLATE, ">"),
+    "picked": Look("running", "▶", _BLUE, ">"),
+    "successful": Look("done", "✓", _GREEN, "o"),
+    "exception": Look("failed", "✗", _RED, "X"),
+    "failed": Look("held", "‖", _AMBER, "s"),
+    "canceled": Look("cancelled", "⊘", _GREY, "D"),
+    "deleted": Look("deleted", "⊖", _GREY, "d"),
 }
 
 # The status of a staged run; first what needs somebody.
 RUNS = {
-    "failed": _look("held", "‖", _AMBER, "s"),
-    "running": _look("running", "▶", _BLUE, ">"),
-    "waiting": _look("waiting", "⋯", _VIOLET, ">"),
-    "pending": _look("pending", "◷", "#5d6873", ">"),
-    "canceled": _look("canceled", "⊘", _GREY, "D"),
-    "done": _look("done", "✓", _GREEN, "o"),
+    "failed": Look("held", "‖", _AMBER, "s"),
+    "running": Look("running", "▶", _BLUE, ">"),
+    "waiting": Look("waiting", "⋯", _VIOLET, ">"),
+    "pending": Look("pending", "◷", "#5d6873", ">"),
+    "canceled": Look("cancelled", "⊘", _GREY, "D"),
+    "done": Look("done", "✓", _GREEN, "o"),
 }
 
 # What has no meaning of its own, in a light and in a dark theme: text, text of less weight, the ground, what
@@ -68,6 +64,7 @@ NEUTRAL = {
 }
 
 RETRIED = ("↻", "retry", "retries")  # the sign of a job that was put back, and what one and many are called
+AGAIN = Look(RETRIED[1], RETRIED[0], _AMBER, "v")  # an attempt that was not the last one
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ STAGES = (_INDIGO, _RUST, _GREEN, _VIOLET, _PINK, _STONE, "#0f7b8a", _AMBER)  # 
 
 # In a plot, where most of what there is to see is waiting: its thin line, and the end of what still does.
 WAITS = "#c3c9cf"
-WAITING = _look("waiting", "◷", "#9aa3ab", ">")
+WAITING = Look("waiting", "◷", "#9aa3ab", ">")
 
 
 def step(priority: int) -> Step:
@@ -112,3 +109,11 @@ def step(priority: int) -> Step:
 def retries(attempts: int) -> str:
     """Say how often a job was put back, such as ``2 retries``."""
     return f"{attempts} {RETRIED[1] if attempts == 1 else RETRIED[2]}"
+
+
+def for_pages() -> dict[str, Any]:
+    """Return what a picture that a browser draws is told of statuses and of neutral colours."""
+    looks = {
+        status: {"word": look.word, "sign": look.sign, "colour": look.colour} for status, look in JOBS.items()
+    }
+    return {"jobs": looks, "neutral": NEUTRAL, "again": RETRIED[0]}

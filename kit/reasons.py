@@ -10,7 +10,6 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from kit import palette
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import Target
 from kit.errors import KitError
@@ -80,7 +79,7 @@ async def explain(connection: Any, target: Target, job: int) -> Reason:
         if tables_are_missing(error):
             raise KitError(f"{NO_TABLES} ({one_line(error)})") from error
         raise
-    said = f"Job {job} is {palette.JOBS[row['status']].word}"
+    said = f"Job {job} is {'held' if row['status'] == 'failed' else row['status']}"
     if row["status"] == "failed":
         reason = await _last_error(connection, names.queue_table_log, job)
         todo = f"await q.requeue_jobs([{job}])"
@@ -234,10 +233,10 @@ async def _ended(connection: Any, log: str, job: int) -> Reason:
     )
     if row is None:
         raise KitError(f"There is no job {job}, and the log has none. kit.jobs() and kit.log() show all.")
-    word = palette.JOBS[row["status"]].word
-    if row["status"] in ("queued", "picked"):
+    word = row["status"]
+    if word in ("queued", "picked"):
         return Reason(f"Job {job} is gone: somebody deleted its row by hand. The log last had it as {word}.")
-    reason = await _last_error(connection, log, job) if row["status"] == "exception" else ""
+    reason = await _last_error(connection, log, job) if word == "exception" else ""
     because = f": its handler raised{reason}" if reason else ""
     return Reason(f"Job {job} ended {in_words(row['ago'])} ago as {word}{because}.")
 

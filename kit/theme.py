@@ -17,6 +17,11 @@ def neutral(theme: int, prefix: str = "--") -> str:
     return "".join(f"{prefix}{name}:{colours[theme]};" for name, colours in palette.NEUTRAL.items())
 
 
+def both() -> str:
+    """Declare both for a style sheet that takes one of them by ``light-dark()``."""
+    return neutral(0, "--l-") + neutral(1, "--d-")
+
+
 def svg_style() -> str:
     """Return the rules by which an SVG shown with `image` has the neutral colours of its page."""
     return f"svg{{{neutral(0)}}}@media(prefers-color-scheme:dark){{svg{{{neutral(1)}}}}}"

@@ -89,12 +89,12 @@ async def test_a_role_that_may_only_select_sees_all_and_the_database_stays_as_it
         assert looked.schedules().empty
         assert looked.statistics()["count"].sum() == 7
         assert looked.sql("SELECT $1::int AS n", 5)["n"].item() == 5
-        assert "3 jobs: 1 successful" in looked.timeline(by="worker").get_title("left")
+        assert "3 jobs: 1 done" in looked.timeline(by="worker").get_title("left")
         board = looked.board()
-        assert board.state.totals() == {"queued": 1, "successful": 1, "exception": 1}
+        assert board.history.totals() == {"queued": 1, "successful": 1, "exception": 1}
         await hands.enqueue(b"four")
         before |= {name: rows for name, rows in (await everything(theirs)).items() if "pgqueuer" in name}
-        await until(lambda: board.state.totals()["queued"] == 2)
+        await until(lambda: board.history.totals()["queued"] == 2)
         for change in ("DELETE FROM pgqueuer", "SELECT nextval('pgqueuer_id_seq')"):
             with pytest.raises(kit.KitError, match=r"read-only transaction|permission denied"):
                 looked.sql(change)
@@ -236,8 +236,9 @@ async def test_no_function_operator_or_view_of_the_databases_owner_runs_in_place
         assert "2 jobs" in looked.timeline(by="worker").get_title("left")
         board = looked.board()
         async with looked._target.connect() as connection:
-            told = await of_job(connection, looked._target, board.state, 1)
-        assert (told["payload"], board.state.totals()) == ("one", {"queued": 2})
+            told = await of_job(connection, looked._target, 1)
+        assert board.history.totals() == {"queued": 2}
+        assert board.history.tables["jobs"][1]["payload"] == "one"
         assert told["why"].endswith("No consumer is connected to its database.")
     with pytest.raises(kit.KitError, match=r"prefix='', schema='public'"):
         kit.look(reader, prefix="other_")
@@ -310,12 +311,11 @@ async def test_tables_with_a_prefix_in_a_schema_of_their_own_are_named_or_found_
     with kit.look(queue_database.dsn, prefix="app_", schema="shop") as looked:
         assert looked.log()["entrypoint"].item() == "fit"
         board = looked.board()
-        assert board.state.totals() == {"queued": 1}
+        assert board.history.totals() == {"queued": 1}
         async with looked._target.connect() as connection:
-            told = await of_job(connection, looked._target, board.state, 1)
+            told = await of_job(connection, looked._target, 1)
         assert told["why"] == "Job 1 is queued. No consumer is connected to its database."
-        assert (told["payload"], [step["status"] for step in told["life"]]) == ("a tyre", ["queued"])
-        assert len(looked.sql(told["sql"])) == 1
+        assert board.history.tables["jobs"][1]["payload"] == "a tyre"
         assert kit.jobs().empty
 
 

@@ -12,8 +12,7 @@ from pgqueuer.types import JOB_STATUS
 
 import kit
 from kit import palette
-from kit.pictures.board import assets
-from kit.pictures.board.state import ACTIVE, COLUMNS, ENDINGS
+from kit.pictures.board.history import ACTIVE, ENDINGS
 from kit.pictures.timeline.histories import OUTCOMES
 from kit.stages import store
 
@@ -33,15 +32,22 @@ def test_every_status_of_a_job_and_of_a_run_has_a_look() -> None:
     assert palette.RUNS.keys() == set(store.STATUSES)
 
 
-def test_every_status_has_a_column_on_the_board_and_every_outcome_an_end_in_the_timeline() -> None:
-    assert sorted(status for statuses in COLUMNS for status in statuses) == sorted(ACTIVE + ENDINGS)
+def test_every_status_is_known_to_the_board_and_every_outcome_has_an_end_in_the_timeline() -> None:
     assert sorted(ACTIVE + ENDINGS) == sorted(palette.JOBS)
     words = {palette.JOBS[status].word for status in palette.JOBS if status not in ("queued", "picked")}
     assert words | {look.word for look in palette.RUNS.values()} <= OUTCOMES.keys()
 
 
+def test_one_thing_has_one_word_in_every_picture() -> None:
+    assert palette.JOBS["successful"].word == palette.RUNS["done"].word == "done"
+    assert palette.JOBS["failed"].word == palette.RUNS["failed"].word == "held"
+    assert palette.JOBS["canceled"].word == palette.RUNS["canceled"].word == "cancelled"
+    words = [look.word for look in palette.JOBS.values()]
+    assert len(set(words)) == len(words)
+
+
 def test_no_other_file_knows_the_colour_of_a_status_or_a_priority() -> None:
-    colours = {colour for look in LOOKS for colour in (look.light, look.dark)} | {palette.WAITS}
+    colours = {look.colour for look in LOOKS} | {palette.WAITS}
     colours |= {step.fill for step in palette.RAMP} | set(palette.STAGES)
     assert len(colours) > 10
     for path in others("."):
@@ -110,6 +116,13 @@ def test_a_higher_priority_is_darker_and_told_from_the_next_without_colour_and_w
     assert all(one[0] > other[0] for one, other in pairwise(seen))
 
 
+def test_a_status_stands_out_from_either_ground_and_carries_white_text() -> None:
+    for look in LOOKS[:-1]:
+        assert contrast(look.colour, "#ffffff") >= 4.2
+        for ground in palette.NEUTRAL["ground"]:
+            assert contrast(look.colour, ground) >= 3
+
+
 def test_what_is_written_on_a_priority_and_on_every_ground_can_be_read() -> None:
     for step in palette.RAMP:
         assert contrast(step.fill, step.text) >= 4.5
@@ -119,21 +132,15 @@ def test_what_is_written_on_a_priority_and_on_every_ground_can_be_read() -> None
                 assert contrast(palette.NEUTRAL[text][theme], palette.NEUTRAL[ground][theme]) >= 4.5
 
 
-def test_the_browser_is_given_every_look_of_a_job() -> None:
-    script, styles = assets.script(), assets.styles()
-    for statuses in COLUMNS:
-        look = palette.JOBS[statuses[0]]
-        assert f"--c-{look.word}: {look.light};" in styles
-        assert f".kb-{look.word} {{--status: var(--c-{look.word});}}" in styles
-    for step in palette.RAMP:
-        assert step.fill in styles
-        assert step.fill in script
-    used = set(re.findall(r"var\((--[\w-]+)\)", styles))
-    given = set(re.findall(r"(--[\w-]+):", styles)) | {
-        "--columns",
-        "--room",
-        "--card-0",
-        "--card-1",
-        "--card-2",
-    }
-    assert used <= given, "the style sheet uses what nobody says"
+def test_the_style_sheets_use_only_colours_that_a_page_is_given() -> None:
+    given = {f"--c-{status}" for status in palette.JOBS}
+    given |= {f"--{theme}-{name}" for theme in "ld" for name in palette.NEUTRAL}
+    for name in ("board", "panel"):
+        sheet = (HOUSE / "pictures" / name / f"{name}.css").read_text("utf-8")
+        made = set(re.findall(r"(--[\w-]+):", sheet)) | {"--left", "--head", "--bad", "--sign"}  # by the page
+        used = {
+            each
+            for each in re.findall(r"var\((--[\w-]+)", sheet)
+            if not each.startswith(("--jp", "--vscode"))
+        }
+        assert used <= given | made, f"{name}.css uses what nobody says"

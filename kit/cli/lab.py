@@ -106,8 +106,6 @@ def open_lab(
     Raises:
         KitError: there is no such lesson, no JupyterLab, or no Postgres can be started.
     """
-    from kit.sources import open_database
-
     notebook = lessons.find(lesson)
     if find_spec("jupyterlab") is None and "UV" in os.environ:  # as in `uvx --from pgqueuer-kit kit lab`
         return become([os.environ["UV"], "tool", "run", "--from", extras.requirement(), "kit", *sys.argv[1:]])
@@ -118,6 +116,8 @@ def open_lab(
         notebook = _own(notebook, fresh)
     with _stopped_by_signals():
         with progress(lambda: "Postgres is starting"):
+            from kit.sources import open_database
+
             held = open_database(database=database)
         try:
             print(f"PostgreSQL {held.version}, {held.source}: {held.why}. Ctrl-C stops the lab.", flush=True)

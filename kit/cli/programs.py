@@ -1,4 +1,4 @@
-"""Programs that take long, or take this one's place. The standard library is enough: nothing may be there yet."""
+"""Programs that take long, or take this one's place; only Python is needed, as nothing else may be there."""
 
 from __future__ import annotations
 

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import importlib
 import inspect
 import os
+import re
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
+import textwrap
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
+from types import CodeType
+from typing import Any
 
+import asyncpg
 from pgqueuer import PgQueuer, QueueManager, SchedulerManager
 from pgqueuer.core.executors import is_async_callable
 from pgqueuer.ports.driver import Driver
+from pgqueuer.types import QueueExecutionMode
 
 from kit.errors import KitError
+from kit.errors.hints import hint, wrong_connection
 from kit.errors.place import place
 from kit.errors.postgres import NO_TABLES, postgres_is_away, sqlstate, tables_are_missing
 from kit.errors.text import one_line
+from kit.internals import connection_of, gathered_by, loop_of
+from kit.session import session
 
 Manager = PgQueuer | QueueManager | SchedulerManager
 Factory = Callable[[], object]
@@ -68,7 +84,7 @@ def resolve(main: object) -> Factory:
         KitError: there is no such module or name, or it is nothing that can be called.
     """
     if isinstance(main, str):
-        return _load(main)
+        main = _load(main)
     if isinstance(main, AbstractAsyncContextManager) or inspect.iscoroutine(main):
         if inspect.iscoroutine(main):
             main.close()
@@ -82,10 +98,29 @@ def resolve(main: object) -> Factory:
         )
     if not callable(main):
         raise KitError(f'kit.run takes a function or "module:name", not {main!r}. Pass {SHAPE}.')
+    _refuse_what_takes_arguments(main)
     return main
 
 
-def _load(name: str) -> Factory:
+def _refuse_what_takes_arguments(main: Factory) -> None:
+    with suppress(TypeError, ValueError):  # Python knows no signature of it
+        given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [
+            each
+            for each in inspect.signature(main).parameters.values()
+            if each.default is each.empty and each.kind not in given
+        ]
+        name, names = getattr(main, "__name__", "main"), ", ".join(each.name for each in needed)
+        if names.startswith(("job", "schedule")):
+            raise KitError(f"{name}({names}) is a handler. Pass the main that registers it: {SHAPE}.")
+        if needed:
+            raise KitError(
+                f"{name}({names}) takes arguments, and is called without. Hand them over in a function that "
+                f"takes none, such as `lambda: {name}(…)`, or give them defaults."
+            )
+
+
+def _load(name: str) -> object:
     module_name, attribute = parts(name)
     if (folder := working_folder()) not in sys.path:
         sys.path.insert(0, folder)
@@ -101,20 +136,20 @@ def _load(name: str) -> Factory:
         ) from error
     except Exception as error:
         raise KitError(explain(error, f"importing {module_name!r}")) from error
-    factory = getattr(module, attribute, None)
-    if factory is None:
+    if not hasattr(module, attribute):
         raise NotThere(f"The module {module_name!r} ({module.__file__}) has no name {attribute!r}.")
-    if not callable(factory):
-        raise KitError(f"{name!r} is {factory!r}, which cannot be called. Name {SHAPE}.")
-    return factory  # type: ignore[no-any-return]
+    return getattr(module, attribute)
 
 
 @asynccontextmanager
-async def enter(factory: Factory, on_older_form: Callable[[], None]) -> AsyncIterator[Manager]:
+async def enter(factory: Factory, advise: Callable[[str], None]) -> AsyncIterator[Manager]:
     """Call the factory, yield its manager, and clean up after it.
 
     What the older form, a coroutine that returns the PgQueuer, connected is closed here, because that
     form has no place to do it.
+
+    Args:
+        advise: called with what works and is better written in another way.
 
     Raises:
         KitError: it makes nothing that can be run.
@@ -122,11 +157,19 @@ async def enter(factory: Factory, on_older_form: Callable[[], None]) -> AsyncIte
     made = factory()
     if isinstance(made, AbstractAsyncContextManager):
         _refuse_what_does_not_yield(made)
-        async with made as manager:
-            yield _checked(manager, "yield")
+        async with AsyncExitStack() as stack:
+            async with _not_run_by_itself(made):
+                manager = await stack.enter_async_context(made)
+            checked = _checked(manager, "yield")
+            for wrong in _misplaced_handlers(factory):
+                advise(wrong)
+            yield checked
     elif inspect.isawaitable(made):
-        on_older_form()
-        returned = _checked(await made, "return")
+        async with _not_run_by_itself(made):
+            manager = await made
+        returned = _checked(manager, "return")
+        for said in (NEWER_FORM, *_misplaced_handlers(factory)):
+            advise(said)
         try:
             yield returned
         finally:
@@ -137,21 +180,79 @@ async def enter(factory: Factory, on_older_form: Callable[[], None]) -> AsyncIte
         raise KitError(f"main() gave {_describe(made)}. main has to be {SHAPE}.")
 
 
+_RUNS = {kind.run.__code__ for kind in (PgQueuer, QueueManager, SchedulerManager)}
+
+
+@asynccontextmanager
+async def _not_run_by_itself(made: object) -> AsyncIterator[None]:
+    """Refuse a main that awaits a manager's ``run()``, which would never come to its end.
+
+    It is not cut off but asked to stop, so that a job which it may have picked is not lost.
+    """
+    runs: list[Any] = []
+    entering = asyncio.current_task()
+
+    async def look() -> None:
+        while not runs:
+            await asyncio.sleep(0.01)
+            runs.extend(
+                each
+                for each in (*_awaited_by(made), *(task.get_coro() for task in gathered_by(entering)))
+                if getattr(each, "cr_code", None) in _RUNS
+                and each.cr_frame.f_locals.get("mode") is not QueueExecutionMode.drain
+            )
+        for each in runs:
+            each.cr_frame.f_locals["self"].shutdown.set()
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    except Exception:
+        if not runs:
+            raise
+    finally:
+        looking.cancel()
+    if runs:
+        raise KitError(
+            "main() runs its PgQueuer itself, with `await pgq.run()` or the like. main only makes it, and "
+            f"kit.run runs it, as `pgq run` does: it is {SHAPE}, in place of the line that runs it."
+        )
+
+
+def _awaited_by(made: object) -> Iterator[Any]:
+    """Yield the coroutine or generator of a main, the coroutine it awaits, and so on."""
+    each: Any = getattr(made, "gen", made)
+    while each is not None:
+        yield each
+        each = getattr(each, "cr_await", getattr(each, "ag_await", None))
+
+
 def _refuse_what_does_not_yield(made: object) -> None:
     # contextlib's own, whose error speaks of an iterator, and whose coroutine would be awaited by nobody.
     inner = getattr(made, "gen", None)
     if inspect.iscoroutine(inner):
         inner.close()
+        inside = [
+            code.co_name
+            for code in inner.cr_code.co_consts
+            if isinstance(code, CodeType) and code.co_flags & inspect.CO_ASYNC_GENERATOR
+        ]
+        why = (
+            f"The one in {inside[0]} is indented too far."
+            if inside
+            else "It takes the place of `return pgq`."
+        )
         raise KitError(
             "main is under @asynccontextmanager, so it has to end with `yield pgq`, and it has no yield. "
-            "Write `yield pgq` instead of `return pgq`."
+            + why
         )
     if inner is not None and not inspect.isasyncgen(inner):
         raise KitError(f"main is not async. Write `async def main()`: it is {SHAPE}.")
 
 
 def _describe(made: object) -> str:
-    return "nothing (None)" if made is None else f"a {type(made).__name__}"
+    name = type(made).__name__
+    return "nothing (None)" if made is None else f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
 def _checked(manager: object, word: str) -> Manager:
@@ -159,9 +260,27 @@ def _checked(manager: object, word: str) -> Manager:
         raise KitError(
             f"main() gave {_describe(manager)} instead of a PgQueuer. Let it end with `{word} pgq`."
         )
+    kind = type(manager).__name__
+    if isinstance(manager, PgQueuer):
+        if not hasattr(manager.connection, "notify"):
+            given = _describe(manager.connection)
+            raise KitError(
+                f"PgQueuer takes a driver, not {given}: write PgQueuer(AsyncpgDriver(connection))."
+            )
+    elif not hasattr(manager.queries, "driver"):  # as it was before PGQueuer 1.0
+        raise KitError(
+            f"{kind} takes Queries, not {_describe(manager.queries)}: write {kind}(Queries(driver))."
+        )
     driver = driver_of(manager)
-    # Private, and the only way to see this mistake before it has broken the learner's connection for good.
-    owner = getattr(getattr(driver, "_connection", getattr(driver, "_pool", None)), "_loop", None)
+    if (wrong := wrong_connection(driver)) is not None:
+        raise KitError(wrong)
+    held = connection_of(driver)  # looked at now, or the mistakes would break the learner's connection
+    if _is_closed(held):
+        raise KitError(
+            "main() gave a PgQueuer whose connection is closed, as `async with` closes it at its end. Write "
+            "`yield pgq` inside of that block, and @asynccontextmanager above main."
+        )
+    owner = loop_of(held)
     if owner is not None and owner is not asyncio.get_running_loop():
         raise KitError(
             "main uses a connection that was opened outside of it, and a connection belongs to whoever "
@@ -174,6 +293,36 @@ def _checked(manager: object, word: str) -> Manager:
                     f"The function of the schedule {key.entrypoint!r} is not async. Write `async def`."
                 )
     return manager
+
+
+def _is_closed(held: Any) -> bool:
+    asked = getattr(held, "is_closed", getattr(held, "is_closing", None))  # asyncpg's; psycopg's is `closed`
+    try:
+        return bool(asked() if asked is not None else getattr(held, "closed", False))
+    except asyncpg.InterfaceError:  # it is back in its pool
+        return True
+
+
+def _misplaced_handlers(factory: Factory) -> Iterator[str]:
+    """Yield what is wrong with the handlers in a factory's code that PGQueuer never hears of."""
+    try:
+        (main,) = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(factory)))).body
+    except (OSError, TypeError, ValueError, SyntaxError):  # its text is gone, or is more than a function
+        return
+    given = [each for each in ast.walk(main) if isinstance(each, ast.Yield | ast.Return)]
+    names = {each.value.id: each.lineno for each in given if isinstance(each.value, ast.Name)}
+    handlers = [each for each in ast.walk(main) if isinstance(each, ast.AsyncFunctionDef)]
+    for handler, decorator in [(each, one) for each in handlers for one in each.decorator_list]:
+        function = decorator.func if isinstance(decorator, ast.Call) else decorator
+        match function:
+            case ast.Attribute(ast.Name(pgq), "entrypoint" | "schedule" as kind) if pgq in names:
+                if function is decorator:
+                    yield f'@{pgq}.{kind} above {handler.name} needs a name: @{pgq}.{kind}("{handler.name}").'
+                elif handler.lineno > names[pgq]:
+                    yield (
+                        f"{handler.name} stands below `yield {pgq}`, where main goes on when the consumer is "
+                        "stopped. Put it above."
+                    )
 
 
 def queue_of(manager: Manager) -> QueueManager | None:
@@ -203,9 +352,8 @@ def driver_of(manager: Manager) -> Driver:
 
 
 async def _close(driver: Driver) -> None:
-    """Close what a driver holds. Drivers leave that to whoever connected, and have no public name for it."""
-    connection = getattr(driver, "_connection", None) or getattr(driver, "_pool", None)
-    if connection is None:
+    """Close what a driver holds. Drivers leave that to whoever connected."""
+    if (connection := connection_of(driver)) is None:
         return
     # A connection that is lost cannot be closed; the loop drops whatever is still open when it ends.
     with suppress(Exception):
@@ -216,28 +364,50 @@ def explain(error: BaseException, what: str = "main()", *, was_ready: bool = Fal
     """Say in plain words why a consumer could not start, or has died, and what to do next."""
     if isinstance(error, KitError):
         return str(error)
-    text, line, at = str(error), one_line(error), place(error)
-    if "Entrypoint function must be async" in text:
-        return (
-            f"A handler is not async{at}. Write `async def`, and call what blocks with "
-            "`await asyncio.to_thread(...)`."
-        )
-    if "already in registry" in text:
-        name = text.split(" already in registry")[0]
-        return f"{name!r} is registered twice{at}. Inside one consumer an entrypoint belongs to one handler."
-    if "generator didn't yield" in text:
-        return f"main() came to its end without `yield pgq`. main has to be {SHAPE}."
+    line, at = one_line(error), place(error)
+    for pattern, said in _SAID.items():
+        if found := re.search(pattern, line):
+            return said.format(at=at, line=line, **found.groupdict())
     if tables_are_missing(error):
         return f"{NO_TABLES} ({line})"
-    if "another operation is in progress" in text:
-        return (
-            f"{line}{at}. The consumer's connection was used by somebody else at the same time. "
-            "A handler that needs Postgres needs a connection (or a pool) of its own."
-        )
     if sqlstate(error) in ("3D000", "28P01", "28000"):
-        return f"Postgres answers, but refuses the connection{at}: {line}. Run kit.postgres() first."
+        return f"Postgres answers, but refuses the connection{at}: {line}. {_the_kits_own(line)}"
     if postgres_is_away(error):
         if was_ready:
             return f"It lost its connection to Postgres{at}: {line}."
-        return f"No Postgres could be reached{at}: {line}. Run kit.postgres() first."
-    return f"{what} raised {line}{at}."
+        return f"No Postgres could be reached{at}: {line}. {_the_kits_own(line)}"
+    helps = hint(error)
+    return f"{what} raised {line}{at}." + (f" {helps}" if helps is not None else "")
+
+
+# What is said of errors whose own words speak of something else, or lack what to do.
+_SAID = {
+    "Entrypoint function must be async": (
+        "A handler is not async{at}, or has a `yield` in it. Write `async def`, and call what blocks with "
+        "`await asyncio.to_thread(...)`."
+    ),
+    "Error: (?P<name>.+) already in registry": (
+        "{name!r} is registered twice{at}. Inside one consumer an entrypoint belongs to one handler."
+    ),
+    "generator didn't yield": f"main() came to its end without `yield pgq`. main has to be {SHAPE}.",
+    "another operation is in progress": (
+        "{line}{at}. The consumer's connection was used by somebody else at the same time. "
+        "A handler that needs Postgres needs a connection (or a pool) of its own."
+    ),
+    "FailingListenerError": (
+        "Postgres answers, but no notification of it arrives: what stands between, such as PgBouncer, may "
+        "not let LISTEN through."
+    ),
+}
+
+
+def _the_kits_own(line: str) -> str:
+    """Return where to connect instead of what ``line`` tells of."""
+    with suppress(KitError):
+        target = session.target()
+        if not ({target.name, target.where.rpartition(":")[2]} <= set(re.findall(r"\w+", line))):
+            return (
+                f"The Postgres of kit.postgres() is the database {target.name!r} on {target.where}: "
+                "asyncpg.connect() without an address leads there."
+            )
+    return "Run kit.postgres() first."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import time
 from datetime import timedelta
 
+from pgqueuer import QueueManager
 from pgqueuer.errors import FailingListenerError
+from pgqueuer.models import HealthCheckEvent
 
 from kit.consumer.factory import Manager, queue_of, scheduler_of
 from kit.database.target import Unreachable
@@ -16,15 +18,32 @@ from kit.session import session
 PROBE = 2.0  # seconds for Postgres to answer when a consumer was not ready in time
 
 
+def ask_again(queue: QueueManager) -> None:
+    """Let a look at whether notifications arrive send more than one.
+
+    PGQueuer sends one and waits for it. That is lost where it was sent before LISTEN, as with a pool, whose
+    connections are several; then a healthy consumer would be taken for one that has lost its connection.
+    """
+    once = queue.listener_healthy
+
+    async def listener_healthy(timeout: timedelta = timedelta(seconds=10)) -> HealthCheckEvent:
+        began, patience = time.monotonic(), 0.05
+        while True:
+            left = timeout.total_seconds() - (time.monotonic() - began)
+            try:
+                return await once(timeout=timedelta(seconds=min(patience, left)))
+            except FailingListenerError:
+                if left <= patience:
+                    raise
+            patience = min(2 * patience, 1.0)
+
+    setattr(queue, "listener_healthy", listener_healthy)  # noqa: B010
+
+
 async def listening(manager: Manager) -> None:
     """Wait until a notification sent through Postgres comes back, and the schedules are in their table."""
     if (queue := queue_of(manager)) is not None:
-        heard, patience = None, timedelta(seconds=0.05)
-        while heard is None:
-            # One that was sent before LISTEN is lost, and psycopg takes its time to hear of one.
-            with suppress(FailingListenerError):
-                heard = await queue.listener_healthy(timeout=patience)
-            patience = min(2 * patience, timedelta(seconds=1))
+        await queue.listener_healthy(timeout=timedelta.max)
     if (scheduler := scheduler_of(manager)) is not None:
         wanted = {(key.entrypoint, key.expression) for key in scheduler.registry}
         while wanted:

@@ -1,4 +1,4 @@
-"""Which jobs run for long: told while one waits, so that a handler that never ends is seen at once."""
+"""What is waited for, and which jobs run for long: told meanwhile, so that no wait is without a word."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ NAMED = 5  # jobs in one line
 
 
 class LongRunning:
-    """Names each job that has been running for `SECONDS`, once."""
+    """Names each job that has been running for `SECONDS`, once; or else says once what is waited for."""
 
     def __init__(self) -> None:
         self._named: set[int] = set()
         self._next_look: float | None = None
+        self._said = False
 
     async def look(self, queue: Queue) -> list[str]:
-        """Return a line about those that have not been named yet; nothing where there are none."""
+        """Return what has not been said yet, in lines."""
         now = asyncio.get_running_loop().time()
         if self._next_look is None:
             self._next_look = now + SECONDS
@@ -28,8 +29,9 @@ class LongRunning:
             return []
         self._next_look = now + EVERY
         rows = await queue.running_for(SECONDS, self._named)
+        first, self._said = not self._said, True
         if not rows:
-            return []
+            return [await queue.what_is_waited_for(SECONDS)] if first else []
         self._named.update(row["id"] for row in rows)
         names = listed([f"{row['entrypoint']} #{row['id']}" for row in rows], len(rows), NAMED)
         return [f"Still running after {SECONDS:g} s: {names}."]

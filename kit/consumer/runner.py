@@ -10,20 +10,19 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal
+from typing import Any
 
 import pgqueuer
 from pgqueuer.domain.settings import db_settings
 
 from kit import reasons
-from kit.consumer import factory, screen
+from kit.consumer import console, elsewhere, factory
 from kit.consumer.capture import Capture
-from kit.consumer.console import Console, Unseen
+from kit.consumer.consumer import Consumer, State
 from kit.consumer.handlers import Handlers
-from kit.consumer.listening import listening, why_not_in_time
+from kit.consumer.listening import ask_again, listening, why_not_in_time
 from kit.consumer.loop import Loop
 from kit.consumer.options import Options
 from kit.consumer.process import while_running
@@ -31,42 +30,26 @@ from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
 from kit.errors.postgres import postgres_is_away
 from kit.errors.text import one_line
-from kit.session import Stoppable, session
-from kit.threads import happens_within, run_sync
+from kit.session import session
+from kit.threads import Duration, as_timedelta, happens_within, run_sync
 
-State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
-REMEMBERED = 100_000  # jobs of which it is kept who took them up
 STILL_AWAY = 10.0  # seconds that it tries so before it speaks of that again
 RESTART_DELAY = 0.5  # seconds between two tries to get a lost connection back
 GRACE = 2.0  # seconds that each of the harder ways to end a consumer is given
 
 
-class Runner:
-    """Runs a consumer and knows what became of it.
+class Runner(Consumer):
+    """A consumer on a thread of this process.
 
     Attributes:
-        name, state, problem, entrypoints, schedules: as `kit.Consumer` has them.
-        since: when its state became what it is, in seconds since 1970.
-        console: what it has to say.
+        changed: set whenever anything of it has changed; cleared by whoever waits for it.
         handlers: what its handlers do.
-        limits: the concurrency limit of each entrypoint; 0 is none.
-        changed: set whenever anything of this has changed; cleared by whoever follows it.
-        followed_by: what follows it, and is stopped when it was stopped.
     """
 
     def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
-        self.name = name
-        self.state: State = "starting"
-        self.since = time.time()
-        self.problem: str | None = None
-        self.entrypoints: tuple[str, ...] = ()
-        self.schedules: tuple[str, ...] = ()
         self.changed = threading.Event()
-        self.console = Console(name, self._tell)
-        began = session.began.setdefault(name, deque(maxlen=REMEMBERED))
-        self.handlers = Handlers(self.console, began, self._tell)
-        self.limits = self.handlers.limits
-        self.followed_by: list[Stoppable] = []
+        super().__init__(name, options)
+        self.handlers = Handlers(self)
         self._make = make
         self._options = options
         self._driver_backends: set[int] = set()
@@ -96,13 +79,6 @@ class Runner:
         """Return the ids of the jobs whose handlers run now; from any thread."""
         return [run.job_id for run in self.handlers.running_now() if run.job_id is not None]
 
-    def unseen(self, notices_only: bool = False) -> Unseen:
-        """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
-        return self.console.take(notices_only=notices_only)
-
-    def catch_up(self) -> None:
-        """Do nothing: what it has to say is known at once."""
-
     # From the thread of a cell
 
     def start(self) -> None:
@@ -125,16 +101,14 @@ class Runner:
             self._stop(0)
             raise KitError(run_sync(why_not_in_time(self.name, limit, self._entered)))
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """Stop as `kit.Consumer.stop` says; ``timeout`` is in seconds."""
-        with screen.looking():
+    def stop(self, timeout: Duration = 5.0) -> None:
+        """Stop, as `Consumer.stop` says."""
+        limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
+        with console.about_to_show():
             if self.alive:
-                self._stop(timeout)
+                self._stop(limit)
             if session.consumers.get(self.name) is self:
-                screen.show(self.console.take())
-        if self._ended.is_set():
-            for each in self.followed_by:
-                each.stop()
+                console.show(self.unseen())
 
     def _stop(self, limit: float) -> None:
         self._asked_to_stop = True
@@ -176,14 +150,15 @@ class Runner:
 
     # On its own thread
 
-    def _tell(self) -> None:
+    def has_changed(self) -> None:
+        """Let it be known."""
         if not self.changed.is_set():  # twice a job: setting it again takes a lock
             self.changed.set()
+        super().has_changed()
 
     def _become(self, state: State) -> None:
-        self.state = state
-        self.since = time.time()
-        self._tell()
+        self._state = state
+        self.has_changed()
 
     def _run(self) -> None:
         """Live on the thread."""
@@ -255,8 +230,8 @@ class Runner:
         if self.state == "reconnecting" and self._speak_again_at <= time.monotonic():
             self._speak_again_at = math.inf
             self.console.notice(
-                f"Consumer {self.name!r} has not reached Postgres for {STILL_AWAY:g} s ({one_line(error)}). If "
-                "that is elsewhere now, such as on another port: run kit.postgres(…) and its cell again."
+                f"Consumer {self.name!r} has not reached Postgres for {STILL_AWAY:g} s ({one_line(error)}). "
+                "If that is elsewhere now, such as on another port: run kit.postgres(…) and its cell again."
             )
         if self.state == "running":
             self._become("reconnecting")
@@ -268,12 +243,14 @@ class Runner:
 
     @asynccontextmanager
     async def _enter(self) -> AsyncIterator[factory.Manager]:
-        async with factory.enter(self._make, self._tell_of_the_newer_form) as manager:
+        async with factory.enter(self._make, self._advise) as manager:
             self._entered = True
-            self.entrypoints, self.schedules = self.handlers.watch(manager)
+            self.handlers.watch(manager)
             if (queue := factory.queue_of(manager)) is not None:
                 session.managers[str(queue.queue_manager_id)] = self.name
-            ready = asyncio.create_task(self._say_when_ready(manager))
+                ask_again(queue)
+            place = {} if self._was_ready else await elsewhere.place_of(manager)
+            ready = asyncio.create_task(self._say_when_ready(manager, place))
             try:
                 yield manager
             except Exception as error:
@@ -302,10 +279,14 @@ class Runner:
             f"Take it out of the queue with `{reasons.take_out(found)}`, then run the cell again."
         )
 
-    async def _say_when_ready(self, manager: factory.Manager) -> None:
+    async def _say_when_ready(self, manager: factory.Manager, place: elsewhere.Place) -> None:
         # Whatever goes wrong here goes wrong for the manager too, and its error is the one to tell.
         with suppress(Exception):
-            await listening(manager)
+            strange, _ = await asyncio.gather(
+                elsewhere.not_where_the_kit_looks(self.name, place), listening(manager)
+            )
+            if strange is not None:
+                self._advise(strange)
             with suppress(Exception):
                 await self._look_for_others(factory.driver_of(manager))
             if self.state == "reconnecting":
@@ -322,7 +303,9 @@ class Runner:
         if others and not self._was_ready:
             self.console.notice(takes_jobs_too(others[0]))
 
-    def _tell_of_the_newer_form(self) -> None:
-        if factory.NEWER_FORM not in session.told:
-            session.told.add(factory.NEWER_FORM)
-            self.console.notice(factory.NEWER_FORM)
+    def _advise(self, text: str) -> None:
+        if self._was_ready or text in session.told:
+            return  # it has come back, or this has been said once for all consumers
+        if text is factory.NEWER_FORM:
+            session.told.add(text)
+        self.console.notice(text)

@@ -5,99 +5,115 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from kit import reasons
-from kit.consumer import capture, screen
+from kit.consumer import capture, console
 from kit.consumer.long_running import LongRunning
 from kit.consumer.queue import Queue, jobs_are
-from kit.database.target import Target, Unreachable
+from kit.database.target import LIMIT, Target, Unreachable
 from kit.errors import KitError
-from kit.errors.postgres import postgres_is_away
-from kit.errors.text import one_line
 from kit.notebook import Interruptible
 from kit.reasons import NAMED, listed
 from kit.session import RunningConsumer, session
 from kit.threads import Duration, as_timedelta
 
+LEAST = 1.0  # seconds that Postgres is given to answer, also when the time is up
 POLL_SECONDS = 0.05
 STUCK_SECONDS = 1.0
 GIVE_WAY = 0.01  # seconds
 TO_FINISH = 1.0  # seconds for handlers to end whose jobs have left the queue
 
 
-async def wait(timeout: Duration = 30.0) -> None:
+async def wait(timeout: Duration = 30.0, *, due_within: Duration = 0.0, until: str = "") -> None:
     """Wait until nothing more will happen in the queue by itself, and show meanwhile what handlers do.
 
     That is when no job is due or running, by the tables, whoever runs them. Jobs that are not due yet, and
     held ones, do not count. A handler whose job was cancelled has a moment more to end. What handlers printed
     since it was last shown appears in the cell that waits, each line with its job
-    (``[fetch #1] Processed: …``), and so does the last line of every exception.
+    (``[fetch #1] Processed: …``), and so does the last line of every exception. After two seconds it says
+    what it waits for.
 
     It also returns, and says why, when jobs are due that nobody will run: no consumer is there, or none has
     their entrypoint. That is no error, because a consumer for them may come tomorrow.
 
     Args:
         timeout: how long to wait at most, in seconds or as a timedelta.
+        due_within: wait also for jobs that are due so soon, in seconds or as a timedelta: those that are
+            tried again, and those of ``execute_after``.
+        until: a question in SQL with one value. Where it is given, the wait is over as soon as the answer is
+            true, whatever is in the queue: ``until="SELECT count(*) > 5 FROM letters"``.
 
     Raises:
-        KitError: jobs were still due or running after ``timeout``, by name; or Postgres cannot be reached.
+        KitError: jobs were still due or running after ``timeout``, by name, or the answer to ``until`` was
+            not true by then, or nobody will run what it waits for; or Postgres cannot be reached.
     """
     if capture.of_a_handler() is not None:
         raise KitError("kit.wait() in a handler would wait for the handler's own job. Call it in a cell.")
     limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
+    soon = as_timedelta("due_within", due_within, zero=True)
     target = session.target()
     __tracebackhide__ = True
-    with Interruptible(), screen.looking():
+    with Interruptible(), console.about_to_show():
         # A job that was just enqueued is for this process's consumer, which shares the interpreter with what
         # follows here (a connection with its login, the cell's output): its handler begins first.
         await asyncio.sleep(GIVE_WAY)
-        cell = screen.Screen()
+        cell = console.Screen()
         last_words: list[str] = []
         try:
             async with _refreshed(cell):
-                last_words = await _until_done(target, limit)
+                last_words = await _until_done(target, limit, soon, until)
             for consumer in _consumers():
                 consumer.catch_up()  # what a worker printed may still be on its way
         finally:
-            cell.show(screen.unseen())
+            cell.show(console.unseen())
             cell.close(last_words)
 
 
-async def _until_done(target: Target, limit: float) -> list[str]:
+async def _until_done(target: Target, limit: float, soon: timedelta, until: str) -> list[str]:
+    import asyncpg
+
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
     stuck, slow, finishing = _Stuck(), LongRunning(), _Finishing()
-    queue: Queue | None = None
+    connection: asyncpg.Connection | None = None
     try:
         while True:
+            seconds = round(max(LEAST, min(deadline - loop.time(), LIMIT)), 1)
             try:
-                if queue is None:
-                    queue = await Queue.connect(target, deadline)
-                if not await queue.is_busy():
-                    if finishing.may_take_longer(deadline):
-                        await asyncio.sleep(POLL_SECONDS)
-                        continue
-                    return [*finishing.jobs_left(), *await queue.what_is_not_due()]
-                finishing = _Finishing()
-                for line in await slow.look(queue):
-                    print(line)
-                if why := await stuck.look(queue):
-                    return why
-                if loop.time() >= deadline:
-                    raise KitError(await queue.what_is_not_done(limit) + _who_is_away())
-            except Exception as error:
-                if not isinstance(error, Unreachable) and not postgres_is_away(error):
-                    raise
-                if queue is not None:
-                    queue.close()
-                    queue = None
+                if connection is None:
+                    connection = await target.open(limit=seconds)
+                async with target.answering(connection, limit=seconds):
+                    queue = Queue(connection, soon, until)
+                    if await queue.is_so():
+                        return []
+                    if until or await queue.is_busy():
+                        finishing = _Finishing()
+                        for line in await slow.look(queue):
+                            print(line)
+                        if why := await stuck.look(queue):
+                            if until:
+                                raise KitError("\n".join([f"It is not so yet: {until}", *why]))
+                            return why
+                        if loop.time() >= deadline:
+                            raise KitError(await queue.what_is_not_done(limit) + _who_is_away())
+                    elif not finishing.may_take_longer(deadline):
+                        return [*finishing.jobs_left(), *await queue.what_is_not_due()]
+            except Unreachable as error:
+                if connection is not None:
+                    connection.terminate()
+                    connection = None
                 # A consumer that lost its connection tells of it meanwhile, and comes back.
                 if loop.time() >= deadline or not any(consumer.alive for consumer in _consumers()):
                     raise KitError(_why_away(error)) from error
+            except KitError as error:
+                if until and isinstance(error.__cause__, asyncpg.PostgresError):
+                    raise error.__cause__ from None  # the question is the learner's
+                raise
             await asyncio.sleep(POLL_SECONDS)
     finally:
-        if queue is not None:
-            queue.close()
+        if connection is not None:
+            connection.terminate()  # without awaiting: this may be an interrupted cell
 
 
 def _who_is_away() -> str:
@@ -105,11 +121,10 @@ def _who_is_away() -> str:
     return f" Without a connection to Postgres: consumer {listed(away, len(away))}." if away else ""
 
 
-def _why_away(error: Exception) -> str:
-    said = error.reason if isinstance(error, Unreachable) else one_line(error)
-    if isinstance(error.__cause__, TimeoutError):
-        return f"Postgres does not answer: {said}. Jobs and consumers are as they were; wait again later."
-    return f"No Postgres could be reached: {said}."
+def _why_away(error: Unreachable) -> str:
+    if "did not answer" not in error.reason:
+        return f"No Postgres could be reached: {error.reason}."
+    return f"Postgres does not answer: {error.reason}. Jobs and consumers are as they were; wait again later."
 
 
 class _Finishing:
@@ -172,7 +187,7 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
     if not count:
         return []
     names = [f"{row['entrypoint']} #{row['id']}" for row in rows]
-    lines = [f"{jobs_are(count)} due: {listed(names, count)}."]
+    lines = [f"{jobs_are(count)} {queue.due}: {listed(names, count)}."]
     if not working:
         dead = [consumer for consumer in _consumers() if consumer.problem is not None]
         for one in dead:
@@ -185,12 +200,12 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
 
 
 @asynccontextmanager
-async def _refreshed(cell: screen.Screen) -> AsyncIterator[None]:
+async def _refreshed(cell: console.Screen) -> AsyncIterator[None]:
     """Show all the time what is new. It also wakes the loop: only then is a kernel's interrupt heard."""
 
     async def refresh() -> None:
         while True:
-            cell.show(screen.unseen())
+            cell.show(console.unseen())
             await asyncio.sleep(POLL_SECONDS)
 
     task = asyncio.create_task(refresh())

@@ -183,7 +183,7 @@ class Flow:
             parts.append(
                 f"<g><title>{escape(hint)}</title>"
                 f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{height}" rx="4"'
-                f' fill="{look.light}"/>'
+                f' fill="{look.colour}"/>'
                 f'<text class="c" x="{x + width / 2:.1f}" y="{y + 14}">{escape(_label(run))}</text></g>'
             )
         rows = -(-len(shown) // across)

@@ -9,7 +9,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -25,21 +25,51 @@ def command_of(process: psutil.Process) -> list[str]:
         return []
 
 
-class Lab:
+class Server:
+    """The HTTP interface of a Jupyter server."""
+
+    def __init__(self, base: str, token: str) -> None:
+        self.base = base
+        self.token = token
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.ask("/api/status"))
+        except URLError:
+            return False
+
+    def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        return json.loads(self.read(path, method, body) or "null")
+
+    def read(self, path: str, method: str = "GET", body: Any = None) -> bytes:
+        headers = {"Authorization": f"token {self.token}"}
+        data = None if body is None else json.dumps(body).encode()
+        with urlopen(Request(self.base + path, data, headers, method=method), timeout=30) as answer:
+            return bytes(answer.read())
+
+    def kernel_below(self, pid: int) -> psutil.Process:
+        """Return the kernel that has been asked for, once it is a process below that one."""
+        found = eventually(
+            lambda: [each for each in below(pid) if "ipykernel_launcher" in command_of(each)],
+            "the kernel's process",
+        )
+        return cast(psutil.Process, found[0])
+
+
+def below(pid: int) -> list[psutil.Process]:
+    return list(psutil.Process(pid).children(recursive=True))
+
+
+class Lab(Server):
     """A running `kit lab` and its HTTP interface."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self.process = process
         self.log = log
         address = eventually(self._address, "JupyterLab's address in the output of kit lab", 90)
-        self.base, self.page, self.token = address.groups()
-        eventually(self._answers, "JupyterLab to answer at the address it has shown")
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.ask("/api/status"))
-        except URLError:
-            return False
+        base, self.page, token = address.groups()
+        super().__init__(base, token)
+        eventually(self.answers, "JupyterLab to answer at the address it has shown")
 
     def _address(self) -> re.Match[str] | None:
         assert self.process.poll() is None, self.log.read_text()
@@ -47,22 +77,10 @@ class Lab:
 
     def start_kernel(self) -> psutil.Process:
         self.ask("/api/kernels", "POST")
-        found = eventually(
-            lambda: [each for each in self.below() if "ipykernel_launcher" in command_of(each)],
-            "the kernel's process",
-        )
-        return found[0]
+        return self.kernel_below(self.process.pid)
 
     def below(self) -> list[psutil.Process]:
-        below: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
-        return below
-
-    def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
-        headers = {"Authorization": f"token {self.token}"}
-        data = None if body is None else json.dumps(body).encode()
-        request = Request(self.base + path, data, headers, method=method)
-        with urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        return below(self.process.pid)
 
 
 @contextlib.contextmanager
@@ -89,14 +107,14 @@ def started_lab(folder: Path, *arguments: str) -> Iterator[Lab]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-    below: list[psutil.Process] = []
+    children: list[psutil.Process] = []
     try:
         yield Lab(process, log)
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
-            below = psutil.Process(process.pid).children(recursive=True)
+            children = below(process.pid)
         process.kill()
         process.wait()
-        for child in below:  # only where the test failed is one still there
+        for child in children:  # only where the test failed is one still there
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,10 +17,12 @@ from urllib.error import URLError
 import psutil
 import pytest
 
+from kit import extras
 from kit.cli import lab
+from kit.cli import server as extension
 from kit.sources import files
 from tests.cli.command import SCRIPTS, eventually, nothing_runs, run
-from tests.cli.running import Lab, started_lab
+from tests.cli.running import Lab, Server, started_lab
 
 # kit lab: what it is asked for
 
@@ -40,6 +45,17 @@ def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_w
     asked = lab._arguments(lesson, browser=False, port=9999)
     assert {"--no-browser", "--port=9999"} <= set(asked)
     assert ("--allow-root" in bare) is files.is_root()
+
+
+def test_a_kit_that_uvx_runs_without_jupyterlab_is_run_once_more_with_it(monkeypatch):
+    became: list[list[str]] = []
+    monkeypatch.setattr(lab, "find_spec", lambda _: None)
+    monkeypatch.setattr(lab, "become", became.append)
+    monkeypatch.setattr(sys, "argv", ["kit", "lab", "03", "--no-browser"])
+    monkeypatch.setenv("UV", "/bin/uv")
+    lab.open_lab("03", "playground")
+    start = ["/bin/uv", "tool", "run", "--from", extras.requirement(), "kit"]
+    assert became == [[*start, "lab", "03", "--no-browser"]]
 
 
 @pytest.fixture
@@ -91,6 +107,39 @@ def test_a_lab_that_is_killed_leaves_no_jupyterlab_and_no_kernel(running_lab, tm
     assert left == []
     eventually(nothing_runs, "Postgres to stop after the lab")
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_jupyterlab_that_the_kit_did_not_start_has_the_board_the_settings_and_the_hints_too(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+    command += [
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=secret",
+        "--ServerApp.log_level=ERROR",
+    ]
+    places = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    server = Server(f"http://127.0.0.1:{port}", "secret")
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | places) as process:
+        try:
+            eventually(server.answers, "JupyterLab to answer", 90)
+            settings = server.ask("/lab/api/settings/@jupyterlab/apputils-extension:notification")
+            assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
+            page = server.read("/lab").decode()
+            config = re.search(r'<script id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL)
+            assert config is not None
+            extensions = json.loads(config[1])["federated_extensions"]
+            (docked,) = (each for each in extensions if each["name"] == "kit-docked-board")
+            assert b"docked" in server.read(f"/lab/extensions/kit-docked-board/{docked['load']}")
+            server.ask("/api/kernels", "POST")
+            kernel = server.kernel_below(process.pid)
+            assert kernel.environ()["PATH"].startswith(SCRIPTS)
+            assert kernel.environ()["PYTHONSTARTUP"] == str(Path(extension.__file__).with_name("startup.py"))
+            server.ask("/api/shutdown", "POST")
+            process.wait(30)
+        finally:
+            process.kill()
 
 
 STUBBORN = """

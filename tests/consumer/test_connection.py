@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
-from pgqueuer import AsyncpgDriver, PgQueuer
+from pgqueuer import AsyncpgDriver, PgQueuer, Queries, QueueManager
+from pgqueuer.core.listeners import (
+    PGNoticeEventListener,
+    default_event_router,
+    initialize_notice_event_listener,
+)
+from pgqueuer.db import AsyncpgPoolDriver
+from pgqueuer.errors import FailingListenerError
 from pgqueuer.models import Job
 
 import kit
+from kit.consumer.listening import ask_again
 from tests.consumer.queue import (
     Gate,
     connections,
@@ -127,3 +138,67 @@ async def test_a_mistake_is_the_end_and_is_told_once(capsys: pytest.CaptureFixtu
     assert consumer.problem is not None
     assert "failed" in repr(consumer)
     await until("its connection is dropped", nobody_is_connected)
+
+
+async def test_a_look_at_notifications_sends_another_where_one_was_lost() -> None:
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+    connection = await asyncpg.connect()
+    async with asyncpg.create_pool(min_size=2) as pool:
+        driver = AsyncpgPoolDriver(pool)
+        queue = QueueManager(Queries(driver))
+        await connection.add_listener(queue.channel, lambda *said: heard.put_nowait(said))
+        ask_again(queue)
+        healthy = asyncio.create_task(queue.listener_healthy(timeout=timedelta(seconds=10)))
+        await asyncio.wait_for(heard.get(), 10)  # it went out, and the queue does not listen yet
+        async with driver:
+            await initialize_notice_event_listener(
+                driver,
+                queue.channel,
+                default_event_router(
+                    notice_event_queue=PGNoticeEventListener(),
+                    canceled={},
+                    pending_health_check=queue.pending_health_check,
+                ),
+            )
+            await healthy
+        with pytest.raises(FailingListenerError):  # nobody listens any more
+            await queue.listener_healthy(timeout=timedelta(seconds=0.2))
+    await connection.close()
+
+
+async def test_a_pool_that_is_slow_to_listen_is_not_a_lost_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(QueueManager._run_periodic_health_check, "__defaults__", (timedelta(seconds=1),))
+    made = 0
+
+    async def slow(connection: asyncpg.Connection) -> None:
+        nonlocal made
+        made += 1
+        if made == 2:  # the one that listens; the first sends what it is to hear
+            await asyncio.sleep(0.3)
+
+    @asynccontextmanager
+    async def main() -> AsyncIterator[PgQueuer]:
+        async with asyncpg.create_pool(min_size=1, max_size=4, init=slow) as pool:
+            pgq = PgQueuer.from_asyncpg_pool(pool)
+            pgq.entrypoint("fetch")(nothing)
+            yield pgq
+
+    consumer = kit.run(main)
+    (queue,) = [each for each in gc.get_objects() if isinstance(each, QueueManager)]
+    looks = 0
+    listener_healthy = queue.listener_healthy
+
+    async def counted(timeout: timedelta) -> Any:
+        nonlocal looks
+        answer = await listener_healthy(timeout=timeout)
+        looks += 1
+        return answer
+
+    monkeypatch.setattr(queue, "listener_healthy", counted)
+    await until("PGQueuer has looked twice", lambda: looks > 1 or consumer.state != "running")
+    assert not [line for line in texts(consumer) if "lost its connection" in line]
+    await enqueue("fetch")
+    await kit.wait()
+    assert consumer.done == 1

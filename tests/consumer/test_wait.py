@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from pgqueuer import AsyncpgDriver, PgQueuer, Queries
+from pgqueuer import AsyncpgDriver, PgQueuer, Queries, RetryRequested
 from pgqueuer.models import Context, Job, JobId
 
 import kit
@@ -160,6 +161,69 @@ async def test_jobs_that_are_not_due_do_not_count_and_are_mentioned(
     assert capsys.readouterr().out == f"{said}\n"
 
 
+async def test_jobs_that_are_due_soon_are_waited_for_where_that_is_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def tries_twice(job: Job) -> None:
+        if job.attempts == 0:
+            raise RetryRequested(delay=timedelta(seconds=0.3))
+
+    consumer = kit.run(main_with(fetch=tries_twice))
+    retried, later = [*await enqueue("fetch"), *await enqueue("fetch", execute_after=timedelta(seconds=0.5))]
+    await enqueue("fetch", execute_after=timedelta(seconds=90))
+    await kit.wait(due_within=5)
+    assert consumer.done == 2
+    assert await logged(retried) == await logged(later) == [*["queued", "picked"] * 2, "successful"]
+    assert "1 job is not due yet: in " in capsys.readouterr().out
+
+
+async def test_without_a_consumer_it_says_how_soon_a_job_is_due(capsys: pytest.CaptureFixture[str]) -> None:
+    await enqueue("fetch", execute_after=timedelta(seconds=50))
+    await kit.wait(due_within=timedelta(minutes=1))
+    assert capsys.readouterr().out.startswith("1 job is due within 60 s: fetch #1.\n")
+
+
+# Until something is so
+
+
+async def test_it_waits_until_a_question_of_the_learners_is_answered_with_true() -> None:
+    go_on = threading.Event()
+
+    async def letter(job: Job) -> None:
+        await fetch("INSERT INTO letters VALUES (1)")
+        await asyncio.to_thread(go_on.wait, 10)
+
+    await fetch("CREATE TABLE letters (id int)")
+    consumer = kit.run(main_with(letter=letter))
+    await enqueue("letter")
+    await kit.wait(until="SELECT count(*) > 0 FROM letters")
+    assert (consumer.done, len(await fetch("SELECT FROM letters"))) == (0, 1)
+    go_on.set()
+    await kit.wait()
+
+
+async def test_what_will_not_become_so_is_an_error_that_says_why() -> None:
+    await enqueue("fetch")
+    with pytest.raises(kit.KitError) as caught:
+        await kit.wait(until="SELECT false")
+    first, *why = str(caught.value).splitlines()
+    assert first == "It is not so yet: SELECT false"
+    assert why == ["1 job is due: fetch #1.", "No consumer is running. Start one with kit.run(main)."]
+
+
+async def test_when_the_time_is_up_it_says_what_is_not_so() -> None:
+    with pytest.raises(kit.KitError) as caught:
+        await kit.wait(timeout=0.2, until="SELECT NULL")
+    assert str(caught.value).startswith(
+        "After 0.2 s, this is not so yet: SELECT NULL; nothing is due or running. Look at kit.jobs(), or wait"
+    )
+
+
+async def test_a_question_that_postgres_refuses_is_told_as_postgres_tells_it() -> None:
+    with pytest.raises(asyncpg.UndefinedTableError, match="letters"):
+        await kit.wait(until="SELECT count(*) FROM letters")
+
+
 async def test_it_leaves_no_connection_behind() -> None:
     await kit.wait()
     await until("the connection is closed", nobody_is_connected)
@@ -291,6 +355,16 @@ async def test_what_nobody_waited_for_is_shown_when_the_consumer_is_replaced(
     assert capsys.readouterr().out == "[speak #1] payload b'unseen'\n"
     await kit.wait()
     assert capsys.readouterr().out == ""
+
+
+async def test_after_two_seconds_it_says_once_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
+    async def short(job: Job) -> None:
+        await asyncio.sleep(0.5)
+
+    kit.run(main_with(short=short), batch_size=1, max_concurrent_tasks=2)
+    await enqueue("short", *[b""] * 12)
+    await kit.wait()
+    assert re.fullmatch(r"After 2 s, \d jobs? (is|are) due or running\.\n", capsys.readouterr().out)
 
 
 # When nothing will happen

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from tests.lessons.ingredients import Beats, Edit, Ingredient
 
-SEND = 'await db.execute("UPDATE letters SET sent = sent + 1")  # only if job.id is new in posted'
-SEND_ONCE = """async with db.transaction():
+IS_PICKED = "SELECT status = 'picked' FROM pgqueuer"
+UPDATE = """    # only if job.id is new in posted
+    await db.execute("UPDATE letters SET sent = sent + 1")"""
+UPDATE_ONCE = """    async with db.transaction():
         if await db.execute("INSERT INTO posted VALUES ($1) ON CONFLICT DO NOTHING", job.id) == "INSERT 0 1":
             await db.execute("UPDATE letters SET sent = sent + 1")"""
 
 UNTIL_IT_IS_BACK = """while True:
     try:
-        conn = await asyncpg.connect()
+        db = await asyncpg.connect()
         break
     except (asyncpg.PostgresError, OSError):
         await asyncio.sleep(0.05)"""
+
+NO_FAULTS = Edit(
+    "office", "        workers.append(worker)\n", "        workers.append(worker)\n        break\n"
+)
 
 
 def row(*values: int) -> str:
@@ -26,50 +32,79 @@ BEATS: Beats = {
     "1 · Killed in the middle": [
         Ingredient(
             "the kill",
-            (Edit("worker-killed", "worker.kill()", "await kit.wait()"),),
-            then={"another": (row(1, 1),), "worker-killed": ("running",)},
+            (Edit("kill", "worker.kill()", "await kit.wait()"),),
+            then={"another": ("^queued picked successful$", row(1)), "kill": ("running",)},
         ),
-    ],
-    "2 · Counted once": [
         Ingredient(
-            "the look at sent",
-            (Edit("send-once", " AND sent = 0", ""),),
-            then={"another-again": (row(2, 2),)},
+            "change it: killed before it sends",
+            (
+                Edit("send-plainly", "    db =", "    await asyncio.sleep(1)\n    db ="),
+                Edit("kill", "until=is_sent", f'until="{IS_PICKED}"'),
+            ),
+            then={"another": (row(1),)},
         ),
     ],
-    "3 · Alive, and taken for dead": [
+    "2 · Nobody is killed": [
         Ingredient(
             "a second worker, who takes the first for dead",
             (Edit("run-blocked", "spawn(count=2)", "spawn()"),),
             then={"run-blocked": (row(1),)},
         ),
         Ingredient(
-            "the thread",
-            (Edit("send-in-a-thread", "await asyncio.to_thread(time.sleep, 1.8)", "time.sleep(1.8)"),),
-            then={"run-in-a-thread": (row(2),)},
+            "change it: a thread",
+            (Edit("send-blocking", "    time.sleep(3)", "    await asyncio.to_thread(time.sleep, 3)"),),
+            then={"run-blocked": (row(1),)},
         ),
     ],
-    "4 · Frozen, and back again": [
-        Ingredient(
-            "the pause",
-            (Edit("freeze", "frozen.pause()", "await kit.wait()"),),
-            then={"thaw": (row(1),)},
-        ),
-    ],
-    "5 · Postgres itself crashes": [
+    "3 · Postgres itself crashes": [
         Ingredient(
             "that workers come back",
             (
-                Edit("spawn", "heartbeat_timeout=1,", "heartbeat_timeout=1, restart_on_failure=False,"),
-                Edit("after-the-crash", "await kit.wait()\nconn = await asyncpg.connect()", UNTIL_IT_IS_BACK),
+                Edit(
+                    "office",
+                    '"heartbeat_timeout": 2,',
+                    '"heartbeat_timeout": 2, "restart_on_failure": False,',
+                ),
+                Edit("after-the-crash", "await kit.wait()\ndb = await asyncpg.connect()", UNTIL_IT_IS_BACK),
             ),
             then={"after-the-crash": (r"^(?!300$)\d+$",)},
+        ),
+    ],
+    "4 · The lab": [
+        Ingredient(
+            "the faults",
+            (Edit("office", "seconds=15", "seconds=0"),),
+            then={
+                "run-mark-first": ("0 lost, 0 doubled", "proves nothing"),
+                "run-post-first": ("0 lost, 0 doubled", "proves nothing"),
+                "run-together": ("proves nothing",),
+            },
+        ),
+        Ingredient(
+            "the transaction",
+            (Edit("together", "async with db.transaction():", "if True:"),),
+            then={"run-together": (r"[1-9]\d* lost", "not clean")},
+        ),
+        Ingredient(
+            "change it: other faults",
+            (Edit("run-together", "hurt(seed=1)", "hurt(seed=7)\nprint('other faults')"),),
+            then={"run-together": ("^other faults", "0 lost, 0 doubled", "clean")},
+        ),
+    ],
+    "5 · The job that kills": [
+        Ingredient(
+            "change it: an exception, in place of the end of the process",
+            (Edit("send-poison", "os._exit(1)", "raise ValueError()"),),
+            then={
+                "run-poison": ("exception: ValueError", "Empty DataFrame"),
+                "find-poison": ("^1 deliveries",),
+            },
         ),
     ],
     "Your turn": [
         Ingredient(
             "a solution",
-            (Edit("your-handler", SEND, SEND_ONCE),),
+            (Edit("your-handler", UPDATE, UPDATE_ONCE),),
             then={"your-result": (row(1),)},
         ),
     ],

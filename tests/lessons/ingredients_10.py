@@ -12,6 +12,11 @@ BEATS: Beats = {
             then={"run-order-first": ("shipped: Dune", r"^0 +1 +1")},
         ),
         Ingredient(
+            "change it: no accident",
+            (Edit("run-job-first", "place_order(cut)", "place_order(no_accident)"),),
+            then={"run-job-first": (r"LookupError|shipped: Dune", r"^0 +1 +1")},
+        ),
+        Ingredient(
             "the order of the two",
             (
                 Edit("job-first", "    await accident(db)\n", ""),
@@ -35,12 +40,25 @@ BEATS: Beats = {
             (Edit("order-taken", "async with conn.transaction():", "if True:"),),
             then={"count-taken": ("shipped: Dune", r"^0 +1 +2")},
         ),
+        Ingredient(
+            "change it: another number",
+            (Edit("order-taken", "(1, 'Emma')", "(2, 'Emma')"),),
+            then={"count-taken": ("shipped: Dune", r"^0 +2 +2")},
+        ),
     ],
     "3 · On the wrong connection": [
         Ingredient(
             "the other connection",
             (Edit("order-elsewhere", "await q.enqueue(", "await Queries(AsyncpgDriver(shop)).enqueue("),),
             then={"run-elsewhere": ("shipped: Dune",)},
+        ),
+        Ingredient(
+            "change it: after the commit",
+            (
+                Edit("order-elsewhere", '        await q.enqueue("ship", b"1")\n', ""),
+                Edit("order-elsewhere", "    await shop.close()", '    await q.enqueue("ship", b"1")'),
+            ),
+            then={"run-elsewhere": ("shipped: Dune", r"^0 +1 +1")},
         ),
     ],
     "4 · Clicked twice": [
@@ -51,13 +69,18 @@ BEATS: Beats = {
         ),
         Ingredient(
             "skip",
-            (Edit("other-ways", 'on_conflict="skip"', 'on_conflict="update_priority"'),),
+            (Edit("other-ways", '**key, on_conflict="skip"', '**key, on_conflict="update_priority"'),),
             then={"other-ways": (r"\[1\]\n\[1\]",)},
         ),
         Ingredient(
             "update_priority",
-            (Edit("other-ways", 'on_conflict="update_priority"', 'on_conflict="skip"'),),
+            (Edit("other-ways", '"on_conflict": "update_priority"', '"on_conflict": "skip"'),),
             then={"other-ways": (r"\[None\]\n\[None\]", r"1 +0 +ship 1")},
+        ),
+        Ingredient(
+            "change it: a lower priority",
+            (Edit("other-ways", '"priority": 9', '"priority": -1'),),
+            then={"other-ways": (r"\[1\]", r"1 +0 +ship 1")},
         ),
     ],
     "5 · Left open": [
@@ -70,6 +93,11 @@ BEATS: Beats = {
             "the vacuum",
             (Edit("bank-ends", 'await conn.execute("VACUUM pgqueuer")', "pass"),),
             then={"bank-ends": (r"bytes: [1-9]",)},
+        ),
+        Ingredient(
+            "change it: a transaction that only reads",
+            (Edit("run-left-open", "INSERT INTO orders VALUES (1, 'Dune')", "SELECT * FROM orders"),),
+            then={"run-left-open": (r"SELECT \* FROM orders", r"^0 +0 +0$")},
         ),
     ],
     "Your turn": [

@@ -91,6 +91,11 @@ class Lesson:
         return [cell for cell in self.cells if cell.cell_type == "code"]
 
     @property
+    def read_code(self) -> list[Any]:
+        """The code cells that a learner reads: not what is folded, which only helps."""
+        return [cell for cell in self.code if not cell.metadata.get("jupyter", {}).get("source_hidden")]
+
+    @property
     def prose(self) -> list[str]:
         """The sources of the markdown cells, in order."""
         return [cell.source for cell in self.cells if cell.cell_type == "markdown"]

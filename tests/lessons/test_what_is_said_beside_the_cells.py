@@ -5,71 +5,166 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
 from pgqueuer import AsyncpgDriver, PgQueuer, Queries
 from pgqueuer.errors import DuplicateJobError
-from pgqueuer.models import Schedule
+from pgqueuer.metrics.prometheus import collect_metrics
+from pgqueuer.models import Job, Schedule
 
 import kit
 from kit.sources import Postgres
+from tests.consumer.queue import enqueue, fetch, main_with, nothing, until
 
 pytestmark = pytest.mark.usefixtures("no_consumer_stays")
 
 
-def scheduled(expression: str, runs: list[float]) -> Callable[[], AbstractAsyncContextManager[PgQueuer]]:
-    """Return a factory of consumers whose schedule notes in ``runs`` when it ran."""
+async def never_ends(job: Job) -> None:
+    await asyncio.sleep(3600)
+
+
+Ran = list[tuple[float, Schedule]]
+
+
+def scheduled(
+    expression: str, ran: Ran, *, clean_old: bool = False, beside: Ran | None = None
+) -> Callable[[], AbstractAsyncContextManager[PgQueuer]]:
+    """Return a factory of consumers whose schedule notes in ``ran`` each run, and when it was.
+
+    Another schedule of the consumer runs every second, where ``beside`` is to note that.
+    """
+
+    def noting(ran: Ran) -> Callable[[Schedule], Awaitable[None]]:
+        async def note(schedule: Schedule) -> None:
+            ran.append((time.monotonic(), schedule))
+
+        return note
 
     @asynccontextmanager
     async def main() -> AsyncIterator[PgQueuer]:
         connection = await asyncpg.connect()
         pgq = PgQueuer(AsyncpgDriver(connection))
-
-        @pgq.schedule("report", expression)
-        async def report(schedule: Schedule) -> None:
-            runs.append(time.monotonic())
-
+        pgq.schedule("report", expression, clean_old=clean_old)(noting(ran))
+        if beside is not None:
+            pgq.schedule("pulse", "* * * * * *")(noting(beside))
         yield pgq
         await connection.close()
 
     return main
 
 
-async def until(runs: list[float], number: int) -> None:
-    for _ in range(400):
-        if len(runs) >= number:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"not within 20 s: run {number} of the schedule")
-
-
 async def test_08_a_run_that_several_consumers_find_due_happens_once(queue_database: Postgres) -> None:
-    runs: list[float] = []
-    main = scheduled("30 6 * * 1", runs)
+    ran: Ran = []
+    main = scheduled("30 6 * * 1", ran)
     kit.run(main).stop()
-    connection = await asyncpg.connect(queue_database.dsn)
-    await connection.execute("UPDATE pgqueuer_schedules SET next_run = next_run - interval '3 weeks'")
-    await connection.close()
+    await fetch("UPDATE pgqueuer_schedules SET next_run = next_run - interval '3 weeks'")
     for number in range(4):
         kit.run(main, name=f"worker {number}")
-    await until(runs, 1)
+    await until("it has run", lambda: ran)
     for consumer in range(4):
         assert kit.session.session.consumers[f"worker {consumer}"].state == "running"
-    assert len(runs) == 1
+    assert len(ran) == 1
     assert len(kit.schedules()) == 1
 
 
 @pytest.mark.usefixtures("queue_database")
 async def test_08_a_schedule_of_every_second_comes_back_about_every_two() -> None:
-    runs: list[float] = []
-    kit.run(scheduled("* * * * * *", runs))
-    await until(runs, 4)
-    between = [after - before for before, after in itertools.pairwise(runs)]
+    ran: Ran = []
+    kit.run(scheduled("* * * * * *", ran))
+    await until("it has run four times", lambda: len(ran) > 3)
+    between = [after - before for (before, _), (after, _) in itertools.pairwise(ran)]
     assert min(between[1:]) > 1.2, f"it came back after {between} s"
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_08_several_consumers_run_it_also_every_second_and_each_time_once() -> None:
+    ran: Ran = []
+
+    def times() -> list[datetime]:
+        return sorted(schedule.next_run for _, schedule in ran)
+
+    def come_a_second_apart() -> bool:
+        return any(after - before == timedelta(seconds=1) for before, after in itertools.pairwise(times()))
+
+    for number in range(8):  # until one looks in odd seconds, another in even ones
+        runs, second = len(ran), int(time.time())
+        kit.run(scheduled("* * * * * *", ran), name=f"worker {number}")
+        await until("they have run", partial(lambda runs: len(ran) > runs + 4, runs), 30)
+        if come_a_second_apart():
+            break
+        await until("another second", partial(lambda second: (int(time.time()) - second) % 2, second))
+    assert come_a_second_apart()
+    assert len(times()) == len(set(times()))
+
+
+async def test_08_a_run_whose_consumer_died_is_taken_by_one_that_starts_and_not_by_one_that_sleeps(
+    queue_database: Postgres,
+) -> None:
+    sleeps: Ran = []
+    starts: Ran = []
+    kit.run(scheduled("30 6 * * 1", sleeps), name="sleeps")
+    await fetch("UPDATE pgqueuer_schedules SET status = 'picked', heartbeat = now() - interval '1 minute'")
+    kit.run(scheduled("30 6 * * 1", starts), name="starts")
+    await until("it has run", lambda: starts)
+    assert (len(starts), sleeps) == (1, [])
+
+
+async def test_08_an_old_version_that_starts_again_deletes_the_new_ones_schedule_for_good(
+    queue_database: Postgres,
+) -> None:
+    reports: Ran = []
+    pulses: Ran = []
+    new = kit.run(scheduled("* * * * * *", reports, clean_old=True, beside=pulses), name="new")
+    await until("it runs", lambda: reports)
+    kit.run(scheduled("30 6 * * 1", [], clean_old=True), name="old")
+    before = len(pulses)
+    await until("the new one has looked again", lambda: len(pulses) > before)
+    after = len(reports)
+    await until("and again", lambda: len(pulses) > before + 2)
+    assert (new.state, len(reports)) == ("running", after)
+    assert kit.schedules().query("entrypoint == 'report'")["expression"].tolist() == ["30 6 * * 1"]
+
+
+def test_08_between_two_moments_of_one_zone_python_ignores_the_change_of_the_clock() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    evening, morning = (datetime(2026, 3, day, hour, tzinfo=berlin) for day, hour in ((28, 21), (29, 9)))
+    assert (morning - evening).total_seconds() == 12 * 3600
+    assert (morning - evening.astimezone(UTC)).total_seconds() == 11 * 3600
+
+
+async def between_picks(batch_size: int) -> list[float]:
+    """Return the seconds between the picks of jobs that do nothing, one of which may run at a time."""
+
+    @asynccontextmanager
+    async def main() -> AsyncIterator[PgQueuer]:
+        connection = await asyncpg.connect()
+        pgq = PgQueuer(AsyncpgDriver(connection))
+        pgq.entrypoint("quick", concurrency_limit=1)(nothing)
+        yield pgq
+        await connection.close()
+
+    await fetch("TRUNCATE pgqueuer_log")
+    await enqueue("quick", *[b""] * 12)
+    kit.run(main, batch_size=batch_size)
+    await kit.wait()
+    picks = kit.log().query("status == 'picked'").sort_values("id")["created"]
+    return [gap.total_seconds() for gap in picks.diff().iloc[2:]]
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_09_a_place_is_free_when_its_end_is_written_which_a_batch_that_is_not_full_delays() -> None:
+    assert min(await between_picks(batch_size=10)) > 0.07
+    assert min(await between_picks(batch_size=1)) < 0.07
 
 
 async def test_10_a_priority_only_rises_and_a_duplicate_undoes_its_transaction_unless_it_is_skipped(
@@ -108,4 +203,131 @@ async def test_10_a_dedupe_key_keeps_others_out_while_its_job_waits_or_runs_and_
         await connection.execute("UPDATE pgqueuer SET status = $1", status)
         await queries.enqueue("ship", None, dedupe_key="ship 1", on_conflict="skip")
         assert len(kit.jobs()) == ids
+    await connection.close()
+
+
+async def test_01_threads_are_four_more_than_cores_and_32_at_most() -> None:
+    running: list[int] = []
+    most = 0
+
+    def runs() -> None:
+        nonlocal most
+        running.append(1)
+        most = max(most, len(running))
+        time.sleep(0.2)
+        running.pop()
+
+    await asyncio.gather(*(asyncio.to_thread(runs) for _ in range(40)))
+    cores = getattr(os, "process_cpu_count", os.cpu_count)() or 1  # that is of Python 3.13
+    assert most == min(32, cores + 4)
+
+
+EXITS = """
+import asyncio, sys
+import asyncpg
+from pgqueuer import AsyncpgDriver, PgQueuer
+
+async def main():
+    pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect()))
+
+    @pgq.entrypoint("exits")
+    async def exits(job):
+        sys.exit()
+
+    @pgq.entrypoint("waits")
+    async def waits(job):
+        await asyncio.sleep(3600)
+
+    await pgq.run()
+
+asyncio.run(main())
+"""
+
+
+async def test_05_an_exit_in_a_handler_ends_the_consumer_stays_picked_and_cancels_the_jobs_beside_it(
+    queue_database: Postgres,
+) -> None:
+    await enqueue("waits")
+    await enqueue("exits")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", EXITS, stderr=subprocess.DEVNULL)
+    await asyncio.wait_for(process.wait(), 60)
+    assert process.returncode == 0
+    assert kit.jobs()[["entrypoint", "status"]].to_numpy().tolist() == [["exits", "picked"]]
+    assert kit.log().query("entrypoint == 'waits'")["status"].tolist() == ["queued", "picked", "canceled"]
+
+
+async def test_05_pgq_failed_names_what_is_held_and_not_why(queue_database: Postgres) -> None:
+    async def fails(job: Job) -> None:
+        raise ValueError("the card has expired")
+
+    kit.run(main_with("hold", charge=fails))
+    await enqueue("charge")
+    await kit.wait()
+    command = [sys.executable, "-m", "pgqueuer", "failed"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    printed, _ = await process.communicate()
+    assert (b"charge" in printed, b"expired" in printed) == (True, False)
+
+
+async def test_05_10_a_held_jobs_key_may_be_taken_and_then_requeueing_fails_for_all(
+    queue_database: Postgres,
+) -> None:
+    connection = await asyncpg.connect(queue_database.dsn)
+    queries = Queries(AsyncpgDriver(connection))
+    held, other = await queries.enqueue(["ship"] * 2, [None] * 2, [0, 0], dedupe_key=["ship 1", None])
+    await connection.execute("UPDATE pgqueuer SET status = 'failed', attempts = 3")
+    (second,) = await queries.enqueue("ship", None, dedupe_key="ship 1")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await queries.requeue_jobs([held, other])
+    requeue = [sys.executable, "-m", "pgqueuer", "requeue", str(held), str(other)]
+    process = await asyncio.create_subprocess_exec(*requeue, stderr=subprocess.PIPE)
+    _, errors = await process.communicate()
+    assert (process.returncode, b"UniqueViolation" in errors) == (1, True)
+    assert kit.jobs().query("status == 'failed'")["id"].tolist() == [held, other]
+    await queries.mark_job_as_cancelled([second])
+    await queries.requeue_jobs([held, other])
+    assert kit.jobs()["attempts"].tolist() == [0, 0]
+    await connection.close()
+
+
+async def test_10_an_open_transaction_keeps_dead_rows_when_it_has_written_and_not_when_it_only_read(
+    queue_database: Postgres,
+) -> None:
+    await fetch("CREATE TABLE orders (id int)")
+    connection = await asyncpg.connect(queue_database.dsn)
+    for statement, rows_stay in (("SELECT * FROM orders", False), ("INSERT INTO orders VALUES (1)", True)):
+        async with connection.transaction():
+            await connection.execute(statement)
+            await enqueue("ship")
+            await fetch("DELETE FROM pgqueuer")
+            await fetch("VACUUM pgqueuer")
+            assert bool((await fetch("SELECT pg_relation_size('pgqueuer')"))[0][0]) is rows_stay
+    await connection.close()
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_12_the_heartbeat_of_a_hung_handler_goes_on_and_updated_says_since_when_it_hangs() -> None:
+    kit.run(main_with(hangs=never_ends), heartbeat_timeout=0.5)
+    await enqueue("hangs")
+    later = "SELECT FROM pgqueuer WHERE heartbeat > updated + interval '1 second'"
+    await until("the heart has gone on for a second", lambda: fetch(later))
+    ((picked, updated),) = await fetch(
+        "SELECT l.created, q.updated FROM pgqueuer_log l JOIN pgqueuer q ON q.id = l.job_id"
+        " WHERE l.status = 'picked'"
+    )
+    assert updated == picked
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_12_what_is_said_to_prometheus_has_no_age_and_statistics_are_added_up_when_asked_for() -> None:
+    connection = await asyncpg.connect()
+    queries = Queries(AsyncpgDriver(connection))
+    await queries.enqueue("export", None)
+    assert await fetch("SELECT FROM pgqueuer_statistics") == []
+    text = await collect_metrics(queries)
+    assert {line.partition("{")[0] for line in text.splitlines()} == {
+        "pgqueuer_queue_count",
+        "pgqueuer_logs_count",
+    }
+    assert len(await fetch("SELECT FROM pgqueuer_statistics")) == 1
     await connection.close()

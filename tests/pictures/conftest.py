@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,7 +21,7 @@ from pgqueuer.types import QueueEntrypoint, QueueManagerId
 from playwright.sync_api import Page
 
 from kit.pictures.board.feed import Feed
-from kit.pictures.board.state import BoardState, Card
+from kit.pictures.board.history import NAMES, History, Row, Tables, fold
 from kit.sources import Postgres
 from tests.jupyterlab import JupyterLab, browser_page, write_notebook
 from tests.pictures.seen import CONSUMER, SETUP, Seen
@@ -60,13 +61,28 @@ class Hands:
 class Followed:
     """A picture that a feed keeps true."""
 
-    def __init__(self, feed: Feed, state: BoardState, told: list[dict[str, Any]]) -> None:
+    def __init__(self, feed: Feed, history: History, told: list[dict[str, Any]]) -> None:
         self.feed = feed
-        self.state = state
+        self.history = history
         self.told = told
 
-    def card(self, job: int) -> Card:
-        return self.state.cards[job]
+    def card(self, job: int) -> Row:
+        return self.history.tables["jobs"][job]
+
+    def lanes(self) -> list[tuple[str, str]]:
+        """Who works, by name, and in which state."""
+        lanes = self.history.tables["lanes"].values()
+        return sorted((lane.get("name", ""), lane.get("state", "")) for lane in lanes)
+
+    def as_told(self) -> Tables:
+        """What a page makes of all that it was told."""
+        tables: Tables = {name: {} for name in NAMES}
+        for message in self.told:
+            for name, rows in message.get("base", {}).items():
+                tables[name] = {key: dict(row) for key, row in rows}
+            for at, table, key, change in message["changes"]:
+                fold(tables, at, table, key, change)
+        return tables
 
     async def until(self, what: str, holds: Callable[[], object], timeout: float = 10) -> None:
         """Wait for the picture to be so; fail naming what it did not show."""
@@ -78,11 +94,11 @@ class Followed:
             except KeyError:  # a card that is not there yet
                 pass
             if time.monotonic() > deadline:
-                raise AssertionError(f"the board does not show {what}: {self.state.summary()}")
+                raise AssertionError(f"the board does not show {what}: {self.history.words()}")
             await asyncio.sleep(0.01)
 
-    async def until_status(self, job: int, status: str) -> Card:
-        await self.until(f"job {job} as {status}", lambda: self.card(job).status == status)
+    async def until_status(self, job: int, status: str) -> Row:
+        await self.until(f"job {job} as {status}", lambda: self.card(job)["status"] == status)
         return self.card(job)
 
 
@@ -100,17 +116,21 @@ async def hands(queue_database: Postgres) -> AsyncIterator[Hands]:
 
 @pytest.fixture
 async def followed(queue_database: Postgres) -> AsyncIterator[Followed]:
-    state = BoardState(queue_database.name)
+    history = History(queue_database.name)
     told: list[dict[str, Any]] = []
+    looked, known = asyncio.Event(), -1
 
     def changed() -> None:
-        if (change := state.changes()) is not None:
-            told.append(change)
+        nonlocal known
+        looked.set()
+        if history.last != known:
+            text, known = history.since(known)
+            told.append(json.loads(text))
 
-    feed = Feed(queue_database.target, state, changed)
+    feed = Feed(queue_database.target, history, changed)
     task = asyncio.create_task(feed.run())
-    picture = Followed(feed, state, told)
-    await picture.until("the first look", lambda: told)
+    picture = Followed(feed, history, told)
+    await asyncio.wait_for(looked.wait(), 10)
     yield picture
     feed.stop()
     await asyncio.wait_for(task, 10)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import asyncpg
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
+from playwright.sync_api import Page
 
 from kit.threads import run_sync
 from tests.jupyterlab import Notebook, barriers, wait_until
@@ -82,19 +83,27 @@ class Seen:
 
         return run_sync(connected())
 
-    def cards(self, status: str = "card") -> list[str]:
-        """What the cards of one column are called."""
-        names: list[str] = self.page.locator(f".kb-card.kb-{status}").evaluate_all(
-            "cards => cards.map(card => card.getAttribute('aria-label'))"
-        )
-        return names
+    def cards(self, status: str = "box") -> list[str]:
+        """What the jobs of one status are called on the live board: those that are drawn."""
+        return names(self.page, f".kit-live .kb-{status}[aria-label^=Job]")
+
+    def words(self) -> str:
+        """The live board's own summary."""
+        return self.page.locator(".kit-live .kb-words").first.inner_text()
 
     def barriers(self) -> list[Any]:
         """What axe finds on the boards that keeps somebody out."""
-        return barriers(self.page, ".kit-board")
+        return barriers(self.page, ".kit-live")
 
     def until(self, what: str, probe: Any) -> None:
         wait_until(what, probe, 30)
+
+
+def names(page: Page, selector: str) -> list[str]:
+    """What the boxes that match are called, for who does not see them."""
+    called = "boxes => boxes.map(box => box.getAttribute('aria-label') ?? box.textContent)"
+    found: list[str] = page.locator(selector).evaluate_all(called)
+    return found
 
 
 # Each visible text and its contrast to what is painted behind it, by WCAG's formula.
@@ -102,7 +111,8 @@ FAINT_TEXT = """
 () => {
   const parse = (colour) => {
     const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number);
-    return { rgb: [r, g, b], a };
+    const scale = colour.startsWith('color(') ? 255 : 1;
+    return { rgb: [r, g, b].map((part) => part * scale), a };
   };
   const over = (top, under) => top.rgb.map((v, i) => v * top.a + under[i] * (1 - top.a));
   const light = (rgb) => {
@@ -119,7 +129,7 @@ FAINT_TEXT = """
   while (texts.nextNode()) {
     const node = texts.currentNode.parentElement;
     if (!texts.currentNode.textContent.trim() || node.getClientRects().length === 0) continue;
-    if (node.closest('.kb-voice') || node.getAttribute('aria-hidden')) continue;
+    if (node.closest('.kb-voice, [aria-hidden=true] i')) continue;
     const behind = ground(node);
     const text = over(parse(getComputedStyle(node).color), behind);
     const [a, b] = [light(text), light(behind)].sort((x, y) => y - x);
@@ -130,52 +140,24 @@ FAINT_TEXT = """
 }
 """
 
-# Texts of the board that are cut, or that no scrolling brings into view.
+# Texts of the board that stick out of their box or of the board, or lie over another one's.
 CUT_TEXT = """
 () => {
-  const cut = [], board = document.querySelector('.kit-board'), box = board.getBoundingClientRect();
-  for (const node of board.querySelectorAll('*')) {
-    if (node.closest('.kb-voice, canvas, .kb-text') || !node.getClientRects().length) continue;
+  const cut = [], board = document.querySelector('.kit-board'), whole = board.getBoundingClientRect();
+  const seen = [];
+  for (const node of board.querySelectorAll('.kb-stage *, .kb-head *, .kb-moment')) {
+    if (node.closest('.kb-voice') || !node.getClientRects().length) continue;
     if (![...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim())) continue;
-    const range = document.createRange();
-    range.selectNodeContents(node);
-    const text = range.getBoundingClientRect();
-    for (let at = node; at !== board.parentElement; at = at.parentElement) {
-      const { overflowX } = getComputedStyle(at), edge = at.getBoundingClientRect();
-      if (overflowX === 'visible' && at !== board) continue;
-      if (text.left >= edge.left - 1 && text.right <= edge.right + 1) continue;
-      cut.push([at.className, node.textContent]);
+    const text = node.getBoundingClientRect();
+    if (text.left < whole.left - 1 || text.right > whole.right + 1) cut.push(['outside', node.textContent]);
+    for (const [other, box] of seen) {
+      const w = Math.min(text.right, box.right) - Math.max(text.left, box.left);
+      const h = Math.min(text.bottom, box.bottom) - Math.max(text.top, box.top);
+      if (w > 2 && h > 3) cut.push(['covers', node.textContent, other]);
     }
+    seen.push([node.textContent, text]);
   }
-  const scroll = board.querySelector('.kb-scroll');
-  if (scroll.scrollWidth > scroll.clientWidth) cut.push(['columns', scroll.scrollWidth, scroll.clientWidth]);
   return cut;
-}
-"""
-
-# From now on `window.moved` says how much of the page has shifted, and how high the board has been.
-SHIFTS = """
-() => {
-  const moved = (window.moved = { shift: 0, heights: [] }), board = document.querySelector('.kit-board');
-  new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) if (!entry.hadRecentInput) moved.shift += entry.value;
-  }).observe({ type: 'layout-shift' });
-  new ResizeObserver(([entry]) => {
-    const height = Math.round(entry.contentRect.height);
-    if (!moved.heights.includes(height)) moved.heights.push(height);
-  }).observe(board);
-}
-"""
-
-# From now on `window.states` says in which states a card was seen on the last board, and from when, in ms.
-STATES = """
-() => {
-  const states = (window.states = []), board = [...document.querySelectorAll('.kit-board')].at(-1);
-  new MutationObserver(() => {
-    const card = board.querySelector('.kb-card');
-    const state = card?.className.match(/kb-(queued|picked|held|successful)/)[1];
-    if (state && states.at(-1)?.[0] !== state) states.push([state, performance.now()]);
-  }).observe(board, { subtree: true, childList: true, attributes: true });
 }
 """
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from kit.pictures.board.feed import DRAWN
 from tests.jupyterlab import wait_until
 from tests.pictures.seen import FAINT_TEXT, Seen
 
@@ -14,127 +15,103 @@ pytestmark = pytest.mark.browser
 
 def test_a_job_appears_and_moves_with_no_further_cell_also_while_a_cell_sleeps(seen: Seen) -> None:
     [waiting] = seen.enqueue(b"hello", priority=5)
-    seen.until(
-        "the queued job", lambda: seen.cards("queued") == [f"Job {waiting}, send_email, priority 5, queued"]
-    )
+    said = f"Job {waiting}, send_email, hello, priority 5, waiting, next"
+    seen.until("the queued job", lambda: seen.cards("queued") == [said])
     seen.notebook.run_cell(2)
     seen.until("the job at its end", lambda: len(seen.cards("successful")) == 1)
     seen.notebook.start_cell(3)
     seen.until("the cell sleeps", lambda: seen.notebook.kernel_status() == "busy")
-    seen.enqueue(*[b"more"] * 8)
+    seen.enqueue(*[b"more"] * 4)
     seen.enqueue(b"card", entrypoint="charge_card")
-    seen.until("the new jobs at their end", lambda: len(seen.cards("successful")) == 9)
-    seen.until("the held job", lambda: len(seen.cards("held")) == 1)
+    seen.until("the jobs at their end", lambda: "5 done" in seen.words() and "1 held" in seen.words())
     assert seen.notebook.kernel_status() == "busy", "the cell was to sleep all the while"
+    lane = seen.page.locator(".kit-live .kb-lane")
+    assert lane.inner_text().split("\n")[0] == "consumer"
     seen.notebook.screenshot("board-light")
 
 
 def test_payloads_and_errors_are_shown_as_written_and_never_as_markup(seen: Seen) -> None:
     script = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>"
     seen.enqueue(script.encode(), entrypoint="charge_card")
-    seen.enqueue(script.encode(), entrypoint="<script>window.hacked = true</script>")
+    seen.enqueue(b"x", entrypoint="<script>window.hacked = true</script>")
     seen.notebook.run_cell(2)
-    seen.until("the held job", lambda: len(seen.cards("held")) == 1)
-    facts = seen.page.locator(".kb-facts")
-    seen.until("the exceptions by type", lambda: facts.inner_text().endswith("1 × ValueError"))
-    assert re.match(r"oldest waits \d+ s", facts.inner_text()), "a job that nobody knows waits"
-    seen.page.locator(".kb-card.kb-held").hover()
-    detail = seen.page.locator(".kb-detail")
-    assert script in detail.inner_text()
+    seen.until("the held job", lambda: len(seen.cards("failed")) == 1)
+    held = seen.page.locator(".kit-live .kb-card.kb-failed")
+    assert script in held.inner_text()
+    held.click()
+    detail = seen.page.locator(".kit-live .kb-detail")
+    seen.until("why it is there", lambda: "`await q.requeue_jobs([1])` lets it go on" in detail.inner_text())
     assert "ValueError: no <b>money</b> & nothing else" in detail.inner_text()
     assert "Traceback" in detail.inner_text()
-    assert "<script>window.hacked = true</script>" in seen.page.locator(".kb-entrypoint").all_inner_texts()
+    life = re.findall(r"\d\d:\d\d:\d\d  (\w+)", detail.inner_text())
+    assert life == ["waiting", "running", "held"]
+    assert "<script>window.hacked = true</script>" in seen.cards("queued")[0]
     assert seen.page.evaluate("window.hacked") is None
     assert seen.page.locator(".kit-board script, .kit-board img").count() == 0
     seen.notebook.screenshot("board-detail")
+    seen.page.keyboard.press("Escape")
 
 
-def test_the_board_is_right_after_a_page_reload_and_a_second_board_shows_the_same(seen: Seen) -> None:
-    seen.enqueue(b"before")
-    seen.until("the job", lambda: len(seen.cards("queued")) == 1)
-    seen.notebook.reload()
-    seen.until("the board is back", lambda: len(seen.cards("queued")) == 1)
-    seen.enqueue(b"after")
-    seen.until("the board is live", lambda: len(seen.cards("queued")) == 2)
-    seen.notebook.run_cell(4)
-    seen.until("two boards", lambda: seen.page.locator(".kit-board").count() == 2)
-    seen.until("each job on both", lambda: len(seen.cards("queued")) == 4)
-    seen.execute("DELETE FROM pgqueuer")
-    seen.until("both are empty", lambda: seen.cards() == [])
-    seen.notebook.screenshot("board-two")
-
-
-def test_a_restarted_kernel_is_told_and_the_cells_bring_a_live_board_back(seen: Seen) -> None:
-    seen.notebook.restart_kernel()
-    trouble = seen.page.locator(".kb-trouble")
-    seen.until("that it is no longer live", lambda: "run the cell again" in trouble.first.inner_text())
-    seen.notebook.run_cell(0)
-    seen.notebook.run_cell(1)
-    seen.until("one board", lambda: seen.page.locator(".kit-board").count() == 1)
-    seen.enqueue(b"x")
-    seen.until("the job", lambda: len(seen.cards("queued")) == 1)
-    assert not trouble.is_visible()
-
-
-def test_cards_are_reached_by_keyboard_and_the_summary_is_announced(seen: Seen) -> None:
+def test_workers_and_cards_are_reached_by_keyboard_and_the_summary_is_announced(seen: Seen) -> None:
     ids = seen.enqueue(b"one", b"two", b"three")
     seen.until("the jobs", lambda: len(seen.cards("queued")) == 3)
-    active = "document.activeElement.getAttribute('aria-label')"
-    seen.page.locator(".kb-scroll").click(position={"x": 600, "y": 60})
-    seen.page.locator(".kb-card[tabindex='0']").focus()
-    assert seen.page.evaluate(active).startswith(f"Job {ids[0]},")
-    seen.page.keyboard.press("ArrowRight")
-    assert seen.page.evaluate(active).startswith(f"Job {ids[1]},")
-    seen.page.keyboard.press("End")
-    assert seen.page.evaluate(active).startswith(f"Job {ids[2]},")
-    assert "three" in seen.page.locator(".kb-detail").inner_text()
+    reached = """
+        document.getElementById(document.activeElement.getAttribute('aria-activedescendant'))
+            ?.getAttribute('aria-label')"""
+    seen.page.locator(".kit-live .kb-stage").focus()
+    for key, job in (("ArrowRight", 0), ("ArrowDown", 1), ("End", 2), ("ArrowLeft", 1), ("Home", 0)):
+        seen.page.keyboard.press(key)
+        assert seen.page.evaluate(reached).startswith(f"Job {ids[job]},"), key
     seen.page.keyboard.press("Enter")
+    detail = seen.page.locator(".kit-live .kb-detail")
+    seen.until("it is kept", lambda: "No consumer is running" in detail.inner_text())
+    seen.page.keyboard.press("Escape")
+    assert not detail.is_visible()
+    voice = seen.page.locator(".kit-live .kb-voice[role=status]")
+    wait_until("the summary is said", lambda: "3 waiting" in (voice.text_content() or ""), 20)
+    seen.notebook.run_cell(2)
+    seen.until("they are done", lambda: len(seen.cards("successful")) == 3)
+    seen.page.locator(".kit-live .kb-stage").focus()
     seen.page.keyboard.press("Home")
-    seen.until("it is kept", lambda: seen.page.locator(".kb-card.kb-pinned").count() == 1)
-    voice = seen.page.locator(".kit-board [aria-live=polite]")
-    wait_until("the summary is said", lambda: "3 queued" in (voice.text_content() or ""), 20)
-    *_, last = seen.enqueue(*[b"many"] * 300)
-    seen.until("a crowd", lambda: seen.page.locator(".kb-small-cards").count() == 1)
-    reached = (
-        "document.getElementById(document.activeElement.getAttribute('aria-activedescendant')).textContent"
-    )
+    assert seen.page.evaluate(reached) == "consumer: idle"
+    slider = seen.page.locator(".kit-live .kb-slider")
+
+    def moment() -> str:
+        return slider.get_attribute("aria-valuetext") or ""
+
+    slider.focus()
+    seen.page.keyboard.press("Home")
+    seen.until("the beginning", lambda: moment().startswith("0.0 s of"))
+    seen.until("they wait again", lambda: len(seen.cards("queued")) == 3 or "0 done" in seen.words())
     seen.page.keyboard.press("End")
-    assert seen.page.evaluate(reached).startswith(f"Job {last},")
-    seen.page.keyboard.press("ArrowLeft")
-    assert seen.page.evaluate(reached).startswith(f"Job {last - 1},")
-    assert "many" in seen.page.locator(".kb-detail").inner_text()
+    seen.until("now", lambda: moment().startswith("now"))
 
 
-def test_every_text_on_the_board_has_contrast_in_the_light_and_in_the_dark_theme(seen: Seen) -> None:
-    for priority in (-1, 0, 1, 5, 8, 12):
+def test_nothing_keeps_anybody_out_and_every_text_has_contrast_in_both_themes(seen: Seen) -> None:
+    for priority in (-1, 0, 12):
         seen.enqueue(b"x", priority=priority)
     seen.enqueue(b"x", entrypoint="charge_card")
     seen.notebook.run_cell(2)
-    seen.until(
-        "the jobs at their end", lambda: len(seen.cards("successful")) == 6 and len(seen.cards("held")) == 1
-    )
+    seen.until("their ends", lambda: len(seen.cards("successful")) == 3 and len(seen.cards("failed")) == 1)
     seen.enqueue(b"later", entrypoint="nobody")
-    seen.page.locator(".kb-card.kb-held").click()
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        seen.notebook.theme(theme)
-        faint = seen.page.evaluate(FAINT_TEXT)
-        assert faint == [], f"less than 4.5:1 in {theme}"
-    seen.notebook.screenshot("board-dark")
+    seen.execute("UPDATE pgqueuer SET execute_after = now() + interval '1 hour' WHERE entrypoint = 'nobody'")
+    seen.until("one that is put off", lambda: seen.page.locator(".kit-live .kb-timer").count() == 1)
+    seen.page.locator(".kit-live .kb-card.kb-failed").click()
+    for theme in ("Dark", "Light"):
+        seen.notebook.theme(f"JupyterLab {theme}")
+        assert seen.page.evaluate(FAINT_TEXT) == [], f"less than 4.5:1 in {theme}"
+        assert seen.barriers() == [], theme
+        seen.notebook.screenshot(f"board-{theme.lower()}")
 
 
-def test_a_thousand_jobs_are_drawn_and_ten_thousand_are_counted(seen: Seen) -> None:
-    for priority in (0, 2, 5, 9):
-        seen.enqueue(*[b"x"] * 250, priority=priority)
-    crowd = seen.page.locator(".kb-small-cards")
-    seen.until(
-        "a thousand cards", lambda: crowd.evaluate_all("all => all.map(c => c.dataset.jobs)") == ["1000"]
-    )
-    crowd.hover(position={"x": 5, "y": 5})
-    assert "send_email" in seen.page.locator(".kb-what").inner_text()
-    assert crowd.evaluate("canvas => canvas.getContext('2d').getImageData(2, 2, 1, 1).data[3]") == 255
+def test_of_many_jobs_it_is_said_how_many_are_drawn(seen: Seen) -> None:
+    seen.enqueue(*[b"x"] * 1000, priority=2)
+    bar = seen.page.locator(".kit-live .kb-bar .kb-t")
+    seen.until("a bar with its number", lambda: bar.all_inner_texts()[:1] and "of 1,000" in bar.inner_text())
+    drawn = int(bar.inner_text().split()[0])
+    assert len(seen.cards("queued")) == drawn <= DRAWN
+    assert seen.cards("queued")[0].endswith("waiting, next")
+    assert "1,000 waiting" in seen.words()
     seen.notebook.screenshot("board-1000")
     seen.enqueue(*[b"x"] * 9000, priority=1)
-    seen.until("a number instead", lambda: seen.page.locator(".kb-count").first.inner_text() == "10,000")
-    assert crowd.count() == 0
-    assert "More than can be drawn" in seen.page.locator(".kb-summary").inner_text()
-    seen.notebook.screenshot("board-10000")
+    seen.until("the new number", lambda: "of 10,000" in bar.inner_text())

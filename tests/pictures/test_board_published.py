@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
+import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from xml.dom import minidom
 
 import nbformat
 import pytest
 from nbconvert import HTMLExporter
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 import kit
 from kit.errors import KitError
-from kit.pictures.board.state import BoardState, Card
-from kit.pictures.board.still import still
+from kit.pictures.board.history import History
 from kit.pictures.publish import DropWidgets, without_widgets
 from kit.session import session
 from kit.sources import Postgres
 from tests.conftest import chromium
-from tests.jupyterlab import ARTIFACTS, CHROMIUM_ARGS, write_notebook
+from tests.jupyterlab import ARTIFACTS, CHROMIUM_ARGS, wait_until, write_notebook
 from tests.kernels import notebook_client
 from tests.pictures.conftest import Hands
-from tests.pictures.seen import MAIN, SETUP
+from tests.pictures.seen import MAIN, SETUP, names
 
 CELLS = [
     SETUP.format(name="published"),
@@ -44,8 +43,10 @@ ids = await queries.enqueue(["send_email"] * 5 + ["charge_card"], [b"x"] * 6, [0
 """,
     "consumer = kit.run(main)\nawait kit.wait()",
     "kit.timeline(color='priority');",
-    "await queries.enqueue(['<script>'], [b'<script>'], [3])\nconsumer.stop()\nawait connection.close()",
+    "await queries.enqueue(['<script>'], [b'</script><script>alert(1)'], [3])\nconsumer.stop()\n"
+    "await connection.close()",
 ]
+WORDS = "1 waiting, 0 running, 5 done, 1 held."
 
 
 @pytest.fixture(scope="module")
@@ -58,127 +59,98 @@ def executed(tmp_path_factory: pytest.TempPathFactory, queue_server: Postgres) -
     return notebook
 
 
-@pytest.fixture(scope="module")
-def picture(executed: nbformat.NotebookNode) -> str:
-    [svg] = [
-        output.data["image/svg+xml"] for output in executed.cells[1].outputs if "image/svg+xml" in output.data
-    ]
-    assert isinstance(svg, str)
-    return svg
+def test_an_executed_notebook_keeps_the_last_state_beside_the_board(executed: Any) -> None:
+    widget, kept = executed.cells[1].outputs
+    assert "application/vnd.jupyter.widget-view+json" in widget.data
+    assert kept.data["text/plain"] == WORDS
+    assert WORDS in kept.data["text/html"], "where no script runs, it is said in words"
+    assert len(kept.data["text/html"]) < 100_000
 
 
-def test_an_executed_notebook_keeps_the_last_state_beside_the_board(executed: Any, picture: str) -> None:
-    minidom.parseString(picture)
-    for words in ("1 queued, 0 picked, 1 held, 5 successful.", "Job 6, charge_card, priority 7, held", "#7"):
-        assert words in picture
-    assert executed.cells[1].outputs[1].data["text/plain"] == "1 queued, 0 picked, 1 held, 5 successful."
-
-
-def test_what_came_out_of_the_queue_is_escaped_in_the_picture(picture: str) -> None:
-    assert "&lt;script&gt;" in picture
-    assert "<script" not in picture
-
-
-def test_the_picture_asks_for_nothing_from_elsewhere(picture: str) -> None:
-    assert "href" not in picture
-    assert "url(" not in picture
-    assert "http" not in picture.replace('xmlns="http://www.w3.org/2000/svg"', "")
+def test_what_is_kept_asks_for_nothing_from_elsewhere(executed: Any) -> None:
+    page = executed.cells[1].outputs[1].data["text/html"]
+    assert set(re.findall(r"https?://[^\s\"']+", page)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"<link|\bsrc=\"(?!data:)|url\(|import ", page)
 
 
 def test_the_published_notebook_has_no_widget_and_keeps_its_pictures(executed: nbformat.NotebookNode) -> None:
     published = without_widgets(copy.deepcopy(executed))
     kinds = [set(output.get("data", {})) for cell in published.cells for output in cell.outputs]
     assert not any("application/vnd.jupyter.widget-view+json" in kind for kind in kinds)
-    assert {"text/html", "image/svg+xml", "text/plain"} in kinds
+    assert {"text/html", "text/plain"} in kinds
     assert "widgets" not in published.metadata
 
 
 @pytest.mark.browser
-def test_a_rendered_page_shows_the_board_and_the_timeline_offline_in_its_theme(
+def test_a_page_opened_from_disk_with_the_network_cut_plays_the_board_again_in_its_theme(
     executed: nbformat.NotebookNode, tmp_path: Path
 ) -> None:
     nothing: Any = {"require_js_url": "", "jquery_url": "", "mathjax_url": "", "mermaid_js_url": ""}
-    asked: list[str] = []
-    seen: dict[str, Any] = {}
+    seen: dict[str, float] = {}
+    asked: set[str] = set()
+
+    def note(request: Request) -> None:
+        asked.add(request.url.split(":")[0])
+
     ARTIFACTS.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGS)
-        context = browser.new_context(viewport={"width": 1100, "height": 1500}, offline=True)
-        page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
         for name, theme, steps in (("light", "light", [DropWidgets]), ("dark", "dark", [])):
             exporter: Any = HTMLExporter(preprocessors=steps, theme=theme, **nothing)
             page_text, _ = exporter.from_notebook_node(executed)
-            file = tmp_path / f"{name}.html"
-            file.write_text(page_text, encoding="utf-8")
-            page.goto(file.as_uri())
-            images = "images => images.map(i => [i.src.slice(5, 14), i.naturalWidth, i.height > 150])"
-            shown = page.locator("img").evaluate_all(images)
-            assert [kind for kind, _, _ in shown] == ["image/svg", "image/svg"]
-            assert all(width > 600 and tall for _, width, tall in shown)
-            still = page.locator("figure.kit-still:visible")
-            assert still.count() == 1
-            assert still.locator("img").get_attribute("alt") == "1 queued, 0 picked, 1 held, 5 successful."
-            alt = page.locator("img.kit-timeline").get_attribute("alt") or ""
+            (tmp_path / f"{name}.html").write_text(page_text, encoding="utf-8")
+            context = browser.new_context(viewport={"width": 1100, "height": 1500}, offline=True)
+            page = context.new_page()
+            page.on("request", note)
+            page.goto((tmp_path / f"{name}.html").as_uri())
+            words = page.locator(".kit-still .kb-words")
+            words.wait_for()
+            assert words.inner_text() == "1 waiting · 0 running · 5 done · 1 held"
+            it_plays_again(page)
+            alt = page.locator("img.kit-plot").get_attribute("alt") or ""
             assert alt.startswith("Timeline of "), alt
-            assert "As it was at" in still.inner_text()
-            seen[name] = light_of(page, still.locator("img").screenshot())
+            light = "board => Number(getComputedStyle(board).backgroundColor.match(/\\d+/)[0])"
+            seen[name] = page.locator(".kit-still .kit-board").evaluate(light)
             page.screenshot(path=ARTIFACTS / f"published-{name}.png", full_page=True)
             if steps:
-                assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-            # Beside a live board, in whatever output area, the still picture is not shown.
-            page.evaluate(BOARD_BEFORE_STILL)
-            assert page.locator("figure.kit-still:visible").count() == 0
+                assert asked <= {"file", "data"}
+        where_no_script_runs(browser, tmp_path / "light.html")
         browser.close()
     assert seen["dark"] < 80 < 200 < seen["light"]
 
 
-# Whoever draws the live board, it stands in the output before that of the still picture.
-BOARD_BEFORE_STILL = """
-() => {
-  let output = document.querySelector('figure.kit-still').parentElement;
-  const board = document.createElement('div');
-  board.className = 'kit-live';
-  while (output.parentElement.children.length < 2) output = output.parentElement;
-  output.before(document.createElement('div'));
-  output.previousElementSibling.append(board);
-}
-"""
+def it_plays_again(page: Page) -> None:
+    """Find the beginning, the order of the jobs, and the end, by the slider and by playing."""
+    slider, words = page.locator(".kit-still .kb-slider"), page.locator(".kit-still .kb-words")
+    slider.focus()
+    page.keyboard.press("Home")
+    waiting = page.locator(".kit-still .kb-queued")
+    wait_until("all wait", lambda: "6 waiting · 0 running" in words.inner_text())
 
+    def order() -> list[str]:
+        return [re.findall(r"priority (-?\d+)", name)[0] for name in names(page, ".kit-still .kb-queued")]
 
-def light_of(page: Page, picture: bytes) -> float:
-    """How light a picture is in its corner, where there is nothing but ground: from 0 to 255."""
-    data = base64.b64encode(picture).decode()
-    light: float = page.evaluate(
-        """async (data) => {
-            const image = new Image();
-            image.src = `data:image/png;base64,${data}`;
-            await image.decode();
-            const context = new OffscreenCanvas(image.width, image.height).getContext('2d');
-            context.drawImage(image, 0, 0);
-            return context.getImageData(image.width - 20, 14, 1, 1).data[0];
-        }""",
-        data,
+    wait_until("the highest priority first", lambda: order() == ["12", "7", "5", "2", "0", "-1"], 5)
+    assert waiting.first.get_attribute("aria-label").endswith("next")  # type: ignore[union-attr]
+    page.get_by_role("button", name="Play again").click()
+    wait_until(
+        "a job runs", lambda: page.locator(".kit-still .kb-lane .kb-t").all_inner_texts() == ["consumer"]
     )
-    return light
+    wait_until("the end", lambda: "5 done · 1 held" in words.inner_text(), 30)
+    assert page.evaluate("document.querySelectorAll('.kit-still script').length") == 0
 
 
-def test_the_still_picture_of_many_jobs_stays_small() -> None:
-    state = BoardState("many")
-    for job in range(1, 2001):
-        state.put(Card(job, f"entrypoint {job % 5}", job % 9, "queued"))
-    state.settle()
-    picture = still(state)
-    minidom.parseString(picture)
-    assert len(picture) < 150_000
-    assert "more" in picture
+def where_no_script_runs(browser: Browser, file: Path) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(file.as_uri())
+    assert page.locator("figure.kit-still").inner_text() == WORDS
 
 
 async def test_a_second_call_shows_the_same_board(queue_database: Postgres, hands: Hands) -> None:
     with closing(kit.board()) as board:
         assert kit.board() is board
         await hands.enqueue(b"x")
-        await until(lambda: "1 queued" in str(board))
+        await until(lambda: "1 waiting" in str(board))
 
 
 async def test_a_closed_board_leaves_no_thread_and_no_connection(
@@ -207,31 +179,30 @@ async def test_a_board_stays_with_its_database_when_the_process_turns_to_another
         with closing(kit.board()) as second:
             assert second is not first
             await hands.enqueue(b"x")
-            await until(lambda: "1 queued" in str(first))
+            await until(lambda: "1 waiting" in str(first))
             assert "empty" in str(second)
         other.drop()
 
 
 def test_a_board_can_be_asked_what_it_shows_while_that_changes() -> None:
-    state, stop = BoardState("asked"), threading.Event()
+    history, stop = History("asked"), threading.Event()
 
     def change() -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            with state.lock:
-                state.put(Card(number, "work", 0, "queued"))
-                state.drop(number - 100)
-                state.settle()
+        for number in itertools.count(1):
+            with history.lock:
+                history.put(number, "jobs", number, status="queued")
+                history.drop(number, "jobs", number - 100)
+            if stop.is_set():
+                return
 
     thread = threading.Thread(target=change, name="kit board")
     thread.start()
     try:
-        said = {state.summary() for _ in range(2000)}
+        said = {history.words() for _ in range(2000)}
     finally:
         stop.set()
         thread.join()
-    assert "100 queued, 0 picked." in said
+    assert "100 waiting, 0 running." in said
 
 
 def test_outside_a_notebook_nothing_is_shown(
@@ -262,18 +233,18 @@ def test_a_process_that_ends_with_a_board_ends_at_once_and_quietly(queue_databas
 async def test_a_reset_empties_the_board(queue_database: Postgres, hands: Hands) -> None:
     with closing(kit.board()) as board:
         await hands.enqueue(b"x", b"y")
-        await until(lambda: "2 queued" in str(board))
+        await until(lambda: "2 waiting" in str(board))
         await asyncio.to_thread(kit.reset)
         await until(lambda: "empty" in str(board))
         await hands.enqueue(b"z")
-        await until(lambda: "1 queued" in str(board))
+        await until(lambda: "1 waiting" in str(board))
 
 
 RESTART = """
 import asyncio, time
 import asyncpg, kit, psutil
 from tests.pictures.conftest import Hands
-from tests.pictures.seen import MAIN, SETUP
+from tests.pictures.seen import MAIN, SETUP, names
 
 def until(words):
     deadline = time.monotonic() + 20
@@ -293,8 +264,8 @@ psutil.Process(backend).parent().kill()
 until("has lost Postgres")
 database = kit.postgres("embedded", database="restarted")
 asyncio.run(enqueue())
-until("1 queued")
-until("picked.")
+until("1 waiting")
+until("running.")
 print(board)
 board.close()
 database.stop()
@@ -307,7 +278,7 @@ def test_a_board_is_right_again_after_postgres_was_restarted(tmp_path: Path) -> 
     command = [sys.executable, "-c", RESTART]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("1 queued, 0 picked.\n")
+    assert done.stdout.endswith("1 waiting, 0 running.\n")
 
 
 async def until(holds: Any, timeout: float = 10) -> None:

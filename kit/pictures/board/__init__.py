@@ -1,4 +1,4 @@
-"""The queue as a live picture: Python reads the tables, JavaScript and CSS draw them in the browser."""
+"""The queue as a live picture: Python follows the tables, ``board.js`` draws any moment of that."""
 
 from kit.pictures.board.widget import board
 

@@ -1,7 +1,9 @@
-"""When the board looks at PGQueuer's tables.
+"""Keeps a `History` true to the tables of a database.
 
-PGQueuer's own NOTIFY wakes it. As an UPDATE sends none (a pick, a retry, a requeue), a poll stands behind
-that, quick while something happens and slow while nothing does.
+The log has a row for each transition, so its tail shows also jobs that come and go between two looks. It does
+not say all, and its rows do not commit in order: so the queue itself is read now and then, and whenever there
+is more of it than is drawn. PGQueuer's own NOTIFY wakes the feed. As an UPDATE sends none (a pick, a retry),
+a poll stands behind that, quick while something happens and slow while nothing does.
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
+from kit import payloads
+from kit.database.other_consumers import consumers_connected
 from kit.database.target import Target, Unreachable
 from kit.errors.postgres import NO_TABLES, tables_are_missing
-from kit.errors.text import one_line
-from kit.pictures.board.consumers import Consumers
-from kit.pictures.board.reader import Reader
-from kit.pictures.board.state import BoardState
+from kit.errors.text import headline, one_line
+from kit.pictures.board.history import ACTIVE, ENDINGS, History
+from kit.session import session
 
 if TYPE_CHECKING:
     import asyncpg
@@ -28,40 +32,112 @@ if TYPE_CHECKING:
 APPLICATION = "kit board"
 
 QUICK = 0.1  # seconds from one look to the next, at least: ten pictures a second
-BUSY = 0.5  # the poll while jobs wait or run
-SLOW = 2.0  # the poll while nothing does, and how often the table is read whole
-# A look is followed by this many times its cost of rest, so that the consumer keeps what it has. The cost
-# of drawing is this thread's own time, that of counting also the server's.
-DRAWING_SHARE = 40
-COUNTING_SHARE = 80
-DRAWING_REST = 0.25  # at most: a burst must not freeze the cards
-COUNTING_REST = 5.0
+BUSY = 0.25  # the poll while jobs run, or are about to
+SLOW = 2.0  # the poll while none do, and how often the queue is read whole
+# A look is followed by so many times its cost of rest, so that the consumer keeps what it has. The cost of a
+# short look is this thread's own time, that of one that counts also the server's.
+SHARE, SHARE_OF_COUNTING = 40, 80
+REST, REST_OF_COUNTING = 0.25, 5.0  # at most
 RETRY = 1.0  # between two attempts to reach Postgres
 REACH = 5.0  # how long an attempt takes at most
 GOODBYE = 2.0  # how long the last look, and closing, may take
 
+DRAWN = 300  # jobs of a kind, at most; of more it is known how many there are
+PAST = 1500  # rows of the log that are looked at in the beginning
+TAIL = 200  # rows of the log in one look; where there are more, the queue as a whole is cheaper
+LATE = 5.0  # seconds that a row of the log may commit late
+STAYS = 10.0  # seconds that a worker of another program stays on the board without a job
+PAYLOAD = 120  # bytes of a payload
+ERROR = 160  # characters of an exception
+
+Rows = list["asyncpg.Record"]
+
+
+def _epoch(column: str, name: str) -> str:
+    return f"extract(epoch FROM {column})::float8 AS {name}"
+
+
+_JOB = f"""
+    q.id, q.status::text AS status, q.entrypoint, q.priority, q.attempts AS tries,
+    left(q.queue_manager_id::text, 8) AS worker, {_epoch("q.created", "created")}, {
+    _epoch("q.execute_after", "due")
+}, {_epoch("q.updated", "updated")}, substring(q.payload FOR {PAYLOAD}) AS payload,
+    octet_length(q.payload) AS size"""
+_LOG = f"""
+    l.id AS number, l.job_id, l.status::text AS became, l.entrypoint AS of, l.priority AS at_priority,
+    {_epoch("l.created", "at")}, l.traceback->>'exception_type' AS kind,
+    l.traceback->>'exception_message' AS said,
+    left(l.traceback #>> '{{additional_context,queue_manager_id}}', 8) AS whose"""
+_ENDED = "l.status IN ({})".format(", ".join(f"'{status}'" for status in ENDINGS))
+
+
+class Queries:
+    """What is asked of PGQueuer's tables in ``target``."""
+
+    def __init__(self, target: Target) -> None:
+        names = target.names
+        queue, log = f"{names.queue_table} q", f"{names.queue_table_log} l"
+        both = f"SELECT {_LOG}, {_JOB} FROM {log} LEFT JOIN {queue} ON q.id = l.job_id"
+        self.now = f"SELECT {_epoch('clock_timestamp()', 'now')}"
+        self.newest = f"SELECT coalesce(max(l.id), 0) FROM {log}"
+        self.tail = f"{both} WHERE l.id >= $1 AND l.id <> ALL($2::bigint[]) ORDER BY l.id LIMIT $3"
+        self.fate = f"""
+            SELECT DISTINCT ON (l.job_id) {_LOG}, {_JOB} FROM {log} LEFT JOIN {queue} ON q.id = l.job_id
+            WHERE l.job_id = ANY($1::bigint[]) ORDER BY l.job_id, l.id DESC"""
+        kinds = (
+            "q.status = 'picked' ORDER BY q.updated",
+            "q.status = 'queued' AND q.execute_after <= now() ORDER BY q.priority DESC, q.id",
+            "q.status = 'queued' AND q.execute_after > now() ORDER BY q.execute_after",
+            "q.status = 'failed' ORDER BY q.id DESC",
+        )
+        self.queue = " UNION ALL ".join(
+            f"(SELECT {_JOB} FROM {queue} WHERE {kind} LIMIT {DRAWN})" for kind in kinds
+        )
+        self.count = f"""
+            SELECT q.status::text AS status, count(*) AS number,
+                {_epoch("min(greatest(q.created, q.execute_after))", "oldest")}
+            FROM {queue} GROUP BY q.status"""
+        self.ended = f"""
+            SELECT l.status::text AS status, count(*) AS number FROM {target.recent_log} l WHERE {_ENDED}
+            GROUP BY 1"""
+        self.beats = f"""
+            SELECT left(q.queue_manager_id::text, 8) AS worker, {_epoch("max(q.heartbeat)", "beat")}
+            FROM {queue} WHERE q.status = 'picked' GROUP BY 1"""
+        self.schedules = f"""
+            SELECT id, entrypoint, expression, status::text AS state, {_epoch("next_run", "next")},
+                {_epoch("greatest(coalesce(last_run, created), updated)", "last")}
+            FROM {names.schedules_table} ORDER BY next_run LIMIT 20"""
+
 
 class Feed:
-    """Keeps ``state`` true to the tables of one database, until it is stopped.
+    """Follows one database until it is stopped.
 
     Args:
         target: what to follow.
-        state: what is kept true.
+        history: what is kept true.
         changed: called after each look, in the feed's own thread.
     """
 
-    def __init__(self, target: Target, state: BoardState, changed: Callable[[], None]) -> None:
+    def __init__(self, target: Target, history: History, changed: Callable[[], None]) -> None:
         self._target = target
-        self._state = state
+        self._history = history
+        self._jobs = history.tables["jobs"]
         self._changed = changed
-        self._reader = Reader(target, state)
-        self._consumers = Consumers(target)
+        self._sql = Queries(target)
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
-        self._begun = 0
-        self._done = 0
+        self._begun = self._done = 0
+        self._anew = True
+        self._now = 0.0
+        self._mark: tuple[int, int, float] | None = None  # a row of the log before which all are known
+        self._seen: dict[int, tuple[int, int, float]] = {}  # those after it that are known too
+        self._ended: Counter[str] = Counter()  # in the whole log
+        self._recount = True
+        self._long = False  # there are more jobs than are drawn
+        self._known = set[int]()  # connections (pids) that other programs consume through
+        self._alone = Counter[str]()  # how often none was there though a lane is another program's
 
     async def look_now(self) -> None:
         """Return after a look that began now: the picture is then as fresh as the tables."""
@@ -90,27 +166,22 @@ class Feed:
                     with contextlib.suppress(Exception):
                         await self._connection.close(timeout=GOODBYE)
             except Exception as error:  # whatever it is, the board says so and goes on
-                self._trouble(error)
+                self._say(_trouble(error))
+                self._changed()
             if not self._stop.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), RETRY)
 
-    def _trouble(self, error: BaseException) -> None:
-        if tables_are_missing(error.__cause__):
-            words = NO_TABLES
-        else:
-            reason = error.reason if isinstance(error, Unreachable) else one_line(error)
-            words = f"The board has lost Postgres ({reason}) and tries again every second."
-        with self._state.lock:
-            self._state.trouble = words
-        self._changed()
+    def _say(self, trouble: str | None) -> None:
+        if trouble or "trouble" in self._history.tables["said"]:
+            self._history.put(self._history.now, "said", "trouble", text=trouble)
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         with contextlib.suppress(ValueError):
             event = json.loads(str(payload))
             if event.get("type") == "health_check_event":
                 return
-            self._reader.anew |= event.get("operation") == "truncate"
+            self._anew |= event.get("operation") == "truncate"
         self._wake.set()
 
     async def _follow(self, connection: asyncpg.Connection) -> None:
@@ -118,29 +189,28 @@ class Feed:
             async with self._target.answering(connection):
                 await connection.add_listener(db_settings().channel, self._heard)
         connection.add_termination_listener(lambda _: self._wake.set())
-        self._reader.anew = True
-        pause = whole = 0.0
+        self._recount = True
+        pause, whole = 0.0, -SLOW
         while not self._stop.is_set():
             began, used = time.perf_counter(), time.thread_time()
             self._begun += 1
-            version = self._state.version
+            before = self._history.last
             late = began - whole > SLOW
             async with self._target.answering(connection):
-                await self._reader.look(connection, late)
-                await self._consumers.hear(connection)
-                if late:
-                    await self._consumers.look(connection)
-                    whole = began
-            self._tell()
+                counted = await self._look(connection, late)
+            whole = began if late else whole
+            self._say(None)
+            self._history.now = max(self._now, self._history.now)
             self._done = self._begun
+            self._changed()
             took, used = time.perf_counter() - began, time.thread_time() - used
-            if self._state.counting:
-                most = float("inf") if self._target.read_only else COUNTING_REST
-                least = max(QUICK, min(COUNTING_SHARE * took, most))
+            if counted:
+                most = float("inf") if self._target.read_only else REST_OF_COUNTING
+                rest = max(QUICK, min(SHARE_OF_COUNTING * took, most))
             else:
-                least = max(QUICK - took, min(DRAWING_SHARE * used, DRAWING_REST))
-            pause = least if self._state.version != version else min(max(pause * 2, QUICK), self._patience())
-            await self._rest(least, max(pause, least))
+                rest = max(QUICK - took, min(SHARE * used, REST))
+            pause = rest if self._history.last != before else min(max(pause * 2, QUICK), self._patience())
+            await self._rest(rest, max(pause, rest))
 
     async def _rest(self, least: float, most: float) -> None:
         """Sleep ``least`` seconds whatever happens, and up to ``most`` while nothing wakes the feed."""
@@ -153,14 +223,244 @@ class Feed:
         self._hurry.clear()
 
     def _patience(self) -> float:
-        due = [card.due or 0.0 for card in self._state.cards.values() if card.status == "queued"]
-        picked = any(card.status == "picked" for card in self._state.cards.values())
-        soonest = min(due, default=float("inf")) - self._state.now
-        return BUSY if picked or soonest < SLOW else SLOW
+        now = self._now - self._history.begin
+        for job in self._jobs.values():
+            if job["status"] == "picked" or (
+                job["status"] == "queued" and (job.get("due") or 0) < now + SLOW
+            ):
+                return BUSY
+        return SLOW
 
-    def _tell(self) -> None:
-        with self._state.lock:
-            self._state.trouble = None
-            self._state.consumers = self._consumers.tell(self._state.cards.values())
-            self._state.settle()
-        self._changed()
+    async def _look(self, connection: asyncpg.Connection, whole: bool) -> bool:
+        """Take in what is new, if ``whole`` also what the log lacks; return whether jobs were counted."""
+        if self._anew or self._long or whole:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await self._read_log(connection)
+                await self._read_queue(connection)
+        elif await self._read_log(connection):
+            return await self._look(connection, whole=True)
+        if whole:
+            await self._look_for_others(connection)
+            await self._read_schedules(connection)
+        await self._read_lanes(connection)
+        return self._long
+
+    # The log
+
+    async def _read_log(self, connection: asyncpg.Connection) -> bool:
+        """Take in the log's new rows; return whether there were too many, and some were left out."""
+        self._now = await connection.fetchval(self._sql.now)
+        mark = self._mark
+        rows = await connection.fetch(self._sql.tail, mark[0] if mark else 0, list(self._seen), TAIL + 2)
+        emptied = mark is not None and (not rows or _identity(rows[0]) != mark)
+        if self._anew or emptied or len(rows) > TAIL:
+            if emptied or (self._anew and mark is not None):
+                self._history.empty(self._now)
+                self._recount, self._anew = True, True
+            past = PAST if self._anew else TAIL
+            newest = await connection.fetchval(self._sql.newest)
+            rows = await connection.fetch(self._sql.tail, max(0, newest - past), [], past + 1)
+            self._mark, self._seen, left_out = None, {}, True
+            rows = [row for row in rows if self._anew or not self._knows(row)]
+        else:
+            rows, left_out = rows[1:] if mark else rows, False
+        self._take(rows)
+        self._recount |= left_out
+        return left_out
+
+    def _knows(self, row: asyncpg.Record) -> bool:
+        """Return whether a row of the log was taken in before, as far as the job's card tells."""
+        job = self._jobs.get(row["job_id"])
+        return job is not None and (
+            job["status"] in ENDINGS or job["at"] >= round(row["at"] - self._history.begin, 3)
+        )
+
+    def _take(self, rows: Rows) -> None:
+        history, newest = self._history, {row["job_id"]: row["number"] for row in rows}
+        workers = self._workers(rows)
+        for row in rows:
+            job, became = row["job_id"], row["became"]
+            known = self._jobs.get(job, {})
+            self._seen[row["number"]] = _identity(row)
+            if became in ENDINGS:
+                self._ended[became] += 1
+            elif known.get("status") in ENDINGS:
+                continue  # a row that commits late: no job comes back
+            fields = {"status": became}
+            if not known:
+                fields |= {"entrypoint": row["of"], "priority": row["at_priority"]}
+            if became == "picked":
+                fields |= {"turn": known.get("turn", 0) + 1, "worker": workers.get(job)}
+            elif row["whose"] and became != "queued":
+                fields["worker"] = row["whose"]
+            if row["kind"] is not None:
+                fields["error"] = headline(row["kind"], row["said"] or "")[:ERROR]
+            if row["status"] == became and newest[job] == row["number"]:
+                fields |= _facts(row, known)
+            history.put(row["at"], "jobs", job, **fields)
+        for identity in list(self._seen.values()):
+            if identity[2] < self._now - LATE or self._mark is None:
+                self._mark = max(self._mark or identity, identity)
+        if self._mark is not None:
+            self._seen = {number: seen for number, seen in self._seen.items() if number > self._mark[0]}
+
+    def _workers(self, rows: Rows) -> dict[int, str | None]:
+        """Return the lanes of this process that took up jobs of these rows: the queue may no longer say."""
+        found: dict[int, str | None] = {}
+        if rows and not self._target.read_only:
+            for name, jobs in list(session.began.items()):
+                for job, when in reversed(jobs.copy()):
+                    if when < rows[0]["at"] - LATE:
+                        break
+                    found.setdefault(job, _manager_of(name))
+        return found
+
+    # The queue
+
+    async def _read_queue(self, connection: asyncpg.Connection) -> None:
+        """Read the queue, and mend what the log does not tell."""
+        history = self._history
+        counts = {row["status"]: row for row in await connection.fetch(self._sql.count)}
+        rows = await connection.fetch(self._sql.queue)
+        for row in rows:
+            known = self._jobs.get(row["id"], {})
+            fields = {"status": row["status"], "priority": row["priority"], **_facts(row, known)}
+            if not known:
+                fields |= {"entrypoint": row["entrypoint"], "created": row["created"]}
+            if not known and row["status"] == "picked":
+                history.put(row["updated"], "jobs", row["id"], **fields | {"turn": row["tries"] + 1})
+            else:
+                history.put(self._now, "jobs", row["id"], **fields)
+        there = {row["id"] for row in rows}
+        lost = [job for job, card in self._jobs.items() if card["status"] in ACTIVE and job not in there]
+        if lost:
+            fates = {row["job_id"]: row for row in await connection.fetch(self._sql.fate, lost)}
+            for job in lost:
+                fate = fates.get(job)
+                if fate is not None and fate["became"] in ENDINGS:
+                    history.put(fate["at"], "jobs", job, status=fate["became"])
+                    self._recount = True
+                else:
+                    history.drop(self._now, "jobs", job)
+        if self._recount:
+            self._recount = False
+            ended = await connection.fetch(self._sql.ended)
+            self._ended = Counter({row["status"]: row["number"] for row in ended})
+        self._anew = False
+        drawn = Counter(card["status"] for card in self._jobs.values())
+        for status in (*ACTIVE, *ENDINGS):
+            number = counts[status]["number"] if status in counts else self._ended[status]
+            more = max(0, number - drawn[status] - history.tables["gone"].get(status, {"n": 0})["n"])
+            if more or status in history.tables["more"]:
+                history.put(self._now, "more", status, n=more)
+        self._long = any(history.tables["more"].get(status, {"n": 0})["n"] for status in ACTIVE)
+        if self._long or "oldest" in history.tables["more"]:
+            oldest = counts["queued"]["oldest"] if self._long and "queued" in counts else None
+            history.put(self._now, "more", "oldest", due=oldest)
+
+    async def _read_schedules(self, connection: asyncpg.Connection) -> None:
+        rows = {row["id"]: dict(row.items()) for row in await connection.fetch(self._sql.schedules)}
+        for key, row in rows.items():
+            self._history.put(
+                self._now, "schedules", key, **{name: row[name] for name in row if name != "id"}
+            )
+        for key in self._history.tables["schedules"].keys() - rows.keys():
+            self._history.drop(self._now, "schedules", key)
+
+    # Who consumes
+
+    async def _read_lanes(self, connection: asyncpg.Connection) -> None:
+        """Tell who is there: this process's consumers by their names, others by the id they pick with."""
+        history, now = self._history, self._now
+        lanes: dict[Any, dict[str, Any]] = history.tables["lanes"]
+        holding = Counter(card.get("worker") for card in self._jobs.values() if card["status"] == "picked")
+        if +holding:
+            for row in await connection.fetch(self._sql.beats):
+                if row["worker"]:
+                    history.put(now, "lanes", row["worker"], beat=row["beat"])
+        mine = {} if self._target.read_only else dict(session.consumers)
+        current, limits = {}, dict[str, int]()
+        for name, consumer in mine.items():
+            key = current[name] = _manager_of(name) or name
+            was = lanes.get(key, {}).get("state", "stopped")
+            if consumer.state == was == "stopped" and not holding[key]:
+                history.drop(now, "lanes", key)
+            else:
+                history.put(
+                    now, "lanes", key, name=name, state=consumer.state, timeout=consumer.heartbeat_timeout
+                )
+            for entrypoint, limit in consumer.limits.items() if consumer.alive else ():
+                limits[entrypoint] = max(limits.get(entrypoint, 0), limit)
+        names = (
+            {} if self._target.read_only else {key[:8]: name for key, name in list(session.managers.items())}
+        )
+        for key, lane in list(lanes.items()):
+            if key in current.values() or key.startswith("elsewhere"):
+                continue
+            if key in mine:  # its id is known by now
+                history.drop(now, "lanes", key)
+                continue
+            if key in names:  # one of this process's, before it was started again
+                over = lane.get("state") in ("killed", "failed", "stopped", "paused")
+                history.put(now, "lanes", key, name=names[key], state=lane["state"] if over else "gone")
+            elif "state" not in lane:
+                history.put(now, "lanes", key, name=f"worker {key}", state="working")
+            if not holding[key] and (key in names or now - history.begin - (lane.get("beat") or 0) > STAYS):
+                history.drop(now, "lanes", key)
+        for gone in history.tables["limits"].keys() - limits.keys():
+            history.drop(now, "limits", gone)
+        for entrypoint, limit in limits.items():
+            history.put(now, "limits", entrypoint, n=limit)
+
+    async def _look_for_others(self, connection: asyncpg.Connection) -> None:
+        """Look for other programs' consumers. Nothing ties their connections to the ids they pick with."""
+        mine = [] if self._target.read_only else list(session.known_backends())
+        _, others = await consumers_connected(connection, mine)
+        # Seen consuming once, it is a consumer as long as its connection lasts, whatever it asks next.
+        known = [*self._known, *(other.pid for other in others)]
+        there = "SELECT pid FROM pg_stat_activity WHERE pid = ANY($1::int[]) AND NOT pid = ANY($2::int[])"
+        self._known = {row["pid"] for row in await connection.fetch(there, known, mine)} if known else set()
+        lanes: dict[Any, dict[str, Any]] = self._history.tables["lanes"]
+        strangers = 0
+        for key, lane in lanes.items():
+            if lane.get("state") in ("working", "gone"):
+                self._alone[key] = 0 if self._known else self._alone[key] + 1  # it may come between two looks
+                state = "gone" if self._alone[key] > 1 else "working"
+                strangers += state == "working"
+                self._history.put(self._now, "lanes", key, state=state)
+        wanted = {f"elsewhere {number}" for number in range(strangers, len(self._known))}
+        for key in wanted:
+            self._history.put(self._now, "lanes", key, name="another program", state="connected")
+        for key in {key for key in lanes if key.startswith("elsewhere")} - wanted:
+            self._history.drop(self._now, "lanes", key)
+
+
+def _trouble(error: BaseException) -> str:
+    if tables_are_missing(error.__cause__):
+        return NO_TABLES
+    reason = error.reason if isinstance(error, Unreachable) else one_line(error)
+    return f"The board has lost Postgres ({reason}) and tries again every second."
+
+
+def _identity(row: asyncpg.Record) -> tuple[int, int, float]:
+    """Return what tells a row of the log from another of the same number, after the log was emptied."""
+    return row["number"], row["job_id"], row["at"]
+
+
+def _manager_of(consumer: str) -> str | None:
+    """Return the id that a consumer of this process picks with now, shortened."""
+    ids = [key for key, name in list(session.managers.items()) if name == consumer]
+    return ids[-1][:8] if ids else None
+
+
+def _facts(row: asyncpg.Record, known: dict[str, Any]) -> dict[str, Any]:
+    """Return what a job's row in the queue tells beside its status."""
+    put_off = row["status"] == "queued" and row["due"] > row["created"] + 0.01
+    facts: dict[str, Any] = {"due": row["due"] if put_off else None}
+    if row["tries"] or "tries" in known:
+        facts["tries"] = row["tries"]
+    if row["status"] == "picked":
+        facts["worker"] = row["worker"]
+    if "payload" not in known and row["payload"] is not None:
+        facts["payload"] = payloads.beginning(row["payload"], row["size"])
+    return facts

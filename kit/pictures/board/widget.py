@@ -4,63 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import base64
+import gzip
 import json
 import threading
-import time
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from html import escape
+from pathlib import Path
+from typing import Any
 
-from kit import extras, live, notebook
+from kit import extras, live, notebook, palette
 from kit.database.target import Target
 from kit.errors import KitError
 from kit.errors.text import one_line
-from kit.pictures.board import assets, detail
+from kit.live import Live
+from kit.pictures.board import detail
 from kit.pictures.board.feed import Feed
-from kit.pictures.board.state import BoardState
-from kit.pictures.board.still import in_page, still
+from kit.pictures.board.history import History
 from kit.session import session
 
-if TYPE_CHECKING:
-    import anywidget
-
-HTML = "text/html"
-SLOWEST = 60  # seconds
-SETTLED = 2.0  # seconds without a change before the still picture is brought up to date
-FIRST_LOOK = 5.0
+SCRIPT, STYLE = Path(__file__).with_name("board.js"), Path(__file__).with_name("board.css")
+FIRST_LOOK = 5.0  # seconds
 LAST_LOOK = 1.0
+LONGEST_STILL = 400_000  # characters
 
 
-def board(*, slow: float = 0) -> Board:
-    """Show the queue as a live picture: every job a card, from queued to its end, a lane an entrypoint.
+def board() -> Board:
+    """Show the queue as a live picture: who is next, who works on what, and what became of each job.
 
-    The board follows this process's current database on a thread of its own, so it moves while the
-    kernel is busy, asleep or awaiting, and it sends to the browser only what has changed. A second call
-    shows the same board once more. Point at a card, or reach it with Tab and the arrow keys, to see
-    the job's payload, times and traceback.
-
-    Beside the live picture stands a still one, which is what a saved or published notebook shows.
-
-    Args:
-        slow: slow motion: show each state that a job goes through for at least so many seconds. The
-            consumer keeps its speed, the board falls behind it.
+    The board follows this process's current database on a thread of its own, so it moves while the kernel is
+    busy, asleep or awaiting, and it sends to the browser only what has changed. A second call shows the same
+    board once more. Point at a card, or reach it with Tab and the arrow keys; a click keeps its whole life in
+    sight. The slider below plays again what happened since the queue was emptied, also in a saved or
+    published notebook.
 
     Returns:
         The :class:`Board`; ``str()`` of it says the picture in words.
 
     Raises:
-        KitError: no database is known; run ``kit.postgres()`` first. Or ``slow`` is no time.
+        KitError: no database is known; run ``kit.postgres()`` first.
     """
-    if not (isinstance(slow, int | float) and 0 <= slow <= SLOWEST):
-        raise KitError(f"slow={slow!r} is not a time: give seconds from 0 to {SLOWEST}, such as slow=0.5.")
     extras.need("anywidget", "kit.board()")
-    target = session.target()
+    found = board_of(session.target())
+    found.show()
+    return found
+
+
+def board_of(target: Target) -> Board:
+    """Return the board that follows ``target``, started where there is none."""
     found = session.boards.get(target)
     if not isinstance(found, Board) or not found.running:
         found = session.boards[target] = Board(target)
         found.start()
-    found.slow = slow
-    found.show()
     return found
 
 
@@ -68,31 +64,26 @@ class Board:
     """A live picture of one database's queue.
 
     Attributes:
-        state: what is shown.
-        slow: how long each state of a job is shown at least, in seconds.
+        history: what is shown.
+        live: how it is shown.
     """
 
-    slow: float = 0
-
     def __init__(self, target: Target) -> None:
-        self.state = BoardState(target.name)
+        self.history = History(target.name)
+        self.live = Live("kit board page", self, SCRIPT, STYLE, palette.for_pages())
         self._target = target
         self._feed: Feed | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._first = threading.Event()
-        self._widget: anywidget.AnyWidget | None = None
-        self._stills: list[str] = []
-        self._drawn = ""
-        self._drawing = threading.Lock()
-        self._settling: asyncio.TimerHandle | None = None
+        self._still = ""
         self._shown_by: int | None = None
 
     def __repr__(self) -> str:
-        return f"<board of {self.state.database!r}: {self.state.summary()}>"
+        return f"<board of {self.history.name!r}: {self}>"
 
     def __str__(self) -> str:
-        return self.state.summary()
+        return self.history.words()
 
     @property
     def running(self) -> bool:
@@ -103,31 +94,23 @@ class Board:
         """Follow the tables, and wait for the first look. Nothing happens when it runs already."""
         if self.running:
             return
-        self._feed = Feed(self._target, self.state, self._changed)
+        self._feed = Feed(self._target, self.history, self._changed)
         self._thread = threading.Thread(target=self._run, args=[self._feed], name="kit board", daemon=True)
         self._thread.start()
-        atexit.register(self._end)
+        atexit.register(self.close)
         if not self._first.wait(FIRST_LOOK):
-            with self.state.lock:
-                self.state.trouble = self.state.trouble or "Postgres has not answered yet."
+            self.history.put(self.history.now, "said", "trouble", text="Postgres has not answered yet.")
 
     def close(self) -> None:
         """Stop following, and leave nothing but the last picture. A second call does nothing."""
-        was_running = self.running
-        self._end()
-        if was_running:
-            self.state.closed = time.time()
-            self._send("full", self.state.full())
-
-    def _end(self) -> None:
-        atexit.unregister(self._end)
-        notebook.no_longer_after_cells(self._cell_has_run)
+        atexit.unregister(self.close)
         feed, loop, thread = self._feed, self._loop, self._thread
         if feed is not None and loop is not None and thread is not None:
             with suppress(RuntimeError):  # its loop has just ended by itself
                 loop.call_soon_threadsafe(feed.stop)
             thread.join(10)
         self._feed = self._thread = None
+        self.live.end()
 
     def _run(self, feed: Feed) -> None:
         with asyncio.Runner() as runner:
@@ -136,91 +119,63 @@ class Board:
 
     def _changed(self) -> None:
         self._first.set()
-        change = self.state.changes()
-        if change is None or self._widget is None:
-            return
-        self._send("change", change)
-        assert self._loop is not None
-        if self._settling is not None:
-            self._settling.cancel()
-        self._settling = self._loop.call_later(SETTLED, self._redraw)
-
-    def _send(self, kind: str, picture: dict[str, Any], **about: int) -> None:
-        if self._widget is not None:
-            self._widget.send({"kind": kind, **about}, [json.dumps(picture, separators=(",", ":")).encode()])
+        self.live.changed()
 
     def show(self) -> None:
         """Display the board here, below the cell that runs. Outside a notebook nothing happens."""
-        if not notebook.in_notebook():
-            return
-        self._shown_by = notebook.cell_number()
-        if self._widget is None:
-            self._widget = _widget(self.state)
-            self._widget.on_msg(lambda _widget, question, _buffers: self._asked(question))
-            notebook.after_each_cell(self._cell_has_run)
-        self._widget.slow = self.slow
-        live.show(self._widget.model_id)
-        self._stills.append(f"board-{uuid.uuid4().hex}")
-        self._drawn = still(self.state)
-        self._publish(self._stills[-1], update=False)
+        if notebook.in_notebook():
+            self._shown_by = notebook.cell_number()
+            self.live.show()
 
     def _ipython_display_(self) -> None:
         # kit.board() has shown it already; as the value of that same cell it would stand there twice.
-        if notebook.in_notebook() and notebook.cell_number() != self._shown_by:
+        if notebook.cell_number() != self._shown_by:
             self.show()
 
-    def _asked(self, question: dict[str, Any]) -> None:
-        """Answer the page: with everything, or with what is known of one job."""
-        if question.get("kind") != "detail":
-            self._send("full", self.state.full())
-        elif self._loop is not None and self.running:
-            job = int(question["job"])
-            asyncio.run_coroutine_threadsafe(self._tell_detail(job), self._loop)
+    # What a live picture is asked
 
-    async def _tell_detail(self, job: int) -> None:
-        try:
-            async with self._target.connect() as connection:
-                told = await detail.of_job(connection, self._target, self.state, job)
-        except Exception as error:  # the page waits for an answer
-            told = {"why": str(error) if isinstance(error, KitError) else one_line(error)}
-        self._send("detail", told, job=job)
+    def news(self, since: int) -> tuple[str, int]:
+        """Return what has happened since the change of that number, and the number of the next."""
+        return self.history.since(since) if since != self.history.last else ("", since)
 
-    def _publish(self, name: str, *, update: bool) -> None:
-        words = self.state.summary()
-        page = in_page(self._drawn, words, self.state.now)
-        bundle = {HTML: page, "image/svg+xml": self._drawn, "text/plain": words}
-        notebook.publish(bundle, name, update=update)
-
-    def _redraw(self) -> None:
-        """Bring the still pictures up to date."""
-        with self._drawing:
-            drawn = still(self.state)
-            if drawn != self._drawn:
-                self._drawn = drawn
-                for name in self._stills:
-                    self._publish(name, update=True)
-
-    def _cell_has_run(self, _result: Any) -> None:
-        # nbclient takes an update only while a cell runs, so the last state must be told before it ends.
-        if self._feed is not None and self._loop is not None and self.state.trouble is None:
+    def catch_up(self) -> None:
+        """Look at the tables once more: nbclient takes a last state only while a cell runs."""
+        if self._feed is not None and self._loop is not None and self.running:
             look = asyncio.run_coroutine_threadsafe(self._feed.look_now(), self._loop)
             try:
                 look.result(LAST_LOOK)
             except TimeoutError:
                 look.cancel()
-        self._redraw()
 
+    def kept(self) -> dict[str, str]:
+        """Return the still picture, and the history with the script that plays it again."""
+        words = str(self)
+        name = f"kit-{uuid.uuid4().hex}"
+        image = base64.b64encode(self._still.encode()).decode()
+        still = f'<img class="kb-image" src="data:image/svg+xml;base64,{image}" alt="{escape(words)}">'
+        told = base64.b64encode(gzip.compress(self.history.since(-1)[0].encode(), 6)).decode()
+        page = (
+            f"<style>{live.STYLE}{STYLE.read_text('utf-8')}</style>"
+            f'<figure class="kit-still" id="{name}">{still if image else f"<p>{escape(words)}</p>"}</figure>'
+            f'<script type="module">{SCRIPT.read_text("utf-8")}'
+            f'replay("{name}", "{told}", {json.dumps(palette.for_pages())});</script>'
+        )
+        return {"text/html": page, "text/plain": words}
 
-def _widget(state: BoardState) -> anywidget.AnyWidget:
-    """Make the browser's side of a board. Its first picture is taken when a page asks for it."""
-    import anywidget
-    import traitlets
+    def asked(self, question: dict[str, Any]) -> None:
+        """Answer a page about one job, or keep the picture that it has drawn."""
+        if question.get("kind") == "still":
+            picture = str(question.get("svg", ""))
+            if picture.startswith("<svg") and len(picture) < LONGEST_STILL and picture != self._still:
+                self._still = picture
+                self.live.keep()
+        elif question.get("kind") == "detail" and self._loop is not None and self.running:
+            asyncio.run_coroutine_threadsafe(self._tell_detail(int(question["job"])), self._loop)
 
-    class BoardWidget(anywidget.AnyWidget):
-        _esm = assets.script()
-        _css = assets.styles()
-        slow = traitlets.Float(0.0).tag(sync=True)
-        # Taken anew whenever a page asks: after a reload the board must not come back as it once was.
-        picture = traitlets.Any().tag(sync=True, to_json=lambda _value, _widget: state.full())
-
-    return BoardWidget()
+    async def _tell_detail(self, job: int) -> None:
+        try:
+            async with self._target.connect() as connection:
+                told = await detail.of_job(connection, self._target, job)
+        except Exception as error:  # the page waits for an answer
+            told = {"why": str(error) if isinstance(error, KitError) else one_line(error)}
+        self.live.say(json.dumps({"kind": "detail", "job": job, **told}))

@@ -1,78 +1,182 @@
-/* Docks the board of the lesson that `kit lab` opens beside its text: a second, live view of what the cell with
-   `kit.board()` shows, made by JupyterLab's own "Create New View for Cell Output".
+/* Docks one board beside the text of JupyterLab: it follows the notebook in front, and draws what that one's kernel
+   tells of its queue, with the script that comes from there. So a kernel and its picture are always of one kit.
 
-   It is docked once, in a fresh layout. From then on the layout is the learner's: JupyterLab saves it, and a
-   reload brings back what was open and nothing that was closed. */
+   It stands in the right sidebar, which is opened once, in a fresh layout of a window that is wide enough. From then on
+   the layout is the learner's: JupyterLab saves it, and a reload brings back what was open and nothing that was closed. */
 
 (() => {
   const NAME = "kit-docked-board";
-  const BOARD_CELL = /^kit\.board\(/m;
-  const WIDE_ENOUGH = 1280; // pixels of window: below it, a text with a board beside it is too narrow to read
-  const WAITING = "Here you will see the queue as a live picture, once you have run the cell with kit.board().";
-
+  const WIDE = 1100; // pixels of window: below it, a text with a board beside it is too narrow to read
+  const NARROW = 700; // below it, a file browser leaves no room for a text
   const STYLE = `
-  .${NAME} .jp-OutputArea:empty::before {
-    content: ${JSON.stringify(WAITING)};
-    display: block;
-    max-width: 28em;
-    margin: 20vh auto 0;
-    padding: 0 16px;
-    color: var(--jp-ui-font-color2);
-    font: 14px/1.6 var(--jp-ui-font-family);
-    text-align: center;
-  }`;
+  #${NAME} { display: flex; flex-direction: column; min-width: 400px; background: var(--jp-layout-color1); }
+  #${NAME} > p { margin: 0; padding: 6px 12px; color: var(--jp-ui-font-color2); }
+  #${NAME} > div { flex: 1; min-height: 0; margin: 0 6px 6px; }
+  #${NAME} > div:empty::before { content: ""; display: block; height: 320px; margin: 12px; border-radius: 8px; opacity: 0.5;
+    background: repeating-linear-gradient(var(--jp-layout-color2) 0 28px, transparent 28px 40px); }
+  .kit-has-docked .jp-OutputArea-child:has(.kit-board, figure.kit-still) > * { display: none !important; }
+  .kit-has-docked .jp-OutputArea-child:has(figure.kit-still)::before { content: "The board stands beside this text.";
+    padding: 4px 8px; color: var(--jp-ui-font-color2); }
+  .jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere; }`; // an error is not broken inside words
 
-  const inMain = (app) => [...app.shell.widgets("main")];
-  const notebookAt = (app, path) =>
-    inMain(app).find(({ context, content }) => context?.path === path && content?.widgets);
-  const viewOf = (app, path, index) =>
-    inMain(app).find(
-      ({ content }) =>
-        content?.hasClass?.("jp-LinkedOutputView") && content.path === path && content.index === index,
-    );
+  const make = (tag, text = "") => Object.assign(document.createElement(tag), { textContent: text });
 
-  /* Wait until the notebook at `path` is open, with its cells. */
-  async function opened(app, path) {
-    while (!notebookAt(app, path)) {
-      await new Promise((resolve) => {
-        const changed = () => {
-          app.shell.layoutModified.disconnect(changed);
-          resolve();
-        };
-        app.shell.layoutModified.connect(changed);
-      });
+  class Docked {
+    constructor(widget) {
+      this.widget = widget;
+      this.line = widget.node.appendChild(make("p"));
+      this.root = widget.node.appendChild(make("div"));
+      this.panel = this.kernel = this.comm = this.board = null;
+      this.connect = () => void this.attachTo(this.panel.context.sessionContext.session?.kernel ?? null);
+      new IntersectionObserver(() => this.panel && this.seen()).observe(widget.node);
+      this.say();
     }
-    const notebook = notebookAt(app, path);
-    await notebook.context.ready;
-    return notebook;
+
+    get visible() {
+      return this.widget.isVisible && this.widget.node.offsetWidth > 0;
+    }
+
+    say() {
+      const name = this.panel?.context.path.split("/").pop();
+      if (!name) this.line.textContent = "The queue of a notebook is shown here.";
+      else this.line.textContent = this.board ? `The queue of ${name}` : `${name}: run its first cell, and its queue is shown here.`;
+    }
+
+    // Show the queue of another notebook.
+    follow(panel) {
+      if (panel === this.panel) return;
+      const session = panel.context.sessionContext;
+      this.panel?.context.sessionContext.kernelChanged.disconnect(this.connect);
+      this.panel?.node.classList.remove("kit-has-docked");
+      this.panel = panel;
+      panel.disposed.connect(() => panel === this.panel && this.leave());
+      session.kernelChanged.connect(this.connect);
+      this.connect();
+    }
+
+    leave() {
+      this.drop();
+      this.panel = this.kernel = null;
+      this.say();
+    }
+
+    drop() {
+      this.board?.close();
+      this.comm = this.board = null;
+      this.root.replaceChildren();
+      this.panel?.node.classList.remove("kit-has-docked");
+      this.say();
+    }
+
+    async attachTo(kernel) {
+      if (kernel === this.kernel) return;
+      this.drop();
+      this.kernel = kernel;
+      if (!kernel) return;
+      // From a kernel that has opened its channel before, as after a reload, and one that does so later.
+      kernel.registerCommTarget(NAME, (comm) => this.hello(kernel, comm));
+      kernel.statusChanged.connect((_, status) => /restarting|dead/.test(status) && kernel === this.kernel && this.drop());
+      const { content } = await kernel.requestCommInfo({ target_name: NAME });
+      for (const id of Object.keys(content.comms ?? {})) this.hello(kernel, kernel.createComm(NAME, id));
+    }
+
+    hello(kernel, comm) {
+      if (kernel !== this.kernel) return;
+      this.comm = comm;
+      comm.onMsg = ({ content }) => comm === this.comm && void this.hear(content.data);
+      this.seen();
+    }
+
+    // The kernel follows its queue for a board only while that is seen.
+    seen() {
+      const shown = this.visible && Boolean(this.board);
+      this.panel?.node.classList.toggle("kit-has-docked", shown);
+      if (this.visible && this.comm && !this.board && !this.asked) {
+        this.asked = true;
+        this.comm.send({ kind: "hello" });
+        setTimeout(() => (this.asked = false), 2000);
+      }
+    }
+
+    async hear({ script, style, palette, text }) {
+      if (script) {
+        const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+        const { comm } = this;
+        this.loading = import(address);
+        const { follow } = await this.loading;
+        if (comm !== this.comm || this.board) return;
+        const root = make("div");
+        root.style.height = "100%";
+        this.root.replaceChildren(make("style", style), root);
+        this.board = follow(root, palette, (question) => comm.send(question), { docked: true });
+        this.say();
+        this.seen();
+      } else {
+        await this.loading;
+        this.board?.hear(text);
+      }
+    }
   }
 
-  async function dock(app, notebook, path, index) {
-    await app.commands.execute("notebook:create-output-view", { path, index });
-    app.shell.add(viewOf(app, path, index), "main", { ref: notebook.id, mode: "split-right" });
-    app.shell.collapseLeft();
-    app.shell.activateById(notebook.id);
-  }
-
-  async function activate(app) {
-    const path = JSON.parse(document.getElementById("jupyter-config-data").textContent).treePath;
-    if (!path) return;
+  async function activate(app, restorer, { Widget }) {
+    document.head.appendChild(make("style", STYLE));
+    const widget = new Widget();
+    widget.id = NAME;
+    widget.title.label = widget.title.caption = "Board";
+    const docked = new Docked(widget);
+    app.shell.add(widget, "right", { rank: 10 });
+    restorer.add(widget, NAME);
+    const front = () => {
+      const { currentWidget } = app.shell;
+      if (currentWidget?.context?.sessionContext && currentWidget.content?.widgets) docked.follow(currentWidget);
+    };
+    app.shell.currentChanged.connect(front);
+    app.shell.layoutModified.connect(() => docked.seen());
     const { fresh } = await app.shell.restored;
-    const notebook = await opened(app, path);
-    const index = notebook.content.widgets.findIndex(
-      ({ model }) => model.type === "code" && BOARD_CELL.test(model.sharedModel.getSource()),
-    );
-    if (index < 0) return;
-    if (fresh && window.innerWidth >= WIDE_ENOUGH) await dock(app, notebook, path, index);
-    const view = viewOf(app, path, index);
-    if (!view) return; // the window is narrow, or the learner has closed it
-    view.title.label = "Board";
-    view.content.addClass(NAME);
-    document.head.appendChild(document.createElement("style")).textContent = STYLE;
+    front();
+    if (window.innerWidth < NARROW) app.shell.collapseLeft();
+    if (!fresh || window.innerWidth < WIDE) return;
+    app.shell.collapseLeft();
+    app.shell.expandRight();
+    app.shell.activateById(NAME);
+    // No public way sets the width of a sidebar; tried with JupyterLab 4.5 and 4.6. Without it the learner draws it wider.
+    for (let tries = 0; tries < 50 && widget.node.offsetWidth < 0.38 * window.innerWidth; tries++) {
+      app.shell._hsplitPanel?.setRelativeSizes?.([0, 0.56, 0.44]);
+      await new Promise((done) => setTimeout(done, 100)); // JupyterLab is still laying itself out
+    }
   }
 
-  const plugin = { id: `${NAME}:plugin`, autoStart: true, activate: (app) => void activate(app) };
-  // What JupyterLab expects of a built extension: a module federation container.
-  const module = { __esModule: true, default: plugin };
-  (window._JUPYTERLAB ??= {})[NAME] = { init: () => {}, get: async () => () => module };
+  // A notebook without code, such as the glossary, is read: it starts no kernel.
+  function readOnlyPages(tracker) {
+    tracker.widgetAdded.connect((_, { context }) => {
+      void context.ready.then(() => {
+        const cells = [...context.model.cells];
+        if (cells.some(({ type }) => type === "code")) return;
+        context.sessionContext.kernelPreference = { ...context.sessionContext.kernelPreference, shouldStart: false };
+      });
+    });
+  }
+
+  // What JupyterLab expects of a built extension is a module federation container. What it shares comes by `init`.
+  let shared;
+  const take = async (name) => (await Object.values(shared[name])[0].get())();
+  const plugin = async () => {
+    const [widgets, { ILayoutRestorer }, { INotebookTracker }] = await Promise.all(
+      ["@lumino/widgets", "@jupyterlab/application", "@jupyterlab/notebook"].map(take),
+    );
+    return {
+      id: `${NAME}:plugin`,
+      autoStart: true,
+      requires: [ILayoutRestorer, INotebookTracker],
+      activate: (app, restorer, tracker) => {
+        readOnlyPages(tracker);
+        if (app.shell.expandRight) void activate(app, restorer, widgets);
+      },
+    };
+  };
+  const get = async () => {
+    const module = { __esModule: true, default: await plugin() };
+    return () => module;
+  };
+  (window._JUPYTERLAB ??= {})[NAME] = { init: (scope) => (shared = scope), get };
 })();

@@ -16,8 +16,8 @@ from playwright.sync_api import Page
 
 from kit.pictures.publish import DropWidgets
 from kit.sources import Postgres
-from tests.consumer.test_panel import SETUP
 from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, wait_until, write_notebook
+from tests.pictures.test_panel import SETUP
 
 pytestmark = pytest.mark.browser
 

@@ -1,4 +1,4 @@
-"""The consumer's panel in the cell of kit.run: what it says, and that it stays."""
+"""The panel in the cell that starts consumers: what it says, and that it stays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from nbclient.exceptions import CellExecutionError
 
 import kit
 from kit import live
-from kit.consumer.panel.page import plain
 from kit.sources import Postgres
 from tests.kernels import notebook_client
 
@@ -40,11 +39,23 @@ queries = Queries(AsyncpgDriver(await asyncpg.connect()))
 """
 
 
-ITS_THREAD = """
+ITS_THREADS = """
 import threading
-threads = [thread for thread in threading.enumerate() if thread.name.startswith("kit-panel")]
-{}
+for _ in range(500):
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("kit-panel")]
+    if len(threads) == {0}: break
+    time.sleep(0.01)
+assert len(threads) == {0}, threads
 """
+
+
+def executed(*sources: str, ends_in: str | None = None) -> list[Any]:
+    """Run these cells in a kernel of their own, and return them with their outputs."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook: Any = nbformat.v4.new_notebook(cells=cells)
+    with pytest.raises(CellExecutionError, match=ends_in) if ends_in else nullcontext():
+        notebook_client(notebook).execute()
+    return list(notebook.cells)
 
 
 @pytest.fixture
@@ -58,12 +69,8 @@ def panel(home: object) -> Callable[..., dict[str, str]]:
             "consumer = kit.run(main)",
             *cells,
         ]
-        notebook: Any = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(source) for source in sources]
-        )
-        with pytest.raises(CellExecutionError, match=ends_in) if ends_in else nullcontext():
-            notebook_client(notebook).execute()
-        widget, still, *said = notebook.cells[2].outputs  # what is said at the start stands below the panel
+        ran = executed(*sources, ends_in=ends_in)
+        widget, still, *said = ran[2].outputs  # what is said at the start stands below the panel
         assert live.WIDGET in widget.data
         assert live.WIDGET not in still.data
         assert "".join(each.text for each in said) == "[consumer] begins\n"
@@ -76,7 +83,7 @@ def test_the_panel_counts_jobs_and_shows_the_last_lines_with_their_job_ids(panel
     shown = panel("await queries.enqueue(['fetch'] * 3, [b'1', b'bad', b'3'], [0] * 3)\nawait kit.wait()")[
         "text/plain"
     ]
-    assert "entrypoints: fetch · 2 done, 1 failed (1 exception)" in shown
+    assert "entrypoints: fetch · 2 done, 1 failed" in shown
     assert "[fetch #1] fetched 1" in shown
     assert "✗ [fetch #2] exception: ValueError: <b>no</b>" in shown
 
@@ -89,10 +96,8 @@ def test_what_handlers_print_is_text_in_the_panel_and_never_markup(panel) -> Non
 
 def test_a_stopped_consumer_is_stopped_in_its_panel(panel) -> None:
     shown = panel("consumer.stop()")
-    assert re.search(r"consumer 'consumer': stopped at \d\d:\d\d:\d\d", shown["text/plain"])
-    assert re.search(
-        r"As it was at \d\d:\d\d:\d\d; run the cell again for a live panel\.", shown["text/html"]
-    )
+    assert re.search(r"■ consumer: stopped at \d\d:\d\d:\d\d", shown["text/plain"])
+    assert "the last lines" not in shown["text/html"], "of one that was stopped a line stays"
 
 
 def test_the_panel_of_a_notebook_that_ends_in_an_exception_has_what_happened_before_it(panel) -> None:
@@ -103,7 +108,7 @@ def test_the_panel_of_a_notebook_that_ends_in_an_exception_has_what_happened_bef
 def test_a_repaint_that_fails_is_told_and_the_next_one_is_tried(panel) -> None:
     without = "works, kit.notebook.publish = kit.notebook.publish, None"
     job = "await queries.enqueue('fetch', b'1')\nawait kit.wait()"
-    shown = panel(without, job, job, "kit.notebook.publish = works", ITS_THREAD.format("assert threads"))
+    shown = panel(without, job, job, "kit.notebook.publish = works", ITS_THREADS.format(1))
     assert "2 done, 0 failed" in shown["text/plain"]
     assert "[consumer] its panel could not be repainted: TypeError" in shown["text/plain"]
 
@@ -111,9 +116,9 @@ def test_a_repaint_that_fails_is_told_and_the_next_one_is_tried(panel) -> None:
 def test_no_thread_is_left_when_a_consumer_is_stopped_or_replaced(panel) -> None:
     shown = panel(
         "kit.run(main)",
-        ITS_THREAD.format("assert len(threads) == 1"),
+        ITS_THREADS.format(1),
         "kit.session.session.consumers['consumer'].stop()",
-        ITS_THREAD.format("assert not threads"),
+        ITS_THREADS.format(0),
     )
     assert "stopped" in shown["text/plain"]
 
@@ -131,7 +136,31 @@ def test_outside_a_notebook_the_panel_is_silent(
     (tmp_path / "quiet_consumer.py").write_text(SETUP.rsplit("queries", 1)[0])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    consumer = kit.run("quiet_consumer:main")
-    assert "running" in plain(consumer._runner)
-    consumer.stop()
+    kit.run("quiet_consumer:main").stop()
     assert capsys.readouterr().out == ""
+
+
+def test_workers_have_one_panel_and_are_no_result_of_the_cell_that_starts_them(home) -> None:
+    write = (
+        "from pathlib import Path\nPath('panel_office.py').write_text("
+        + repr(SETUP.rsplit("queries", 1)[0])
+        + ")"
+    )
+    spawned = executed(
+        "import kit\np = kit.postgres(database='panel')",
+        SETUP,
+        write,
+        "workers = kit.spawn('panel_office:main', count=2, dequeue_timeout=0.1)\nworkers",
+        "await queries.enqueue(['fetch'] * 3, [b'1', b'bad', b'3'], [0] * 3)\nawait kit.wait()",
+        "workers[0].kill()\nworkers[0]",
+        "import os\nos.unlink('panel_office.py')\nworkers.stop()",
+    )
+    widget, still = spawned[3].outputs
+    assert live.WIDGET in widget.data
+    said = still.data["text/plain"].splitlines()
+    killed, stopped = [line for line in said if re.match(r". worker \d: ", line)]
+    assert re.match(r"✗ worker 1: killed at ", killed)
+    assert re.match(r"■ worker 2: stopped at ", stopped)
+    counts = [list(map(int, re.findall(r"(\d) (?:done|failed)", line))) for line in (killed, stopped)]
+    assert [sum(each) for each in zip(*counts, strict=True)] == [2, 1]
+    assert "exit code -9" in spawned[5].outputs[-1].data["text/plain"]

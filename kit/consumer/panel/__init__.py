@@ -1,8 +1,0 @@
-"""The consumer's panel, in the cell of ``kit.run``: to import it is to have one for each consumer."""
-
-from kit.consumer.panel.panel import Panel
-from kit.session import session
-
-session.followers.append(Panel)
-
-__all__ = ["Panel"]

@@ -1,0 +1,158 @@
+"""The panel: a place in the cell of ``kit.run`` or ``kit.spawn`` that says how its consumers are doing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from kit import live, notebook, palette, theme
+from kit.consumer.console import Line
+from kit.errors.text import one_line
+from kit.live import Live
+from kit.session import RunningConsumer
+from kit.text import visible
+
+SCRIPT, STYLE = Path(__file__).with_name("panel.js"), Path(__file__).with_name("panel.css")
+LINES = 8  # shown at most, the newest
+WIDTH = 200  # characters of a line as plain text
+BEGINNING = 120  # characters of a line of which the rest is folded away
+OPENED = 1_000  # characters of a line that is unfolded
+OVER = ("stopped", "failed", "killed")
+SIGNS = {
+    "starting": "○",
+    "running": "●",
+    "reconnecting": "◌",
+    "stopping": "◑",
+    "paused": "❚❚",
+    "stopped": "■",
+}
+
+
+class Panel:
+    """Shows consumers in the cell that starts them, and keeps up with them until the last has ended.
+
+    Of one that was stopped a quiet line stays: the board and the next panel say more.
+    """
+
+    def __init__(self, consumers: Sequence[RunningConsumer]) -> None:
+        self._consumers = consumers
+        self._since = {each.name: (each.state, time.time()) for each in consumers}
+        self._page = ""
+        self._number = 0
+        self._live = Live(f"kit-panel-{consumers[0].name}", self, SCRIPT, STYLE, {}, self._failed)
+
+    def show(self) -> None:
+        """Show it in the running cell of a notebook; elsewhere nothing happens."""
+        if notebook.in_notebook():
+            for consumer in self._consumers:
+                consumer.when_changed = self._changed
+            self._live.show()
+
+    def _changed(self) -> None:
+        if all(consumer.state in OVER for consumer in self._consumers):
+            self._live.end(wait=False)
+        self._live.changed()
+
+    def _failed(self, error: Exception) -> None:
+        console = self._consumers[0].console
+        if not console.repeats("the panel"):
+            console.add("log", f"its panel could not be repainted: {one_line(error)}")
+
+    # What a live picture is asked
+
+    def news(self, since: int) -> tuple[str, int]:
+        """Return the panel as HTML in which each part that can change is marked, if it is another one."""
+        page = self._html("kit-live")
+        if page != self._page:
+            self._page = page
+            self._number += 1
+        return json.dumps({"html": page}), self._number
+
+    def kept(self) -> dict[str, str]:
+        """Return the panel as it is, as HTML and as text."""
+        style = f"<style>{live.STYLE}{STYLE.read_text('utf-8')}</style>"
+        return {
+            "text/html": style + self._html("kit-still").replace(' role="status"', ""),
+            "text/plain": "\n".join(map(self._plain, self._consumers)),
+        }
+
+    def asked(self, question: dict[str, Any]) -> None:
+        """Nothing more is asked."""
+
+    def catch_up(self) -> None:
+        """What consumers do is known at once."""
+
+    # What it says
+
+    def _state(self, consumer: RunningConsumer) -> str:
+        state = consumer.state
+        if state != self._since[consumer.name][0]:
+            self._since[consumer.name] = (state, time.time())
+        when = live.clock(self._since[consumer.name][1])
+        return f"{state} {'at' if state in OVER else 'since'} {when}"
+
+    def _plain(self, consumer: RunningConsumer) -> str:
+        why = f"\n{consumer.problem}" if consumer.problem else ""
+        sign = SIGNS.get(consumer.state, palette.JOBS["exception"].sign)
+        head = f"{sign} {consumer.name}: {self._state(consumer)} · {_names(consumer)}{_facts(consumer)}{why}"
+        return "\n".join([head, *map(_plain_line, consumer.console.latest(LINES))])
+
+    def _html(self, kind: str) -> str:
+        look = palette.JOBS["exception"]
+        bad = f"--bad:{look.colour};--sign:'{look.sign} ';{theme.both()}"
+        rows = "".join(self._row(number, consumer) for number, consumer in enumerate(self._consumers))
+        return f'<div class="kit-panel {kind}" style="{bad}">{rows}</div>'
+
+    def _row(self, number: int, consumer: RunningConsumer) -> str:
+        state, sign = consumer.state, SIGNS.get(consumer.state, palette.JOBS["exception"].sign)
+        why = f'<div class="kp-bad">{escape(consumer.problem)}</div>' if consumer.problem else ""
+        said = (
+            f'<div role="status" data-part="state {number}"><span aria-hidden="true">{sign}</span> '
+            f"<b>{escape(consumer.name)}</b>: {escape(self._state(consumer))}{why}</div>"
+        )
+        if state == "stopped":
+            return f'<div class="kp-line kp-over">{said}<div>{escape(_facts(consumer))}</div></div>'
+        # Folded, because what handlers print is shown where it is awaited; here it would stand a second time.
+        lines = "".join(map(_line, consumer.console.latest(LINES))) or "none yet"
+        facts = escape(_names(consumer) + _facts(consumer))
+        return (
+            f'<div class="kp-line">{said}<div class="kp-quiet" data-part="facts {number}">{facts}</div>'
+            f'<details class="kp-fold"><summary>the last lines</summary>'
+            f'<div class="kp-lines" data-part="lines {number}">{lines}</div></details></div>'
+        )
+
+
+def _names(consumer: RunningConsumer) -> str:
+    return f"entrypoints: {', '.join(consumer.entrypoints + consumer.schedules) or 'none'} · "
+
+
+def _facts(consumer: RunningConsumer) -> str:
+    """Say what became of a consumer's jobs."""
+    done, failed, held = (palette.JOBS[status].word for status in ("successful", "exception", "failed"))
+    parts = [f"{consumer.done} {done}", f"{consumer.failed - consumer.held} {failed}"]
+    parts += [f"{consumer.held} {held}"] if consumer.held else []
+    return ", ".join(parts + ([palette.retries(consumer.retried)] if consumer.retried else []))
+
+
+def _plain_line(line: Line) -> str:
+    text = str(line)
+    text = text if len(text) <= WIDTH else f"{text[:WIDTH]} …"
+    return f"{palette.JOBS['exception'].sign} {text}" if line.kind == "error" else text
+
+
+def _line(line: Line) -> str:
+    text = visible(str(line))
+    look = ' class="kp-bad"' if line.kind == "error" else ""
+    if len(text) <= BEGINNING:
+        return f"<div{look}>{escape(text)}</div>"
+    at = text.rfind(" ", BEGINNING // 2, BEGINNING) + 1 or BEGINNING
+    begin, rest = text[:at], text[at:OPENED]
+    more = f" … {len(text) - OPENED:,} more characters are in the consumer's .output" if text[OPENED:] else ""
+    return (
+        f'<details class="kp-long"><summary><span{look}>{escape(begin)}</span>'
+        f'<span class="kp-cut">…</span></summary>{escape(rest)}{more}</details>'
+    )
