@@ -70,7 +70,7 @@ RESIZE = Exercise(
 
 class Resize(BaseModel):
     file: str
-    # width: a whole number above 0. Look for pydantic's Field(gt=...) or PositiveInt.
+    # width: a whole number above 0 (Field(gt=...) or PositiveInt)
 
 async def resize(job: Job) -> None:
     print(job.payload)""",
