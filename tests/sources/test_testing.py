@@ -276,7 +276,7 @@ async def test_a_consumer_a_board_and_a_dashboard_end_with_the_test_that_started
         assert (consumer.state, board.running, dashboard.running) == ("stopped", False, False)
         assert kept.state == "running", "what an outer fixture has started goes on"
         assert outer.name == os.environ["PGDATABASE"]
-    assert kept.state == "stopped"
+    assert str(kept.state) == "stopped"
     with queue_databases.fresh():
         [job] = await enqueue("fetch")
         assert kit.jobs()["status"].item() == "queued"
