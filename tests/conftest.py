@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -27,6 +28,9 @@ pytest_plugins = ["kit.testing"]
 # A shell lets what it runs in the background ignore an interrupt, and all that is started from there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# jsonschema takes it for addresses that no notebook has, and it takes seconds to import.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
 
