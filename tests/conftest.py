@@ -23,7 +23,7 @@ import pytest
 if TYPE_CHECKING:
     from kit.sources import Postgres
 
-pytest_plugins = ["kit.testing"]
+pytest_plugins = ["kit.pytest_plugin"]
 
 # A shell lets what it runs in the background ignore an interrupt, and all that is started from there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -95,6 +95,7 @@ def no_consumer_stays() -> Iterator[None]:
         consumer.stop(timeout=0)
     session.consumers.clear()
     session.began.clear()
+    session.ended.clear()
     session.managers.clear()
 
 
