@@ -152,7 +152,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a server or a kernel, and mark what each test needs."""
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        shared = [parameters.get(fixture, "") for fixture in ("learner", "run")]
+        shared = [str(parameters.get(fixture, "")) for fixture in ("learner", "run")]
         if "run" in parameters:  # once on each source, for all tests of that lesson
             shared.append(re.findall(r"\d\d", parameters.get("name", item.name))[0])
         item.add_marker(pytest.mark.xdist_group(" ".join([str(item.path), *shared])))
