@@ -161,8 +161,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Fixtures and files of tests that start programs: kernels, workers, servers, commands.
-STARTS = {"own_home", "learner", "run", "kernel", "lab", "wheel"}
+STARTS = {"own_home", "learner", "run", "kernel", "lab", "wheel", "lesson", "lesson_server"}
 STARTING = (
+    "tests/lessons/test_crashes_hurt_nobody.py",
     "tests/lessons/test_companions.py",
     "tests/lessons/test_deployment.py",
     "tests/lessons/test_new.py",
