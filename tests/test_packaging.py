@@ -288,7 +288,6 @@ def test_all_but_the_pictures_works_without_the_extra_lab_and_they_say_what_they
     absent = [name for name, found in modules.items() if {canonicalize_name(each) for each in found} <= lab]
     assert {"jupyterlab", "IPython", "matplotlib", "anywidget", "fastapi"} <= set(absent)
     (tmp_path / "sitecustomize.py").write_text(f"ABSENT = {absent!r}\n{WITHOUT}")
-    (tmp_path / "conftest.py").write_text("pytest_plugins = ['kit.testing']\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     (tmp_path / "test_it.py").write_text(ALL_BUT_PICTURES)
     answer = subprocess.run(
