@@ -276,9 +276,8 @@ async def test_a_consumer_a_board_and_a_dashboard_end_with_the_test_that_started
             await kit.wait()
             assert consumer.done == 1
         assert (consumer.state, board.running, dashboard.running) == ("stopped", False, False)
-        assert kept.state == "running", "what an outer fixture has started goes on"
-        assert outer.name == os.environ["PGDATABASE"]
-    assert not kept._runner.alive
+        assert (kept.state, os.environ["PGDATABASE"]) == ("running", outer.name), "the outer one goes on"
+    assert kept.state == "stopped"
     with queue_databases.fresh():
         [job] = await enqueue("fetch")
         assert kit.jobs()["status"].item() == "queued"
