@@ -32,6 +32,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # jsonschema takes it for addresses that no notebook has, and it takes seconds to import.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
+# What tests see and start depends on no setting of whoever runs them: of a tool, of Postgres, or of the kit.
+SETTINGS = r"PYTEST_(ADDOPTS|PLUGINS|DISABLE_.*)|PYTHONWARNINGS|.*COLORS?(_FORCE)?|COLUMNS|LINES|PAGER|GIT_.*"
+SETTINGS += r"|PIP_(QUIET|VERBOSE|USER|REQUIRE_VIRTUALENV)|PG.*|KIT_(POSTGRES|DSN)"
+for name in list(os.environ):
+    if re.fullmatch(SETTINGS, name):
+        del os.environ[name]
+
 REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
 
 
