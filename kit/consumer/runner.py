@@ -295,14 +295,12 @@ class Runner:
             if (queue := factory.queue_of(manager)) is not None:
                 session.managers[str(queue.queue_manager_id)] = self.name
                 ask_again(queue)
-            place = None if self._was_ready else await elsewhere.place_of(manager)
+            place = {} if self._was_ready else await elsewhere.place_of(manager)
             ready = asyncio.create_task(self._say_when_ready(manager, place))
             try:
                 yield manager
             except Exception as error:
                 if (why := await self._job_that_ended_it(manager)) is not None:
-                    raise KitError(why) from error
-                if (why := elsewhere.has_no_tables(error, place)) is not None:
                     raise KitError(why) from error
                 raise
             finally:
@@ -327,7 +325,7 @@ class Runner:
             f"Take it out of the queue with `{reasons.take_out(found)}`, then run the cell again."
         )
 
-    async def _say_when_ready(self, manager: factory.Manager, place: elsewhere.Place | None) -> None:
+    async def _say_when_ready(self, manager: factory.Manager, place: elsewhere.Place) -> None:
         # Whatever goes wrong here goes wrong for the manager too, and its error is the one to tell.
         with suppress(Exception):
             strange, _ = await asyncio.gather(
