@@ -216,12 +216,14 @@ async def test_an_open_connection_of_this_program_is_no_stranger(
     database = kit.postgres("embedded", database=name)
     connection = await asyncpg.connect()
     try:
-        await connection.execute(ONE_JOB)
-        kit.postgres("embedded", database=name)
         assert len(capsys.readouterr().out.splitlines()) == 1
+        await connection.execute(ONE_JOB)
         session.leave(database)
         kit.postgres("embedded", database=name)
         assert "Emptied: 1 job." in capsys.readouterr().out, "as when a kernel was restarted"
+        await connection.execute(ONE_JOB)
+        kit.postgres("embedded", database=name)
+        assert capsys.readouterr().out == ""
     finally:
         await connection.close()
 
