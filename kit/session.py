@@ -89,6 +89,7 @@ class Session:
     Attributes:
         consumers: the consumer that has each name, running or not.
         boards: the board that follows each database.
+        courses: packages whose exercises were added to the kit's.
         dashboard: PGQueuer's own, when it was served last.
         backends: the Postgres processes that this process's consumers are known to have used.
         managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
@@ -116,6 +117,7 @@ class Session:
         "boards",
         "changes",
         "consumers",
+        "courses",
         "dashboard",
         "ended",
         "guard",
@@ -138,6 +140,7 @@ class Session:
         self.show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
         self.memory = 0
         self.scratch: OpenedDatabase | None = None
+        self.courses: list[str] = []
         self.unwritten: list[dict[str, Any]] = []
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()
