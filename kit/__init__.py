@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kit import stages as stages
-    from kit.consumer.run import Consumer as Consumer
+    from kit.consumer.consumer import Consumer as Consumer
     from kit.consumer.run import run as run
     from kit.consumer.wait import wait as wait
     from kit.dashboard import web as web
@@ -64,9 +64,6 @@ _HOMES = {
     "why": "kit.reasons",
 }
 
-# What follows what that call starts: the call's own module knows nothing of it.
-_FOLLOWED_BY = {"run": "kit.consumer.panel"}
-
 __all__ = sorted(_HOMES)
 
 
@@ -74,8 +71,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'kit' has no attribute {name!r}. It has: {', '.join(__all__)}")
     module = importlib.import_module(_HOMES[name])
-    if name in _FOLLOWED_BY:
-        importlib.import_module(_FOLLOWED_BY[name])
     value = module if _HOMES[name] == f"kit.{name}" else getattr(module, name)
     globals()[name] = value
     return value

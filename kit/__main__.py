@@ -88,7 +88,7 @@ def _install_with_uv_or_pip(*wishes: str) -> None:
     if found:
         # Anew, or it takes what it built before the project was changed.
         options = ("--reinstall-package=pgqueuer-kit", f"--python={PYTHON}")
-        if _try(found[0], "pip", "install", *options, *wishes):
+        if _runs(found[0], "pip", "install", *options, *wishes, show=True):
             return
         print("That was uv. Now pip tries it.", file=sys.stderr, flush=True)
     _do(*_pip(), "install", *wishes)
@@ -137,39 +137,32 @@ def _fetch_pip() -> None:
     _do(str(PYTHON), str(script), "--quiet")
 
 
-def _runs(*command: str) -> bool:
-    """Return whether a command can be run and succeeds; what it says is not shown."""
-    return _output(*command) is None
+def _runs(*command: str, show: bool = False) -> bool:
+    """Run a command in the project's folder, its last line as progress; return whether it succeeds.
 
-
-def _try(*command: str) -> bool:
-    """Run a command, and show what it said if it failed."""
-    said = _output(*command)
-    print(said or "", end="", file=sys.stderr)
-    return said is None
-
-
-def _do(*command: str) -> None:
-    """Run a command that must succeed; it says itself what went wrong."""
-    if not _try(*command):
-        raise _CannotInstallError(
-            "The kit could not be installed: the lines above say why. This command tries it again."
-        )
-
-
-def _output(*command: str) -> str | None:
-    """Run a command in the project's folder, its last line as progress; return what it said if it failed."""
+    With ``show`` all that it said is shown if it fails.
+    """
     lines = [" ".join(command)]
     try:
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
-    except OSError as error:
-        return f"{error}\n"
+    except OSError:
+        return False
     with process, progress(lambda: lines[-1].strip()[:100]):
         for line in process.stdout or ():
             lines.append(line)  # noqa: PERF402 - progress reads them meanwhile
-    return "".join(lines[1:]) if process.returncode else None
+    if show and process.returncode:
+        print("".join(lines[1:]), end="", file=sys.stderr, flush=True)
+    return process.returncode == 0
+
+
+def _do(*command: str) -> None:
+    """Run a command that must succeed; it says itself what went wrong."""
+    if not _runs(*command, show=True):
+        raise _CannotInstallError(
+            "The kit could not be installed: the lines above say why. This command tries it again."
+        )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from kit.internals import is_of_a_cell
+
 
 def _shell() -> Any:
     if "IPython" not in sys.modules:
@@ -137,6 +139,12 @@ def show_as(kind: type, text: Callable[[Any], str]) -> None:
         formatter.for_type(kind, lambda value, printer, _cycle: printer.text(text(value)))
 
 
+def show_as_html(module: str, kind: str, html: Callable[[Any], str | None]) -> None:
+    """Show a cell's value of a type, which need not be imported yet, also as the HTML that ``html`` makes."""
+    if (shell := _shell()) is not None:
+        shell.display_formatter.formatters["text/html"].for_type_by_name(module, kind, html)
+
+
 def publish(bundle: dict[str, Any], display_id: str | None = None, *, update: bool = False) -> None:
     """Show ``bundle``, contents by MIME type, below the running cell.
 
@@ -149,7 +157,7 @@ def publish(bundle: dict[str, Any], display_id: str | None = None, *, update: bo
 
 
 def channel(name: str, heard: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Open a channel to every page that knows its name; return what sends to them. ``heard`` gets answers."""
+    """Open a channel to every page that knows its name, and return what sends there."""
     from comm import create_comm
 
     opened = create_comm(target_name=name)
@@ -187,6 +195,4 @@ def _in_the_task_of_a_cell() -> bool:
     if _shell() is None or threading.current_thread() is not threading.main_thread():
         return False
     coroutine = getattr(asyncio.current_task(), "get_coro", lambda: None)()
-    return getattr(coroutine, "__name__", "") == "run_cell_async" and callable(
-        signal.getsignal(signal.SIGINT)
-    )
+    return is_of_a_cell(coroutine) and callable(signal.getsignal(signal.SIGINT))

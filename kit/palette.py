@@ -64,6 +64,7 @@ NEUTRAL = {
 }
 
 RETRIED = ("↻", "retry", "retries")  # the sign of a job that was put back, and what one and many are called
+AGAIN = Look(RETRIED[1], RETRIED[0], _AMBER, "v")  # an attempt that was not the last one
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -110,14 +110,17 @@ class Session:
         backends: the Postgres processes that this process's consumers are known to have used.
         managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
         began: the jobs that the consumers of each name took up, and when (seconds since 1970), the last ones.
+        ended: when their handlers ended, in the same way; the log says it up to a tenth of a second later.
         told: what is said once a process, and has been.
         watching: how many calls are about to show what consumers have to say.
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
-        switch_interval: Python's, in seconds, from before the first consumer.
+        changes: what running consumers have changed of this process, to be put back when the last one ends.
+        scratch: the database in which answers to exercises are checked.
         memory: this process's, in bytes, when all its objects were looked at for garbage; 0 is not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: the workers (pids) it knows.
+        unwritten: what was done in exercises, where it cannot be written down.
         show: shows consumers in the cell that has just started them; where it is, `kit.pictures` sets it.
         unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
     """
@@ -128,18 +131,21 @@ class Session:
         "backends",
         "began",
         "boards",
+        "changes",
         "consumers",
         "dashboard",
+        "ended",
         "guard",
         "guarded",
         "lock",
         "managers",
         "memory",
         "running",
+        "scratch",
         "show",
-        "switch_interval",
         "told",
         "unending",
+        "unwritten",
         "watching",
     )
 
@@ -148,6 +154,8 @@ class Session:
         self._outside: dict[str, str] = {}
         self.show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
         self.memory = 0
+        self.scratch: OpenedDatabase | None = None
+        self.unwritten: list[dict[str, Any]] = []
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()
         self.forget_consumers()
@@ -160,11 +168,12 @@ class Session:
         self.backends: set[int] = set()
         self.managers: dict[str, str] = {}
         self.began: dict[str, deque[tuple[int, float]]] = {}
+        self.ended: dict[str, deque[tuple[int, float]]] = {}
         self.told: set[str] = set()
         self.watching = 0
         self.lock = threading.Lock()
         self.running = 0
-        self.switch_interval = 0.0
+        self.changes = ExitStack()
         self.unending: list[object] = []
 
     def known_backends(self) -> set[int]:
@@ -190,6 +199,23 @@ class Session:
             yield
         finally:
             _LOOKED_AT.reset(before)
+
+    @contextmanager
+    def ending_what_begins(self) -> Iterator[None]:
+        """Stop the consumers, boards and dashboard that the block has started, when it ends."""
+        consumers, boards, dashboard = [*self.consumers.values()], [*self.boards], self.dashboard
+        try:
+            yield
+        finally:
+            for name, consumer in [*self.consumers.items()]:
+                if consumer not in consumers:
+                    consumer.stop(timeout=0)
+                    del self.consumers[name]
+            for target in self.boards.keys() - boards:
+                self.boards.pop(target).close()
+            if self.dashboard is not None and self.dashboard is not dashboard:
+                self.dashboard.stop()
+                self.dashboard = None
 
     def target(self) -> Target:
         """Return what to connect to: the database opened last, else what ``PG*`` name now.

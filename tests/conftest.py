@@ -22,7 +22,7 @@ import pytest
 if TYPE_CHECKING:
     from kit.sources import Postgres
 
-pytest_plugins = ["kit.testing"]
+pytest_plugins = ["kit.pytest_plugin"]
 
 # A shell lets what it runs in the background ignore an interrupt, and all that is started from there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -91,6 +91,7 @@ def no_consumer_stays() -> Iterator[None]:
         consumer.stop(timeout=0)
     session.consumers.clear()
     session.began.clear()
+    session.ended.clear()
     session.managers.clear()
 
 
@@ -144,14 +145,45 @@ def why_no_pgbouncer() -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a server or a kernel; skip or fail what this machine cannot run."""
+    """Keep together what shares a server or a kernel, and mark what each test needs."""
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         shared = [parameters.get(fixture, "") for fixture in ("learner", "run")]
         if "run" in parameters:  # once on each source, for all tests of that lesson
             shared.append(re.findall(r"\d\d", parameters.get("name", item.name))[0])
         item.add_marker(pytest.mark.xdist_group(" ".join([str(item.path), *shared])))
-    _skip_what_cannot_run(items)
+        for marker in groups(item):
+            item.add_marker(marker)
+
+
+# Fixtures and files of tests that start programs: kernels, workers, servers, commands.
+STARTS = {"own_home", "learner", "run", "kernel", "lab", "wheel"}
+STARTING = (
+    "tests/lessons/test_companions.py",
+    "tests/lessons/test_deployment.py",
+    "tests/lessons/test_new.py",
+    "tests/sources/",
+    "tests/stages/test_chaos.py",
+    "tests/stages/test_workers.py",
+    "tests/test_start.py",
+    "tests/worker/",
+)
+CONNECTS = {"queue_server", "server", "database_and_no_consumers"}
+
+
+def groups(item: pytest.Item) -> list[str]:
+    """Return the markers that say what a test needs: one of those below, and `fast` if it starts nothing."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if any(item.get_closest_marker(name) for name in ("docker", "browser", "pgbouncer")):
+        return []
+    if fixtures & STARTS or item.nodeid.startswith(STARTING):
+        return ["processes"]
+    return ["postgres" if fixtures & CONNECTS else "nothing", "fast"]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Ask for Docker, a browser and PgBouncer only where a test that was chosen needs them."""
+    _skip_what_cannot_run(session.items)
 
 
 def _skip_what_cannot_run(items: list[pytest.Item]) -> None:

@@ -81,9 +81,16 @@ def test_environment_yml_pins_a_python_that_the_kit_runs_on(project, environment
     assert SpecifierSet(project["requires-python"]).contains(line.removeprefix("python=") + ".0")
 
 
+def jobs_in(workflow: Path) -> Any:
+    return yaml.safe_load(workflow.read_text("utf-8"))["jobs"]
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
 @pytest.fixture(scope="module")
 def jobs() -> Any:
-    return yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))["jobs"]
+    return jobs_in(ROOT / ".github" / "workflows" / "ci.yml")
 
 
 def test_ci_runs_the_oldest_and_the_newest_python_on_three_operating_systems(project, jobs):
@@ -98,17 +105,33 @@ def minors(project: Any) -> list[str]:
 
 
 def test_ci_lints_and_checks_types_once(jobs):
-    commands = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
+    commands = {name: [step.get("run", "") for step in job.get("steps", ())] for name, job in jobs.items()}
     assert [name for name, runs in commands.items() if {"mypy", "ruff check ."} & set(runs)] == ["checks"]
     assert "strategy" not in jobs["checks"]
 
 
-def test_ci_uses_actions_by_their_hash_and_keeps_no_credentials(jobs):
-    steps = [step for job in jobs.values() for step in job["steps"] if "uses" in step]
-    assert [each["uses"] for each in steps if not re.search(r"@[0-9a-f]{40}$", each["uses"])] == []
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_uses_actions_by_their_hash_and_keeps_no_credentials(workflow):
+    jobs = jobs_in(workflow).values()
+    steps = [step for job in jobs for step in job.get("steps", ()) if "uses" in step]
+    used = [each["uses"] for each in [*steps, *jobs] if "uses" in each]
+    assert [each for each in used if not re.search(r"^\./|@[0-9a-f]{40}$", each)] == []
     checkouts = [step for step in steps if step["uses"].startswith("actions/checkout@")]
-    assert len(checkouts) == len(jobs)
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_a_release_is_published_only_after_its_wheel_has_been_tried(project):
+    jobs = jobs_in(ROOT / ".github" / "workflows" / "release.yml")
+    assert jobs["publish"]["needs"] == "wheel"
+    tried = jobs_in(ROOT / jobs["wheel"]["uses"])["installed"]["strategy"]["matrix"]
+    assert tried["python"] == [minors(project)[0], minors(project)[-1]]
+    assert {name.split("-")[0] for name in tried["os"]} == {"ubuntu", "macos", "windows"}
+
+
+def test_the_version_is_written_in_one_place(project):
+    version = re.compile(rf"\b{re.escape(project['version'])}\b")
+    files = [*the_kit(), ROOT / "README.md", *(ROOT / "kit").rglob("*.js*"), *WORKFLOWS]
+    assert [path for path in files if version.search(path.read_text("utf-8"))] == []
 
 
 def test_the_classifiers_name_the_pythons_that_the_kit_runs_on(project):

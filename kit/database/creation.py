@@ -109,6 +109,24 @@ async def create(admin: asyncpg.Connection, target: Target, name: str, *, templa
         raise
 
 
+async def copy(admin: asyncpg.Connection, name: str, another: str) -> None:
+    """Make ``another`` database as database ``name`` is; whoever is connected to that is cut off."""
+    await admin.execute(_END_SESSIONS, name)
+    await admin.execute(f"CREATE DATABASE {quoted(another)} TEMPLATE {quoted(name)}")
+    await admin.execute(f"COMMENT ON DATABASE {quoted(another)} IS '{schema.mark()}'")
+
+
+async def rename(admin: asyncpg.Connection, name: str, another: str) -> None:
+    """Give database ``name`` another one; whoever is connected to it is cut off."""
+    await admin.execute(_END_SESSIONS, name)
+    await admin.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(another)}")
+
+
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'
+"""
+
+
 async def _template(admin: asyncpg.Connection, target: Target) -> str:
     """Return the template with this PGQueuer's schema and this kit's marks; make it where there is none."""
     form = "".join(c if c.isalnum() else "_" for c in schema.pgqueuer_version()) + "_" + schema.shape_number()

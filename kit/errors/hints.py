@@ -23,6 +23,7 @@ from kit.errors import unawaited
 from kit.errors.place import failing_code, is_learners, learners_frames, place
 from kit.errors.postgres import NO_TABLES, kind, sqlstate
 from kit.errors.text import one_line
+from kit.internals import connection_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def in_one_line(error: BaseException) -> str:
 def hint(error: BaseException) -> str | None:
     """Return what to do about ``error``, in one line; None when its own text says enough."""
     try:
-        line = f"{kind(error).removeprefix('builtins.')} {sqlstate(error)}".rstrip() + f": {error}"
+        line = f"{kind(type(error)).removeprefix('builtins.')} {sqlstate(error)}".rstrip() + f": {error}"
     except Exception:
         return None
     way = " / ".join(
@@ -242,18 +243,16 @@ _TAKES = {
 
 def wrong_connection(driver: Any) -> str | None:
     """Return what to write if a driver was given what another one takes, or what was not awaited."""
-    held = getattr(driver, "_connection", getattr(driver, "_pool", None))  # there is no public name
-    name = type(driver).__name__
-    wanted, made = _TAKES.get(name, ("", ""))
+    held = connection_of(driver)
+    name = next((base.__name__ for base in type(driver).__mro__ if base.__name__ in _TAKES), None)
+    if name is None:
+        return None
+    wanted, made = _TAKES[name]
     if inspect.iscoroutine(held):
         return f"{name} got a connection that was not awaited. Write {name}(await {made})."
     homes = {given: other for other, (given, _) in _TAKES.items()}
-    given = next((each for base in type(held).__mro__ if (each := _class(base)) in homes), wanted)
+    given = next((each for each in map(kind, type(held).__mro__) if each in homes), wanted)
     return None if given == wanted else f"{name} takes {wanted}, not {given}: that is for {homes[given]}."
-
-
-def _class(base: type) -> str:
-    return f"{base.__module__.split('.')[0]}.{base.__name__}"
 
 
 def _locals(error: BaseException, name: str) -> Iterator[Any]:
@@ -360,11 +359,6 @@ HINTS = (
     Hint(
         r"^(Attribute|Type)Error: 'coroutine' object (has no attribute|is not (subscriptable|iterable))",
         "A call here was not awaited, so there is no value yet: write `(await …)` around that call.",
-    ),
-    Hint(
-        r"must have autocommit enabled",
-        "Connect with autocommit=True, as in psycopg.connect(autocommit=True).",
-        r"pgqueuer.adapters.drivers",
     ),
     Hint(
         r"^asyncpg.InterfaceError: .*another operation is in progress",

@@ -23,9 +23,9 @@ def sqlstate(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or ""
 
 
-def kind(error: BaseException) -> str:
-    """Return the package and the class of an error, such as ``asyncpg.InterfaceError``."""
-    return f"{type(error).__module__.split('.')[0]}.{type(error).__name__}"
+def kind(of: type) -> str:
+    """Return the package and the name of a class, such as ``asyncpg.InterfaceError``."""
+    return f"{of.__module__.split('.')[0]}.{of.__name__}"
 
 
 def postgres_is_away(error: BaseException, connection: Any = None) -> bool:
@@ -38,9 +38,9 @@ def postgres_is_away(error: BaseException, connection: Any = None) -> bool:
     state = sqlstate(error)
     if state.startswith(("08", "57P")) or state == "53300":
         return True
-    if kind(error) in ("asyncpg.InterfaceError", "asyncpg.InternalClientError"):
+    if kind(type(error)) in ("asyncpg.InterfaceError", "asyncpg.InternalClientError"):
         return "closed" in str(error) or (connection is not None and connection.is_closed())
-    if kind(error) in ("psycopg.OperationalError", "pgqueuer.FailingListenerError"):
+    if kind(type(error)) in ("psycopg.OperationalError", "pgqueuer.FailingListenerError"):
         return not state
     # A missing file is an OSError too; only one that came out of a driver speaks of the connection.
     return isinstance(error, ConnectionError) or (isinstance(error, OSError) and came_from(error, *_DRIVERS))
@@ -60,7 +60,7 @@ def patience_to_connect(error: BaseException) -> float:
     """
     if sqlstate(error) == "57P03":
         return math.inf
-    cut_off = isinstance(error, ConnectionError) or kind(error) == "asyncpg.ConnectionDoesNotExistError"
+    cut_off = isinstance(error, ConnectionError) or kind(type(error)) == "asyncpg.ConnectionDoesNotExistError"
     return 1.0 if cut_off and not isinstance(error, ConnectionRefusedError) else 0.0
 
 

@@ -17,7 +17,7 @@ from kit import notebook
 _NEVER_AWAITED = re.compile(r"coroutine '(?:.*\.)?(?P<name>\w+)' was never awaited")
 _MADE = re.compile(r'Coroutine created at .*\n +File "(?P<file>.*)", line (?P<line>\d+)')
 # What is handed to these needs no `await` of its own: it is they that were not awaited, or that failed.
-_TAKE_CALLS = {"as_completed", "create_task", "ensure_future", "gather", "run", "shield", "wait", "wait_for"}
+_TAKE_CALLS = "as_completed|create_task|ensure_future|gather|run|shield|wait|wait_for"
 
 
 def show() -> bool:
@@ -86,19 +86,9 @@ class _Forgotten:
 def _is_handed_on(file: str, line: int, name: str) -> bool:
     """Return whether the call of ``name`` in this line is given to one that awaits what it is given."""
     try:
-        calls = [node for node in ast.walk(ast.parse("".join(linecache.getlines(file)))) if _name(node)]
+        nodes = ast.walk(ast.parse("".join(linecache.getlines(file))))
     except SyntaxError:
         return False
-    return any(
-        _name(inner) == name and inner.lineno <= line <= (inner.end_lineno or line)
-        for outer in calls
-        if _name(outer) in _TAKE_CALLS
-        for inner in ast.walk(outer)
-        if isinstance(inner, ast.Call) and inner is not outer
-    )
-
-
-def _name(node: ast.AST) -> str:
-    """Return what a call calls, without what stands before a dot; nothing for another node."""
-    function = node.func if isinstance(node, ast.Call) else None
-    return getattr(function, "attr", getattr(function, "id", ""))
+    calls = (each for each in nodes if isinstance(each, ast.Call))
+    around = (ast.unparse(each) for each in calls if each.lineno <= line <= (each.end_lineno or line))
+    return any(re.match(rf"(asyncio\.)?({_TAKE_CALLS})\(.*\b{name}\(", each) for each in around)

@@ -52,7 +52,7 @@ def card(heading: str, body: Iterable[str], status: str, label: str) -> str:
     """Return a card: its heading, its paragraphs (HTML), and the status that has its colour."""
     look = palette.JOBS[status]
     return (
-        f'<div class="kit-card" role="group" aria-label="{escape(label)}" style="--mark:{look.light}">'
+        f'<div class="kit-card" role="group" aria-label="{escape(label)}" style="--mark:{look.colour}">'
         f"<p>{heading}</p>{''.join(body)}</div>"
     )
 
@@ -140,7 +140,7 @@ def progress(lessons: Sequence[Any], kept: Any) -> tuple[str, str]:
         notes.append(f"Left out, because damaged: {number_of(kept.damaged, 'line')} of the file.")
     if kept.problem:
         notes.append(f"{kept.problem}.")
-    sizes = ((done, palette.JOBS["successful"].light), (tried, palette.JOBS["failed"].light))
+    sizes = ((done, palette.JOBS["successful"].colour), (tried, palette.JOBS["failed"].colour))
     bar = "".join(
         f'<i style="width:{100 * count / whole:.1f}%;background:{colour}"></i>' for count, colour in sizes
     )

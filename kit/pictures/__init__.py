@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from kit import notebook
 from kit.session import RunningConsumer, session
@@ -15,6 +16,13 @@ def follow() -> None:
     session.show = _panel
     if notebook.in_notebook():
         notebook.after_each_cell(Docked().after_a_cell)
+        notebook.show_as_html("matplotlib.figure", "Figure", _figure)
+
+
+def _figure(figure: Any) -> str | None:
+    from kit.pictures.figures import page
+
+    return page(figure)
 
 
 def _panel(consumers: Sequence[RunningConsumer]) -> None:

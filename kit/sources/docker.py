@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -137,9 +138,11 @@ def has_image(name: str) -> bool:
     return True
 
 
-def why(error: Exception) -> str:
-    """Return what the engine said about an error, without the request around it."""
-    return str(getattr(error, "explanation", None) or error)
+def why(error: Exception | str) -> str:
+    """Return what the engine said about an error, without the request; plainly if its network is down."""
+    said = str(getattr(error, "explanation", None) or error)
+    away = re.search(r'"https?://([^/"]+)[^"]*": .*\b(?:dial tcp|lookup|i/o timeout|Client\.Timeout)\b', said)
+    return f"{away[1]} cannot be reached from here" if away else said
 
 
 def pull(name: str) -> None:
@@ -166,7 +169,7 @@ def _show_progress(name: str, steps: Iterator[dict[str, Any]]) -> None:
     shown = 0.0
     for step in steps:
         if "error" in step:
-            raise NotUsable(f"the image {name!r} could not be pulled: {step['error']}", PULL_HINT)
+            raise NotUsable(f"the image {name!r} could not be pulled: {why(step['error'])}", PULL_HINT)
         detail = step.get("progressDetail") or {}
         if step.get("status") == "Downloading" and detail.get("total"):
             sizes[step["id"]] = (detail["current"], detail["total"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -100,6 +101,12 @@ class Postgres:
         This process stays with the database it has, unless the other one is used in a ``with`` statement.
         """
         return self._open_beside(name)
+
+    def beside(self, name: str) -> Postgres:
+        """Return a database that is there, as long as this one keeps the server up."""
+        other = copy(self)
+        other.target, other._lease = self.target.beside(name), None
+        return other
 
     def stop(self) -> None:
         """Let the server go, which stops it when nobody else uses it, and put ``PG*`` back as they were."""

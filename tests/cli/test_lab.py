@@ -17,6 +17,7 @@ from urllib.error import URLError
 import psutil
 import pytest
 
+from kit import extras
 from kit.cli import lab
 from kit.cli import server as extension
 from kit.sources import files
@@ -44,6 +45,17 @@ def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_w
     asked = lab._arguments(lesson, browser=False, port=9999)
     assert {"--no-browser", "--port=9999"} <= set(asked)
     assert ("--allow-root" in bare) is files.is_root()
+
+
+def test_a_kit_that_uvx_runs_without_jupyterlab_is_run_once_more_with_it(monkeypatch):
+    became: list[list[str]] = []
+    monkeypatch.setattr(lab, "find_spec", lambda _: None)
+    monkeypatch.setattr(lab, "become", became.append)
+    monkeypatch.setattr(sys, "argv", ["kit", "lab", "03", "--no-browser"])
+    monkeypatch.setenv("UV", "/bin/uv")
+    lab.open_lab("03", "playground")
+    start = ["/bin/uv", "tool", "run", "--from", extras.requirement(), "kit"]
+    assert became == [[*start, "lab", "03", "--no-browser"]]
 
 
 @pytest.fixture

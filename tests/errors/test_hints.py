@@ -347,11 +347,6 @@ MISTAKES = [
     Mistake("for row in conn.fetch('SELECT 1'): ...", "A call here was not awaited", AWAITED),
     Mistake("kit.wait(0).done", "A call here was not awaited", AWAITED),
     Mistake(
-        "SyncPsycopgDriver(psycopg.connect())",
-        "Connect with autocommit=True",
-        ("SyncPsycopgDriver(plain)", "PsycopgDriver(other)", "psycopg.connect().close()"),
-    ),
-    Mistake(
         "await asyncio.gather(conn.fetch('SELECT 1'), conn.fetch('SELECT 2'))",
         "A connection does one thing at a time.",
         (

@@ -107,7 +107,7 @@ def test_a_page_opened_from_disk_with_the_network_cut_plays_the_board_again_in_i
             words.wait_for()
             assert words.inner_text() == "1 waiting · 0 running · 5 done · 1 held"
             it_plays_again(page)
-            alt = page.locator("img.kit-timeline").get_attribute("alt") or ""
+            alt = page.locator("img.kit-plot").get_attribute("alt") or ""
             assert alt.startswith("Timeline of "), alt
             light = "board => Number(getComputedStyle(board).backgroundColor.match(/\\d+/)[0])"
             seen[name] = page.locator(".kit-still .kit-board").evaluate(light)

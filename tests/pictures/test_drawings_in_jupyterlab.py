@@ -41,7 +41,7 @@ shop.picture()
 """
 CELLS = [SETUP, "kit.timeline(last=None, color='priority');", SHOP, "kit.log()"]
 SAID = {
-    "kit-timeline": "Timeline of 1,000 jobs in 103 s: 1000 successful. By entrypoint: entrypoint 1 50,",
+    "kit-plot": "Timeline of 1,000 jobs in 103 s: 1000 done. By entrypoint: entrypoint 1 50,",
     "kit-stages": "shop: 30 runs, ◷ 30 pending",
 }
 

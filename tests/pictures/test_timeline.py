@@ -16,10 +16,11 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 from pgqueuer import AsyncpgDriver, Job, PgQueuer
+from pgqueuer.models import TracebackRecord
 
 import kit
 from kit.errors import KitError
-from kit.pictures.timeline.histories import NOBODY, UNKNOWN, histories_of_jobs, histories_of_runs
+from kit.pictures.timeline.histories import NOBODY, UNKNOWN, by_worker, histories_of_jobs, histories_of_runs
 from kit.pictures.timeline.summary import summary
 from kit.stages import Pipeline, Step
 from tests.pictures.conftest import Hands
@@ -45,6 +46,28 @@ async def silent() -> AsyncIterator[PgQueuer]:
     await connection.close()
 
 
+@asynccontextmanager
+async def stuck() -> AsyncIterator[PgQueuer]:
+    connection = await asyncpg.connect()
+    pgq = PgQueuer(AsyncpgDriver(connection))
+
+    @pgq.entrypoint("work")
+    async def work(job: Job) -> None:
+        time.sleep(0.5)  # noqa: ASYNC251 - it blocks its loop, and so its heartbeat
+        await asyncio.sleep(60)
+
+    yield pgq
+    await connection.close()
+
+
+async def until_picked(hands: Hands) -> None:
+    for _ in range(500):
+        if await hands.connection.fetchval("SELECT count(*) FROM pgqueuer WHERE status = 'picked'"):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("no job is picked")
+
+
 async def lived(
     hands: Hands, job: int, *steps: tuple[float, str], entrypoint: str = "work", priority: int = 0
 ) -> None:
@@ -60,22 +83,51 @@ async def lived(
 async def test_a_history_is_made_of_waits_and_runs(hands: Hands) -> None:
     await lived(hands, 7, (0, "queued"), (2, "picked"), (5, "successful"))
     [history] = histories_of_jobs(None, None)
-    assert (history.id, history.group, history.outcome) == (7, "work", "successful")
+    assert (history.id, history.group, history.outcome) == (7, "work", "done")
     assert [(span.doing, (span.end - span.begin).total_seconds()) for span in history.spans] == [
         ("waiting", 2),
         ("running", 3),
     ]
 
 
-async def test_a_retry_goes_on_in_the_same_row_and_is_marked(hands: Hands) -> None:
+async def test_every_attempt_is_a_bar_of_its_own_in_the_same_row(hands: Hands) -> None:
     steps = [(0, "queued"), (1, "picked"), (2, "queued"), (6, "picked"), (8, "exception")]
     await lived(hands, 1, *steps)
     [history] = histories_of_jobs(None, None)
-    assert [span.doing for span in history.spans] == ["waiting", "running", "waiting", "running"]
-    assert len(history.retries) == 1
-    assert history.waited() == 1
+    assert [(span.doing, span.outcome) for span in history.spans] == [
+        *(("waiting", ""), ("running", "retried"), ("waiting", ""), ("running", "failed"))
+    ]
+    assert history.waited() == 5, "all the time in the queue"
     assert history.seconds("running") == 3
-    assert history.outcome == "exception"
+    assert history.outcome == "failed"
+    legend = kit.timeline().get_legend()
+    assert legend is not None
+    assert {"runs, retried", "runs, failed"} <= {text.get_text() for text in legend.get_texts()}
+
+
+async def test_a_job_that_waits_for_its_next_attempt_has_waited_until_the_last_one(hands: Hands) -> None:
+    await lived(hands, 1, (0, "queued"), (1, "picked"), (2, "queued"))
+    [history] = histories_of_jobs(None, None)
+    assert history.waited() == 1
+
+
+async def test_the_time_until_an_end_is_logged_is_no_work(hands: Hands) -> None:
+    """PGQueuer writes ends up to a tenth of a second later, and all at once."""
+    [job] = await hands.enqueue(b"x")
+    picked = await hands.pick()
+    error = ValueError("no")
+    about = {"queue_manager_id": "3f2a91bc-0000-0000-0000-000000000000"}
+    trace = TracebackRecord.from_exception(error, job, about)  # type: ignore[arg-type]
+    await asyncio.sleep(0.3)
+    await hands.queries.log_jobs([(picked[0], "exception", trace)])
+    [history] = histories_of_jobs(None, None)
+    assert history.seconds("running") < 0.2  # type: ignore[operator]
+    await hands.enqueue(b"x")
+    kit.run(silent, name="second", batch_size=1)
+    await kit.wait()
+    _, history = histories_of_jobs(None, None)
+    assert history.ended is not None
+    assert history.spans[-1].end < history.ended
 
 
 async def test_a_held_job_that_was_requeued_has_not_ended(hands: Hands) -> None:
@@ -125,10 +177,10 @@ async def test_the_plot_has_a_row_for_each_job_and_its_numbers_in_words(
     assert [label.get_text() for label in ax.get_yticklabels()] == ["#4  p0", "#3  p5"]
     assert {text.get_text() for text in ax.texts} == {"other", "work"}
     said = capsys.readouterr().out
-    assert "2 jobs: 1 successful, 1 exception." in said
+    assert "2 jobs: 1 done, 1 failed." in said
     assert "wait p95" in said
-    assert kit.timeline(last=1).get_title(loc="left") == "1 job: 1 exception"
-    assert capsys.readouterr().out.startswith("1 job: 1 exception.")
+    assert kit.timeline(last=1).get_title(loc="left") == "1 job: 1 failed"
+    assert capsys.readouterr().out.startswith("1 job: 1 failed.")
 
 
 async def test_bars_can_be_coloured_by_priority_and_the_legend_says_which(hands: Hands) -> None:
@@ -143,6 +195,26 @@ async def test_rows_can_be_grouped_by_worker(hands: Hands) -> None:
     await hands.pick(1)
     texts = {text.get_text() for text in kit.timeline("worker").texts}
     assert texts == {"worker 00000000", NOBODY}
+
+
+async def test_a_job_that_was_taken_over_has_a_bar_with_each_of_its_workers(hands: Hands) -> None:
+    await hands.enqueue(b"x")
+    first = kit.run(stuck, name="first", heartbeat_timeout=1, dequeue_timeout=0.1)
+    await until_picked(hands)
+    await hands.connection.execute("UPDATE pgqueuer SET heartbeat = now() - interval '1 hour'")
+    kit.run(silent, name="second", heartbeat_timeout=5, dequeue_timeout=0.1)
+    for _ in range(500):
+        if not await hands.connection.fetchval("SELECT count(*) FROM pgqueuer"):
+            break
+        await asyncio.sleep(0.02)
+    await asyncio.to_thread(first.stop, 0)
+    ax = kit.timeline("worker")
+    assert {text.get_text() for text in ax.texts} >= {"second"}
+    attempts = by_worker(histories_of_jobs(None, None))
+    assert attempts[0].outcome == "taken over"
+    assert attempts[-1].outcome == "done"
+    assert {attempt.group for attempt in attempts} <= {"first", "second"}
+    assert attempts[-1].group == "second"
 
 
 async def test_a_job_that_raised_is_known_by_its_worker(hands: Hands) -> None:
@@ -245,7 +317,7 @@ async def test_a_hundred_thousand_jobs_are_told_in_seconds_and_what_is_not_drawn
     assert time.process_time() - used < 10
     said = capsys.readouterr().out
     assert "There are more than 100,000" in said
-    assert "100,000 jobs: 100000 successful." in said
+    assert "100,000 jobs: 100000 done." in said
     assert "Drawn are the 2,000 that began last; the numbers are of 100,000." in said
     assert ax.get_title(loc="left").startswith("2,000 jobs")
 

@@ -37,6 +37,13 @@ def answers(dsn: str) -> bool:
     return False
 
 
+def test_where_the_registry_is_out_of_reach_it_is_named_without_the_engines_own_words():
+    said = 'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host'
+    assert docker.why(said) == "registry-1.docker.io cannot be reached from here"
+    said = "manifest for postgres:9-nosuch not found"
+    assert docker.why(said) == said
+
+
 @pytest.mark.docker
 def test_two_programs_share_one_container_and_the_last_one_out_removes_it(own_home: Path) -> None:
     with program(own_home) as first, program(own_home) as second:

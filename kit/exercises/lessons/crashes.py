@@ -155,6 +155,7 @@ def _beside_a_heart(handler: Any) -> Any:
         import time
 
         longest, last = 0.0, time.monotonic()
+        began = last
 
         async def beat() -> None:
             nonlocal longest, last
@@ -168,7 +169,7 @@ def _beside_a_heart(handler: Any) -> Any:
         print("ends", flush=True)
         longest = max(longest, time.monotonic() - last)
         beating.cancel()
-        print("longest", longest, flush=True)
+        print("longest", longest, "of", time.monotonic() - began, flush=True)
 
     return watched
 
@@ -182,9 +183,12 @@ async def the_heart_goes_on(answer: Answer) -> None:
         raise NotYet("not-awaited")
     if lines.index("posted") > lines.index("ends"):
         raise NotYet("not-awaited")
-    longest = next(float(line.split()[1]) for line in lines if line.startswith("longest"))
+    _, stood_still, _, took = next(line for line in lines if line.startswith("longest")).split()
+    longest = float(stood_still)
     if longest > 1.1:
         raise NotYet("blocked", seconds=f"{longest:.1f}")
+    if float(took) < 1.2:
+        raise NotYet("no-work")
 
 
 BLOCKING = Exercise(
@@ -196,10 +200,14 @@ BLOCKING = Exercise(
     "library that blocks; keep it, and print `posted` when it has come back.",
     given="import asyncio\nimport time\nfrom pgqueuer import Job\n",
     names=("post",),
-    stub="""async def post(job):
+    stub="""import time
+
+async def post(job):
     time.sleep(1.2)
     print("posted")""",
-    solution="""async def post(job):
+    solution="""import time
+
+async def post(job):
     await asyncio.to_thread(time.sleep, 1.2)
     print("posted")
 """,
@@ -223,11 +231,13 @@ BLOCKING = Exercise(
         Wrong("a pause before it", 'async def post(job):\n    await asyncio.sleep(0.1)\n    time.sleep(1.2)\n    print("posted")', "blocked"),
         Wrong("async around it", 'async def work():\n    time.sleep(1.2)\n\nasync def post(job):\n    await asyncio.create_task(work())\n    print("posted")', "blocked"),
         Wrong("nobody awaits it", 'def work():\n    time.sleep(1.2)\n    print("posted\\n", end="")\n\nasync def post(job):\n    asyncio.get_running_loop().run_in_executor(None, work)', "not-awaited"),
+        Wrong("the call is gone", 'async def post(job):\n    await asyncio.sleep(0)\n    print("posted")', "no-work"),
         Wrong("not async", "def post(job):\n    time.sleep(1.2)", "raised"),
     ),
     messages={
         "blocked": "For {seconds} seconds the heart stood still: the call still blocks the event loop.",
         "not-awaited": "The job ended, and its work had not: nobody awaits it.",
+        "no-work": "The library was not called, or not waited for: `posted` was printed at once.",
     },
     equivalent={"1.2 is 2.2": "a longer call that does not block either"},
 )  # fmt: skip

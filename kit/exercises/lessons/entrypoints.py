@@ -16,9 +16,6 @@ from contextlib import asynccontextmanager
 import asyncpg
 from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
 from pgqueuer.models import Context
-
-async def deliver(job: Job) -> None:
-    print("sent to", job.payload.decode())
 """
 
 
@@ -319,7 +316,9 @@ async def both_names(answer: Answer) -> None:
 
 def _renamed(*lines: str) -> str:
     body = "\n    ".join(lines)
-    return f"""@asynccontextmanager
+    return f"""async def deliver(job: Job) -> None: ...
+
+@asynccontextmanager
 async def renamed():
     connection = await asyncpg.connect()
     pgq = PgQueuer(AsyncpgDriver(connection))

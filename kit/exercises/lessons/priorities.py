@@ -301,6 +301,9 @@ async def kept_apart(answer: Answer) -> None:
     answer.same(have, [("report", 1), ("urgent", 30)], "fast-does-not", columns=columns)
 
 
+_WORK = "async def work(job: Job) -> None: ...\n\n"
+
+
 def _apart(fast: str, slow: str) -> str:
     made = """@asynccontextmanager
 async def {}():
@@ -308,7 +311,7 @@ async def {}():
     {}
     yield pgq
 """
-    return made.format("fast", fast) + "\n" + made.format("slow", slow)
+    return _WORK + made.format("fast", fast) + "\n" + made.format("slow", slow)
 
 
 _URGENT, _REPORT = 'pgq.entrypoint("urgent")(work)', 'pgq.entrypoint("report")(work)'
@@ -322,9 +325,11 @@ SEPARATE = Exercise(
     processes=2,
     task="Another cure: give reports a consumer that nothing else can keep busy. Make two factories, `fast` for the "
     "entrypoint `urgent` and `slow` for `report`; both use the handler `work`. (Here both know both.)",
-    given=NOTEBOOK + "\nasync def work(job: Job) -> None: ...\n",
+    given=NOTEBOOK,
     names=("fast", "slow"),
-    stub="""@asynccontextmanager
+    stub="""async def work(job: Job) -> None: ...
+
+@asynccontextmanager
 async def fast():
     pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect()))
     pgq.entrypoint("urgent")(work)
@@ -334,7 +339,8 @@ async def fast():
 slow = fast""",
     solution=_apart(_URGENT, _REPORT),
     also=(
-        """def only(name):
+        _WORK
+        + """def only(name):
     @asynccontextmanager
     async def main():
         connection = await asyncpg.connect()

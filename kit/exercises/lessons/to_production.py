@@ -65,7 +65,7 @@ async def _tried_in(shops: dict[str, str], test: str, folder: str) -> dict[str, 
         ]
         options += ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
         if "queue_database" in test:
-            options += ["-p", "kit.testing"]
+            options += ["-p", "pgqueuer_kit_pytest"]
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             code = pytest.main([*options, "--rootdir", folder, str(place / "test_yours.py")])
         return int(code), said.getvalue()

@@ -32,6 +32,7 @@ class History {
 
   restart() {
     this.head = this.start();
+    this.jobs = this.head.jobs.size > 0; // whether there is, or was, one
     this.folded = null;
     this.knots = [[0, 0]]; // moments, and when each is played
     this.ends = []; // moments at which jobs ended, and how many had by then
@@ -70,6 +71,7 @@ class History {
     if (this.changes.length === 1) this.knots = [[at, 0]];
     else if (at > last) this.knots.push([at, played + Math.min(at - last, QUIET)]);
     const status = fields?.status;
+    this.jobs ||= table === "jobs";
     if (table === "jobs" && ENDINGS.includes(status)) {
       this.used.add(status);
       if (status !== "failed") this.ended(at, 1);
@@ -246,7 +248,7 @@ function fit(cards, x, y, width, height) {
 }
 
 // What is to be seen at the moment `t`: boxes with their places, in the order in which they are read.
-function draw(history, t, { width, height, palette }) {
+function draw(history, t, { width, height, fill, palette }) {
   const seen = facts(history, t);
   const { lanes, counts, tables } = seen;
   const boxes = [];
@@ -341,14 +343,17 @@ function draw(history, t, { width, height, palette }) {
     y += 29;
   }
 
-  // What became of jobs
+  // What became of jobs: a row each, and where there is room, more
   if (ends.length) put("line 2", "line", 0, y + 1, width, 1, {});
   y += 6;
+  let spare = fill ? Math.floor((height - y - ends.length * 30) / 30) : 0;
   for (const status of ends) {
     const { word: name, sign } = palette.jobs[status];
     put(`end ${status}`, "end", PAD, y + 3, 116, 22, { text: name, sign, count: number(counts[status] ?? 0), status });
-    cards(flow(seen.ended[status] ?? [], PAD + 122, y + 2, wide - 122, 0, 1).placed, "end", 0);
-    y += 29;
+    const { placed, height: high } = flow(seen.ended[status] ?? [], PAD + 122, y + 2, wide - 122, 0, 1 + Math.max(0, spare));
+    cards(placed, "end", 0);
+    spare -= Math.max(0, Math.round(high / 30) - 1);
+    y += Math.max(24, high) + 6;
   }
   for (const card of seen.nobody) put(card.id, "card", PAD + 40, -40, 112, 24, { ...say(card, seen, t, palette), size: 0 });
   const parts = ["queued", "picked", ...ends].map((status) => `${number(counts[status] ?? 0)} ${word(status)}`);
@@ -396,6 +401,18 @@ function sayLane(lane, slim) {
   return { doing, label: `${lane.name}: ${doing}${has ? `, ${plural(has, "job")}` : ""}` };
 }
 
+// What is shown, in grey, before there has been a job.
+function SAMPLE() {
+  const history = new History();
+  const jobs = [10, 5, 0, 0, 0, 0, 0, 0, 0, -1].map((priority, at) => [0, "jobs", at + 1, { status: "queued", entrypoint: "page", priority, payload: `page ${at + 1}` }]);
+  const runs = [1, 2, 3, 4].map((id) => [1, "jobs", id, { status: "picked", worker: id % 2, turn: 1 }]);
+  const lanes = [0, 1].map((key) => [0, "lanes", key, { name: `worker ${key + 1}`, state: "running", timeout: 10, beat: 1 }]);
+  const done = [1, 2].map((id) => [1.5, "jobs", id, { status: "successful" }]);
+  const changes = [[0, "limits", "page", { n: 4 }], ...lanes, ...jobs, ...runs, ...done];
+  history.take({ name: "queue", begin: 0, base: history.base, from: 0, now: 3, changes });
+  return history;
+}
+
 // ---- On a page -----------------------------------------------------------------------------------------------------
 
 function make(tag, name, ...children) {
@@ -423,9 +440,9 @@ const LEGEND = "number: priority · edge: what became of it · ×2: delivered tw
 const HINT = "Point at a card, or reach it with Tab and the arrow keys. Enter keeps it here.";
 
 class Board {
-  // `ask` sends a question to the kernel; without one there is none.
-  constructor(root, history, palette, { ask = null, height = 0 } = {}) {
-    Object.assign(this, { root, history, palette, ask, fixed: height });
+  // `ask` sends a question to the kernel; without one there is none. A `docked` one fills the room that it is given.
+  constructor(root, history, palette, { ask = null, docked = false } = {}) {
+    Object.assign(this, { root, history, palette, ask, docked });
     this.at = null; // the moment that is seen; null is now
     this.speed = 1;
     this.nodes = new Map();
@@ -455,6 +472,7 @@ class Board {
   build() {
     const { root, palette } = this;
     root.classList.add("kit-board");
+    root.classList.toggle("kb-docked", this.docked);
     root.setAttribute("role", "region");
     root.setAttribute("aria-label", "Board of the queue");
     root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's own keys are ours while it has the focus
@@ -482,7 +500,8 @@ class Board {
     this.legend = make("div", "kb-legend", LEGEND);
     this.voice = make("div", "kb-voice");
     this.voice.setAttribute("role", "status");
-    root.replaceChildren(head, this.trouble, this.stage, this.controls(), this.legend, this.detail, this.voice);
+    const middle = make("div", "kb-middle", this.stage);
+    root.replaceChildren(head, this.trouble, middle, this.controls(), this.legend, this.detail, this.voice);
     this.stage.addEventListener("keydown", (event) => this.press(event));
     this.stage.addEventListener("pointerover", (event) => this.point(event.target.closest("[role=option]")?.box));
     this.stage.addEventListener("pointerleave", () => this.point(null));
@@ -582,20 +601,24 @@ class Board {
 
   // Draw the moment; return after how many milliseconds it looks another way without any news, 0 for never.
   draw() {
-    const { history, palette, root } = this;
-    const t = this.at ?? this.now;
-    const width = Math.max(280, root.clientWidth - 2);
-    const height = Math.max(320, (this.fixed || root.parentElement?.clientHeight || 0) - 150 || 430);
-    const scene = draw(history, t, { width, height: this.fixed ? height : 500, palette });
-    setText(this.name, history.name || "queue");
-    setText(this.words, scene.words);
+    const { palette, docked: fill } = this;
+    const sample = fill && !this.history.jobs;
+    const history = sample ? SAMPLE() : this.history;
+    const t = sample ? history.now : (this.at ?? this.now);
+    const width = Math.max(280, this.stage.clientWidth);
+    const height = fill ? Math.max(320, this.stage.parentElement.clientHeight - 12) : 500;
+    const scene = draw(history, t, { width, height, fill, palette });
+    this.root.classList.toggle("kb-sample", sample);
+    setText(this.name, this.history.name || "queue");
+    setText(this.words, sample ? "A sample: so it looks when jobs run." : scene.words);
     this.trouble.hidden = !scene.trouble;
     setText(this.trouble, scene.trouble ? `⚠ ${scene.trouble}` : "");
     this.drawRate(t);
     this.drawBoxes(scene, t);
     this.drawControls(t);
-    this.say(scene.trouble || scene.words);
+    this.say(scene.trouble || this.words.textContent);
     if (this.chosen !== undefined) this.tell();
+    if (sample) return 0;
     if (scene.boxes.some(({ left, lane }) => left !== undefined || lane?.jobs.length)) return 250;
     return scene.due || history.rate(t).some(Boolean) ? 1000 : 0;
   }
@@ -656,7 +679,7 @@ class Board {
       clearTimeout(this.tidying);
       this.tidying = setTimeout(() => this.tidy(boxes), 800);
     }
-    const high = `${Math.round(this.fixed ? height : this.high.most)}px`;
+    const high = `${Math.round(this.docked ? height : this.high.most)}px`;
     if (this.stage.style.height !== high) this.stage.style.height = high;
   }
 

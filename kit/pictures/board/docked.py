@@ -12,7 +12,7 @@ NAME = "kit-docked-board"
 
 
 class Docked:
-    """This kernel's side: it opens a channel once there is a database, and follows it while a page asks."""
+    """This kernel's side: a channel, once there is a database, which is followed when a page asks for it."""
 
     def __init__(self) -> None:
         self._send: Callable[[dict[str, Any]], None] | None = None

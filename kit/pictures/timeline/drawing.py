@@ -24,6 +24,7 @@ PRIORITIES = 8  # with more of them than this, the legend names those that look 
 GROUPS = 30  # with more groups than this, the smallest are drawn as one
 INK, QUIET, RULE = (palette.NEUTRAL[name][0] for name in ("text", "quiet", "rule"))
 ON_A_BAR = palette.NEUTRAL["ground"][0]  # in either theme
+EDGE = "#fffffe"  # of a bar: as the ground, which it is told from in a figure's SVG
 ROW, GROUP, FRAME = 0.2, 0.26, 1.1  # inches: a labelled row, the name of a group, and what is around all
 KEY = 0.19  # inches: a line of the legend
 
@@ -76,8 +77,8 @@ def _since(zero: datetime, at: datetime) -> float:
 def _draw_spans(
     ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime, color: Color, stages: list[str]
 ) -> None:
-    """Draw all thin lines at once, then all bars, and the ticks: an artist each would take minutes."""
-    from matplotlib.collections import LineCollection, PolyCollection
+    """Draw all thin lines at once, then all bars: an artist each would take minutes."""
+    from matplotlib.collections import PolyCollection
 
     for doing, half in (("waiting", 0.08), ("running", 0.33)):
         corners, colors = [], []
@@ -88,16 +89,13 @@ def _draw_spans(
                     x0, x1 = _since(zero, span.begin), _since(zero, span.end)
                     corners.append([(x0, y - half), (x1, y - half), (x1, y + half), (x0, y + half)])
                     colors.append(_bar_color(row, span, color, stages))
-        # A priority as light, or as dark, as the ground is told from it by its edge.
-        edged = color == "priority" and not stages and doing == "running" and len(rows) <= NAMED
-        edges = QUIET if edged else "none"
+        # A priority as light, or dark, as the ground is told from it by its edge, and a try from the next.
+        edged = not stages and doing == "running" and len(rows) <= NAMED
+        edges = (QUIET if color == "priority" else EDGE) if edged else "none"
         bars = PolyCollection(corners, facecolors=colors, edgecolors=edges, linewidths=0.6)
         bars.set_alpha(0.85 if stages else None)  # a run's branches overlap
         bars.set_rasterized(len(rows) > NAMED)  # as a drawing each would be a line of the notebook
         ax.add_collection(bars)
-    ticks = [(_since(zero, at), heights[id(row)]) for row in rows for at in row.retries]
-    lines = [[(x, y - 0.4), (x, y + 0.4)] for x, y in ticks]
-    ax.add_collection(LineCollection(lines, colors=INK, linewidths=1.2))
 
 
 def _bar_color(row: History, span: Span, color: Color, stages: list[str]) -> str:
@@ -105,7 +103,7 @@ def _bar_color(row: History, span: Span, color: Color, stages: list[str]) -> str
         return palette.WAITS
     if stages:
         return _stage_color(stages.index(span.stage))
-    return palette.step(row.priority).fill if color == "priority" else OUTCOMES[row.outcome].colour
+    return palette.step(row.priority).fill if color == "priority" else OUTCOMES[span.outcome].colour
 
 
 def _stage_color(place: int) -> str:
@@ -196,17 +194,9 @@ def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: lis
             for name, step in labels.items()
         ]
     else:
-        for outcome in dict.fromkeys(
-            row.outcome for row in rows if row.outcome not in ("waiting", "pending")
-        ):
-            keys.append(
-                Patch(
-                    color=OUTCOMES[outcome].colour,
-                    label="runs" if outcome == "running" else f"runs, {outcome}",
-                )
-            )
-    if any(row.retries for row in rows):
-        keys.append(Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="retried"))
+        for outcome in dict.fromkeys(span.outcome for row in rows for span in row.spans if span.outcome):
+            label = "runs" if outcome == "running" else f"runs, {outcome}"
+            keys.append(Patch(color=OUTCOMES[outcome].colour, label=label))
     for outcome in dict.fromkeys(row.outcome for row in rows):
         look = OUTCOMES[outcome]
         label = f"still {outcome}" if outcome in ("running", "waiting", "pending") else outcome

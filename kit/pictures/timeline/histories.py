@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -20,37 +21,38 @@ Doing = Literal["waiting", "running"]
 
 UNKNOWN = "worker not known"
 NOBODY = "nobody yet"
+RETRIED, TAKEN_OVER = "retried", "taken over"  # how an attempt ended that was not the last one
 CLOCKS_DIFFER = 0.05  # seconds that Postgres's clock may be ahead of ours, in a container for one
 
 _GOES_ON = ("queued", "picked")  # any other status ends a job, or holds it
 
-
 # How what became of something looks, in the order in which it is named.
 OUTCOMES = {look.word: look for status, look in palette.JOBS.items() if status not in _GOES_ON}
 OUTCOMES |= {"running": palette.JOBS["picked"], "waiting": palette.WAITING, "pending": palette.WAITING}
+OUTCOMES |= {RETRIED: palette.AGAIN, TAKEN_OVER: palette.AGAIN}
 
 
 class Span(NamedTuple):
-    """A stretch of time, what was done in it, and in which stage of a run it was."""
+    """A stretch of time, what was done in it, how that ended, and in which stage of a run, or by whom."""
 
     doing: Doing
     begin: datetime
     end: datetime
     stage: str = ""
+    outcome: str = ""
+    worker: str = UNKNOWN
 
 
 @dataclasses.dataclass
 class History:
-    """One job, or one staged run.
+    """One job, one of its attempts, or one staged run.
 
     Attributes:
         id: the job's or the run's.
         group: its entrypoint, worker or pipeline.
         priority: the job's; 0 for a run.
-        outcome: ``successful``, ``exception``, ``held``, ``canceled`` or ``deleted``; while it has not ended,
-            ``waiting`` or ``running``. A run's is its status: ``done``, ``held`` or ``canceled``.
+        outcome: what became of it, one of `OUTCOMES`.
         spans: what it did, in order; a run's branches one after the other.
-        retries: when it was put back into the queue.
         ended: when it ended; None while it has not.
     """
 
@@ -59,7 +61,6 @@ class History:
     priority: int = 0
     outcome: str = "waiting"
     spans: list[Span] = dataclasses.field(default_factory=list)
-    retries: list[datetime] = dataclasses.field(default_factory=list)
     ended: datetime | None = None
 
     def seconds(self, doing: Doing) -> float | None:
@@ -72,9 +73,12 @@ class History:
         return next((span.begin for span in self.spans if span.doing == "running"), None)
 
     def waited(self) -> float | None:
-        """Return the seconds from the queue to the first pick; None while it has not been picked."""
-        picked = self.picked()
-        return None if picked is None else (picked - self.spans[0].begin).total_seconds()
+        """Return the seconds that it waited, before all its attempts; None while it has not been picked."""
+        if self.picked() is None:
+            return None
+        going_on = self.spans[-1] if self.outcome == "waiting" else None
+        waits = (one.end - one.begin for one in self.spans if one.doing == "waiting" and one is not going_on)
+        return sum(waits, timedelta()).total_seconds()
 
 
 def histories_of_jobs(last: int | None, window: timedelta | None) -> list[History]:
@@ -87,68 +91,102 @@ def histories_of_jobs(last: int | None, window: timedelta | None) -> list[Histor
             SELECT job_id, max(id) AS newest FROM {recent} AS recent
             WHERE $2::interval IS NULL OR created > clock_timestamp() - $2::interval
             GROUP BY job_id ORDER BY newest DESC LIMIT $1)
-        SELECT l.job_id, l.entrypoint, l.priority, l.status, l.created, (SELECT clock_timestamp()) AS now
-        FROM {table} l JOIN chosen USING (job_id) ORDER BY l.job_id, l.id""",
+        SELECT l.job_id, l.entrypoint, l.priority, l.status, l.created,
+            (l.traceback->>'timestamp')::timestamptz AS raised,
+            l.traceback #>> '{{additional_context,queue_manager_id}}' AS raised_by,
+            q.queue_manager_id::text AS held_by, (SELECT clock_timestamp()) AS now
+        FROM {table} l JOIN chosen USING (job_id) LEFT JOIN {target.names.queue_table} q ON q.id = l.job_id
+        ORDER BY l.job_id, l.id""",
         last,
         window,
     )
+    known = _Known(read_only=target.read_only)
     histories = []
     for job, steps in itertools.groupby(_rows(rows), key=lambda row: row[0]):
         transitions = list(steps)
         _, entrypoint, priority, *_, now = transitions[0]
         history = History(job, entrypoint, priority)
-        _go_through(history, [(status, at) for _, _, _, status, at, _ in transitions], now)
+        _go_through(history, [row[3:] for row in transitions], now, known)
         histories.append(history)
     return sorted(histories, key=lambda history: (history.spans[0].begin, history.id))
 
 
-def _go_through(history: History, transitions: list[tuple[str, datetime]], now: datetime) -> None:
-    """Take in what a job became and when, from first to last."""
-    ends = [at for _, at in transitions[1:]]
-    for (status, at), end in zip(transitions, [*ends, None], strict=True):
+class _Known:
+    """What this process remembers of the jobs that its own consumers took up: who, and until when.
+
+    PGQueuer keeps a job's consumer in its row while the job runs, and in the log with an exception; of other
+    jobs it keeps none. An end is in the log when that is written, a while after the handler has ended.
+    """
+
+    def __init__(self, *, read_only: bool) -> None:
+        self.began: dict[int, list[tuple[float, str]]] = {}
+        self.ended: dict[int, list[float]] = {}
+        if not read_only:  # there, ids of this process's jobs mean others
+            for name, jobs in list(session.began.items()):
+                for job, at in jobs.copy():
+                    self.began.setdefault(job, []).append((at, name))
+            for jobs in list(session.ended.values()):
+                for job, at in jobs.copy():
+                    self.ended.setdefault(job, []).append(at)
+
+    def worker(self, job: int, begin: datetime, end: datetime, ids: list[Any]) -> str:
+        """Return who ran a job between two moments, from the ids that PGQueuer keeps or from memory."""
+        for worker in ids:
+            if isinstance(worker, str):
+                return session.managers.get(worker, f"worker {worker[:8]}")
+        least, most = begin.timestamp() - CLOCKS_DIFFER, end.timestamp() + CLOCKS_DIFFER
+        return next((name for at, name in sorted(self.began.get(job, [])) if least <= at <= most), UNKNOWN)
+
+    def end(self, job: int, begin: datetime, end: datetime, raised: Any) -> datetime:
+        """Return when a handler ended that is logged as ended at ``end``."""
+        ends = sorted(self.ended.get(job, []))
+        place = bisect_left(ends, begin.timestamp())
+        if isinstance(raised, datetime):
+            return min(max(raised, begin), end)
+        if place < len(ends) and ends[place] < end.timestamp():
+            return datetime.fromtimestamp(ends[place], begin.tzinfo)
+        return end
+
+
+def _go_through(history: History, rows: list[tuple[Any, ...]], now: datetime, known: _Known) -> None:
+    """Take in what a job became and when, from first to last; every time it was picked is an attempt."""
+    for row, after in itertools.zip_longest(rows, rows[1:]):
+        status, at, *_, held_by, _ = row
         if status not in _GOES_ON:
             history.outcome, history.ended = palette.JOBS[status].word, at
             if not history.spans:  # the log was cleared before
                 history.spans.append(Span("waiting", at, at))
             continue
-        doing: Doing = "running" if status == "picked" else "waiting"
-        if doing == "waiting" and history.spans:
-            history.retries.append(at)
-        history.outcome, history.ended = doing, None
-        history.spans.append(Span(doing, at, end or max(now, at)))
-
-
-def name_consumers(histories: list[History]) -> None:
-    """Group jobs by who ran them.
-
-    PGQueuer keeps a job's consumer in its row while the job runs, and in the log with an exception; of other
-    jobs it keeps none. This process remembers the jobs that its own consumers took up.
-    """
-    target = session.target()
-    began = {} if target.read_only else session.began  # ids of this process's jobs mean others there
-    rows = sql(
-        f"""
-        SELECT id AS job, queue_manager_id::text AS worker
-        FROM {target.names.queue_table} WHERE queue_manager_id IS NOT NULL
-        UNION ALL SELECT job_id, traceback #>> '{{additional_context,queue_manager_id}}'
-        FROM {target.recent_log} AS recent WHERE traceback IS NOT NULL"""
-    )
-    ids: dict[int, str] = {job: worker for job, worker in _rows(rows) if isinstance(worker, str)}
-    begun = {history.id: history.spans[0].begin.timestamp() for history in histories}
-    here: dict[int, tuple[float, str]] = {}
-    for name, jobs in list(began.items()):
-        for job, time in jobs.copy():
-            # Ids begin again after a reset: what began before a job was there was another one's.
-            if job in begun and time >= begun[job] - CLOCKS_DIFFER:
-                here[job] = max(here.get(job, (0.0, "")), (time, name))
-    for history in histories:
-        worker = ids.get(history.id)
-        if worker is not None:
-            history.group = session.managers.get(worker, f"worker {worker[:8]}")
-        elif history.id in here:
-            history.group = here[history.id][1]
+        history.ended = None
+        end = after[1] if after else max(now, at)
+        if status == "queued":
+            history.outcome = "waiting"
+            history.spans.append(Span("waiting", at, end))
+            continue
+        history.outcome, ids = "running", [held_by]
+        if after:
+            outcome = {"picked": TAKEN_OVER, "queued": RETRIED}.get(after[0]) or palette.JOBS[after[0]].word
+            ids = [after[3]]
+            finish = end if outcome == TAKEN_OVER else known.end(history.id, at, end, after[2])
         else:
-            history.group = NOBODY if history.waited() is None else UNKNOWN
+            outcome, finish = "running", end
+        worker = known.worker(history.id, at, end, ids)
+        history.spans.append(Span("running", at, finish, "", outcome, worker))
+
+
+def by_worker(histories: list[History]) -> list[History]:
+    """Return the attempts of jobs as histories of their own, each in the group of who made it."""
+    attempts = []
+    for job in histories:
+        runs = [place for place, span in enumerate(job.spans) if span.doing == "running"]
+        for first, place in zip([0, *(place + 1 for place in runs)], runs, strict=False):
+            span = job.spans[place]
+            spans, ended = job.spans[first : place + 1], None if span.outcome == "running" else span.end
+            made = dataclasses.replace(job, group=span.worker, outcome=span.outcome, spans=spans, ended=ended)
+            attempts.append(made)
+        if not runs:
+            attempts.append(dataclasses.replace(job, group=NOBODY))
+    return attempts
 
 
 def histories_of_runs(last: int | None, window: timedelta | None) -> list[History]:
@@ -169,7 +207,9 @@ def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     import pandas as pd
 
     columns = [
-        pd.DatetimeIndex(column).to_pydatetime() if column.dtype.kind == "M" else column.tolist()
+        [None if at is pd.NaT else at for at in pd.DatetimeIndex(column).to_pydatetime()]
+        if column.dtype.kind == "M"
+        else column.tolist()
         for _, column in frame.items()
     ]
     return zip(*columns, strict=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kit import extras
 from kit.errors import KitError
 from kit.pictures.timeline.drawing import INK, By, Color, draw, height
-from kit.pictures.timeline.histories import History, histories_of_jobs, histories_of_runs, name_consumers
+from kit.pictures.timeline.histories import History, by_worker, histories_of_jobs, histories_of_runs
 from kit.pictures.timeline.summary import jobs_in_numbers, runs_in_words, sentence
 from kit.threads import Duration, as_timedelta
 
@@ -28,16 +28,16 @@ def timeline(
     window: Duration | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot the history of each job from the log: a thin line while it waits, a bar while it runs.
+    """Plot the history of each job from the log: a thin line while it waits, a bar for every attempt.
 
-    A row is a job, in the order in which they began to run. Its end has a sign for its outcome, and where it
-    was put back into the queue is a tick.
+    A row is a job, in the order in which they began to run. Its end has a sign for its outcome. An attempt
+    that was not the last has its own colour: it was retried, or its worker went and another took the job.
     Beside the plot the same is said in numbers: the seconds that jobs of each priority waited and ran. A
-    notebook shows a figure of its own in the theme of the page, with a sentence for those who do not see it.
+    notebook shows the figure in the theme of the page, with a sentence for those who do not see it.
 
     Args:
-        by: what rows are grouped by: ``"entrypoint"``; ``"worker"``, as far as it is known who ran a job; or
-            ``"run"`` for staged jobs, where a row is a run and bars are its stages.
+        by: what rows are grouped by: ``"entrypoint"``; ``"worker"``, as far as it is known who ran a job,
+            with a row an attempt; or ``"run"`` for staged jobs, where a row is a run and bars its stages.
         color: bars are coloured by ``"outcome"`` or by ``"priority"``; those of runs always by stage.
         last: the number of jobs, or runs; those with the newest transitions are taken. None: all. Of many
             only the last 2,000 are drawn, and what is left out is said.
@@ -59,23 +59,21 @@ def timeline(
     extras.need("matplotlib", "kit.timeline()")
     span = None if window is None else as_timedelta("window", window)
     histories = _read(by, last, span)
-    if by == "worker":
-        name_consumers(histories)
-    drawn = histories[-DRAWN:]
+    drawn = by_worker(histories[-DRAWN:]) if by == "worker" else histories[-DRAWN:]
     ax = ax or _new_axes(drawn)
     if histories:
         print(runs_in_words(histories) if by == "run" else jobs_in_numbers(histories))
-        if len(drawn) < len(histories):
+        if len(histories) > DRAWN:
             print(f"Drawn are the {DRAWN:,} that began last; the numbers are of {len(histories):,}.")
         draw(ax, drawn, by, color)
-        _say(ax, sentence(drawn, by))
+        ax.figure.words = sentence(drawn, by)  # type: ignore[union-attr]
     else:
         what = "No staged run" if by == "run" else "No job"
         words = f"{what} in the last {span.total_seconds():g} s." if span else f"{what} yet."
         print(words)
         ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=INK)
         ax.set_axis_off()
-        _say(ax, words)
+        ax.figure.words = words  # type: ignore[union-attr]
     return ax
 
 
@@ -87,18 +85,7 @@ def _read(by: By, last: int | None, window: timedelta | None) -> list[History]:
     return histories[-TAKEN:]
 
 
-def _say(ax: Axes, words: str) -> None:
-    """Give a timeline's own figure its words; a figure of the caller's stays as it is."""
-    if hasattr(ax.figure, "words"):
-        ax.figure.words = words
-
-
 def _new_axes(histories: list[History]) -> Axes:
     import matplotlib.pyplot as plt
 
-    from kit.pictures.timeline.figure import TimelineFigure
-
-    size = (WIDE, height(histories))
-    _, ax = plt.subplots(FigureClass=TimelineFigure, figsize=size, layout="constrained")
-    ax.set_facecolor("none")  # the figure's ground follows the theme
-    return ax
+    return plt.subplots(figsize=(WIDE, height(histories)), layout="constrained")[1]

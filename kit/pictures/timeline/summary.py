@@ -18,7 +18,7 @@ NAME = 60  # characters of the name of one
 def summary(histories: list[History]) -> pd.DataFrame:
     """Return, for each priority, how long its jobs waited and ran.
 
-    A wait is from the enqueue to the first pick; a run is all attempts together.
+    A wait is all the time in the queue before its attempts; a run is all attempts together.
 
     Returns:
         A row a priority, highest first: ``jobs``, and in seconds ``wait median``, ``wait p95``,
@@ -77,6 +77,6 @@ def counted(histories: list[History], what: str) -> str:
 
 
 def outcomes(histories: list[History]) -> str:
-    """Return how many had which outcome, such as ``3 successful, 1 held``."""
+    """Return how many had which outcome, such as ``3 done, 1 held``."""
     counts = Counter(row.outcome for row in histories)
     return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])

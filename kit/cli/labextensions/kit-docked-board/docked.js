@@ -28,7 +28,6 @@
       this.root = widget.node.appendChild(make("div"));
       this.panel = this.kernel = this.comm = this.board = null;
       this.connect = () => void this.attachTo(this.panel.context.sessionContext.session?.kernel ?? null);
-      new ResizeObserver(() => this.connect).observe(widget.node);
       new IntersectionObserver(() => this.panel && this.seen()).observe(widget.node);
       this.say();
     }
@@ -141,7 +140,10 @@
     app.shell.expandRight();
     app.shell.activateById(NAME);
     // No public way sets the width of a sidebar; tried with JupyterLab 4.5 and 4.6. Without it the learner draws it wider.
-    app.shell._hsplitPanel?.setRelativeSizes?.([0, 0.55, 0.45]);
+    for (let tries = 0; tries < 50 && widget.node.offsetWidth < 0.38 * window.innerWidth; tries++) {
+      app.shell._hsplitPanel?.setRelativeSizes?.([0, 0.56, 0.44]);
+      await new Promise((done) => setTimeout(done, 100)); // JupyterLab is still laying itself out
+    }
   }
 
   // A notebook without code, such as the glossary, is read: it starts no kernel.
