@@ -31,18 +31,9 @@ class OpenedDatabase(Protocol):
 
 
 class RunningConsumer(Protocol):
-    """A consumer in the background of this process, as far as others than its makers need to know it.
+    """A `kit.Consumer`, as far as others than its makers need to know it.
 
-    Attributes:
-        name, state, problem: as `kit.Consumer` has them.
-        entrypoints: the names it has handlers for.
-        limits: the concurrency limit of each; 0 is none.
-        heartbeat_timeout: how old, in seconds, a heartbeat may be before another consumer takes the job.
-        schedules, done, failed: as `kit.Consumer` has them.
-        held, retried: how many of the failed are held, and how many jobs asked for a retry instead.
-        console: what it has to say.
-        when_changed: called, on any thread, when any of this has changed.
-        backends: the Postgres processes (pids) its driver is known to use.
+    ``backends`` are the Postgres processes (pids) that it is known to use.
     """
 
     name: str
@@ -51,20 +42,12 @@ class RunningConsumer(Protocol):
     limits: dict[str, int]
     heartbeat_timeout: float
     schedules: tuple[str, ...]
+    done: int
+    failed: int
+    held: int
+    retried: int
     console: Any
-    when_changed: Callable[[], None]
-
-    @property
-    def done(self) -> int: ...  # noqa: D102
-
-    @property
-    def failed(self) -> int: ...  # noqa: D102
-
-    @property
-    def held(self) -> int: ...  # noqa: D102
-
-    @property
-    def retried(self) -> int: ...  # noqa: D102
+    when_changed: Callable[[], object]
 
     @property
     def backends(self) -> tuple[int, ...]: ...  # noqa: D102

@@ -31,7 +31,7 @@ def postgres(
     """Start or adopt a PostgreSQL, make a database with PGQueuer's schema, and point this process at it.
 
     Afterwards ``asyncpg.connect()`` and ``pgq`` need no arguments. Running it again is safe: it adopts what
-    runs, stops the consumers of this process and empties the database. One line tells what, where and why.
+    runs, stops the consumers of this process and empties the database. One line tells what and why, once.
 
     Args:
         source: ``"embedded"`` (a server of your own, no Docker), ``"docker"`` (a container), ``"external"``
@@ -47,34 +47,27 @@ def postgres(
     Raises:
         KitError: no server is to be had, or the name cannot be used; the message says why and what helps.
     """
-    stopped = _stop_consumers() if fresh else []
+    if fresh:
+        for consumer in session.consumers.copy().values():
+            consumer.stop()
     opened = _choose_and_open(source, database, dsn, fresh=fresh, alone=alone)
+    again = session.database is not None and session.database.target == opened.target
     session.enter(opened)
     hints.show()
-    print(f"{opened}: {opened.why}")
-    for line in _what_happened(stopped, opened):
+    for line in _what_to_say(opened, again=again):
         print(line)
     return opened
 
 
-def _stop_consumers() -> list[str]:
-    running = [consumer for consumer in list(session.consumers.values()) if consumer.alive]
-    for consumer in session.consumers.copy().values():
-        consumer.stop()
-    return [repr(consumer.name) for consumer in running]
-
-
-def _what_happened(stopped: list[str], found: Postgres) -> list[str]:
-    """Return, in lines, what a cell that is run again, or a queue that somebody else uses, must be told."""
+def _what_to_say(opened: Postgres, *, again: bool) -> list[str]:
+    """Return, in lines, what and why; nothing when a section only begins again in its own database."""
     lines = []
-    if found.emptied is not None and str(found.emptied):
-        lines.append(f"Emptied what an earlier run left here: {found.emptied}.")
-    if stopped:
-        lines.append(
-            f"Stopped: consumer {', '.join(stopped)}. Connections stay open; run the cells below in order."
-        )
-    if found.others:
-        who = ", ".join(map(str, found.others))
+    emptied = f" Emptied: {opened.emptied}." if opened.emptied is not None and str(opened.emptied) else ""
+    if not again or opened.others:
+        said = f"PostgreSQL {opened.version}, {opened.source}, database {opened.name!r}: {opened.why}."
+        lines.append(said + emptied)
+    if opened.others:
+        who = ", ".join(map(str, opened.others))
         lines.append(
             f"Another program uses the queue in this database ({who}) and may take your jobs. Stop it "
             "there, or use another name here: kit.postgres(database=…)."

@@ -133,7 +133,7 @@ def test_without_an_argument_docker_is_used_where_its_engine_answers(
 ) -> None:
     with kit.postgres(database="lesson") as database:
         assert database.source == "docker"
-        assert capsys.readouterr().out.endswith(": a Docker engine answered\n")
+        assert capsys.readouterr().out.endswith(": a Docker engine answered.\n")
         assert [each.source for each in registry.known()] == ["docker"]
 
 

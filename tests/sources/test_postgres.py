@@ -32,9 +32,10 @@ def embedded_server(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_says_in_one_line_what_where_and_why(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     database = kit.postgres("embedded", database=name)
-    where = dsns.shown(database.dsn)
-    said = f"PostgreSQL {database.version}, embedded, database {name!r} on {where}: you asked for it\n"
+    said = f"PostgreSQL {database.version}, embedded, database {name!r}: you asked for it.\n"
     assert capsys.readouterr().out == said
+    kit.postgres("embedded", database=name)
+    assert capsys.readouterr().out == "", "a section that begins again has nothing new to say"
 
 
 def test_the_password_is_not_shown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,14 +238,17 @@ def test_a_consumer_of_another_program_is_told_in_a_second_line(
 async def test_an_open_connection_of_this_program_is_no_stranger(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kit.postgres("embedded", database=name)
+    database = kit.postgres("embedded", database=name)
     connection = await asyncpg.connect()
     try:
+        assert len(capsys.readouterr().out.splitlines()) == 1
+        await connection.execute(ONE_JOB)
+        session.leave(database)
+        kit.postgres("embedded", database=name)
+        assert "Emptied: 1 job." in capsys.readouterr().out, "as when a kernel was restarted"
         await connection.execute(ONE_JOB)
         kit.postgres("embedded", database=name)
-        said = capsys.readouterr().out.splitlines()
-        assert len(said) == 3  # one for each call, and one for what was emptied
-        assert "Emptied what an earlier run left here: 1 job." in said[2]
+        assert capsys.readouterr().out == ""
     finally:
         await connection.close()
 
