@@ -59,7 +59,7 @@ RESIZE = Exercise(
     id="resize",
     kind="complete",
     title="A payload that checks itself",
-    minutes=5,
+    minutes=4,
     cell="your-turn",
     task="Describe a payload `Resize` with a `file` (text) and a `width` (a whole number above 0), and write the "
     "handler `resize` that reads one from the job's JSON and prints it. A job with a good payload is successful, any "
