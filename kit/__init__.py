@@ -81,8 +81,9 @@ def __dir__() -> list[str]:
 
 
 if "IPython" in sys.modules:  # it may be a notebook, where a mistake has its hint before any call of the kit
-    from kit import pictures
+    from kit import notebook, pictures
     from kit.errors import hints
 
+    notebook.forget_settings_of_tools()
     hints.show()
     pictures.follow()

@@ -6,6 +6,7 @@ The one Python module that knows IPython. Outside a notebook each call does noth
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -34,6 +35,14 @@ def in_notebook() -> bool:
     """Return whether what this process displays appears in a notebook (not in a terminal's IPython)."""
     shell = _shell()
     return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def forget_settings_of_tools() -> None:
+    """Let programs that a notebook's cells start show what a lesson says, whatever the user's shell sets."""
+    if in_notebook():
+        for name in list(os.environ):
+            if name.startswith("PYTEST_") or name in ("COLUMNS", "PYTHONWARNINGS"):
+                del os.environ[name]
 
 
 def cell_number() -> int | None:

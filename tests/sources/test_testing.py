@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import asyncpg
+import nbformat
 import pytest
 from pgqueuer import AsyncpgDriver
 from pgqueuer.queries import Queries
@@ -20,6 +21,7 @@ from kit.database import schema, temporary
 from kit.sources import Postgres
 from kit.testing import QueueDatabases
 from tests.consumer.queue import enqueue, main_with, nothing
+from tests.kernels import notebook_client
 from tests.sources.processes import ROOT, ask
 
 A_PROJECT = """
@@ -66,7 +68,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=os.environ | {"KIT_POSTGRES": "embedded", "PYTEST_ADDOPTS": ""} | environment,
+        env=os.environ | {"KIT_POSTGRES": "embedded"} | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -274,9 +276,8 @@ async def test_a_consumer_a_board_and_a_dashboard_end_with_the_test_that_started
             await kit.wait()
             assert consumer.done == 1
         assert (consumer.state, board.running, dashboard.running) == ("stopped", False, False)
-        assert kept.state == "running", "what an outer fixture has started goes on"
-        assert outer.name == os.environ["PGDATABASE"]
-    assert not kept._runner.alive
+        assert (kept.state, os.environ["PGDATABASE"]) == ("running", outer.name), "the outer one goes on"
+    assert kept.state == "stopped"
     with queue_databases.fresh():
         [job] = await enqueue("fetch")
         assert kit.jobs()["status"].item() == "queued"
@@ -421,3 +422,20 @@ def test_a_project_with_a_kit_and_fixtures_of_its_own_is_left_alone(tmp_path: Pa
     done = run(tmp_path, *command, *options.split(), PYTHONPATH="src" if "helper" in options else "")
     assert "2 passed" in done.stdout, done.stdout + done.stderr
     assert "warning" not in done.stdout
+
+
+def test_pytest_in_a_cell_says_what_it_says_whatever_the_users_shell_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-q -k nothing")
+    monkeypatch.setenv("PYTEST_PLUGINS", "no_such_plugin")
+    monkeypatch.setenv("PYTHONWARNINGS", "always")
+    monkeypatch.setenv("COLUMNS", "20")
+    (tmp_path / "test_it.py").write_text("def test_it(): assert not 'wide', 60 * 'w'")
+    forgotten = "import kit, os\nassert 'PYTHONWARNINGS' not in os.environ"
+    cell = nbformat.v4.new_code_cell(f"{forgotten}\n!python -m pytest -q -p no:cacheprovider test_it.py")
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook_client(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    said = re.sub(r"\x1b\[\d*m", "", "".join(output.text for output in cell.outputs))
+    assert "1 failed in" in said
+    assert f"AssertionError: {60 * 'w'}" in said
