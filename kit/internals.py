@@ -10,7 +10,7 @@ import asyncio
 import atexit
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -39,15 +39,6 @@ def before_threads_are_joined(function: Callable[[], None]) -> None:
     refused, and its job is logged as an exception.
     """
     getattr(threading, "_register_atexit", atexit.register)(function)
-
-
-def say_nothing_of(task: asyncio.Task[Any]) -> None:
-    """Let nobody be told that a task was destroyed while it was pending.
-
-    CPython 3.11 to 3.14. Without it, Python says so in a later cell.
-    """
-    with suppress(AttributeError):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -31,18 +31,9 @@ class OpenedDatabase(Protocol):
 
 
 class RunningConsumer(Protocol):
-    """A consumer in the background of this process, as far as others than its makers need to know it.
+    """A `kit.Consumer`, as far as others than its makers need to know it.
 
-    Attributes:
-        name, state, problem: as `kit.Consumer` has them.
-        entrypoints: the names it has handlers for.
-        limits: the concurrency limit of each; 0 is none.
-        heartbeat_timeout: how old, in seconds, a heartbeat may be before another consumer takes the job.
-        schedules, done, failed: as `kit.Consumer` has them.
-        held, retried: how many of the failed are held, and how many jobs asked for a retry instead.
-        console: what it has to say.
-        when_changed: called, on any thread, when any of this has changed.
-        backends: the Postgres processes (pids) its driver is known to use.
+    ``backends`` are the Postgres processes (pids) that it is known to use.
     """
 
     name: str
@@ -51,20 +42,12 @@ class RunningConsumer(Protocol):
     limits: dict[str, int]
     heartbeat_timeout: float
     schedules: tuple[str, ...]
+    done: int
+    failed: int
+    held: int
+    retried: int
     console: Any
-    when_changed: Callable[[], None]
-
-    @property
-    def done(self) -> int: ...  # noqa: D102
-
-    @property
-    def failed(self) -> int: ...  # noqa: D102
-
-    @property
-    def held(self) -> int: ...  # noqa: D102
-
-    @property
-    def retried(self) -> int: ...  # noqa: D102
+    when_changed: Callable[[], object]
 
     @property
     def backends(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -106,6 +89,7 @@ class Session:
     Attributes:
         consumers: the consumer that has each name, running or not.
         boards: the board that follows each database.
+        courses: packages whose exercises were added to the kit's.
         dashboard: PGQueuer's own, when it was served last.
         backends: the Postgres processes that this process's consumers are known to have used.
         managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
@@ -133,6 +117,7 @@ class Session:
         "boards",
         "changes",
         "consumers",
+        "courses",
         "dashboard",
         "ended",
         "guard",
@@ -155,6 +140,7 @@ class Session:
         self.show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
         self.memory = 0
         self.scratch: OpenedDatabase | None = None
+        self.courses: list[str] = []
         self.unwritten: list[dict[str, Any]] = []
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()
@@ -253,14 +239,13 @@ class Session:
             self._point()
 
     def _point(self) -> None:
-        named = self.database.target.variables() if self.database is not None else {}
-        _set_environment(self._outside | named)
-
-
-def _set_environment(variables: Mapping[str, str]) -> None:
-    for name in VARIABLES - variables.keys():
-        os.environ.pop(name, None)
-    os.environ.update(variables)
+        outside = dict.fromkeys(VARIABLES) | self._outside
+        wanted = self.database.target.environment(self._outside) if self.database is not None else outside
+        for name, value in wanted.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 session = Session()

@@ -330,6 +330,14 @@ def html(query: str, *args: Any) -> str:
     return drawn
 
 
+@pytest.mark.parametrize(
+    ("span", "shown"),
+    [("8.626417 s", "8.626 s"), ("1 day 2 s", "1 d 2.000 s"), ("-3 s", "-3.000 s"), ("2 min", "120.000 s")],
+)
+def test_a_notebook_shows_spans_of_time_in_seconds(span: str, shown: str) -> None:
+    assert f"<td>{shown}</td>" in html(f"SELECT '{span}'::interval AS took")
+
+
 def test_a_notebook_shows_times_to_the_millisecond_and_the_frame_keeps_them() -> None:
     query = "SELECT '2026-01-02 03:04:05.678901+00'::timestamptz AS at"
     assert "<td>2026-01-02 03:04:05.678 UTC</td>" in html(query)

@@ -18,13 +18,18 @@ from tests.consumer.queue import enqueue, logged, nobody_is_connected, nothing, 
 pytestmark = pytest.mark.usefixtures("queue_database", "no_consumer_stays")
 
 
+async def gathers(task: asyncio.Task[None]) -> None:
+    await asyncio.gather(task)
+
+
 async def test_pythons_ways_in_are_there() -> None:
     assert callable(threading._register_atexit)  # type: ignore[attr-defined]
-    task = asyncio.create_task(asyncio.sleep(0))
-    assert task._log_destroy_pending  # type: ignore[attr-defined]
-    internals.say_nothing_of(task)
-    assert not task._log_destroy_pending  # type: ignore[attr-defined]
-    await task
+    task = asyncio.create_task(asyncio.sleep(0.2))
+    waiting = asyncio.ensure_future(gathers(task))
+    await asyncio.sleep(0)
+    assert list(internals.gathered_by(waiting)) == [task]
+    await waiting
+    assert not list(internals.gathered_by(None))
 
 
 async def test_asyncpgs_and_pgqueuers_ways_in_are_there() -> None:

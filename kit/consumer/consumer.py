@@ -39,7 +39,7 @@ class Consumer:
         self.heartbeat_timeout = options.heartbeat_timeout
         self.done = self.failed = self.held = self.retried = 0
         self.console = Console(name, self.has_changed, worker=worker)
-        self.when_changed: Callable[[], None] = lambda: None
+        self.when_changed: Callable[[], object] = lambda: None
         self.cell = notebook.cell_number()
         self._state: State = "starting"
 

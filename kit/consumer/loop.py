@@ -12,7 +12,6 @@ from typing import Any
 from kit.consumer import capture, console
 from kit.errors.place import place
 from kit.errors.text import one_line
-from kit.internals import say_nothing_of
 from kit.session import session
 
 SECONDS_TO_END = 2.0
@@ -120,7 +119,6 @@ class Loop(asyncio.SelectorEventLoop):
             _, pending = await asyncio.wait(tasks, timeout=SECONDS_TO_END)
             for task in pending:
                 # It will not be cancelled. Kept, so that no later cell is told that it was destroyed.
-                say_nothing_of(task)
                 session.unending.append(task)
         await self.shutdown_asyncgens()
 

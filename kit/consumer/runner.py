@@ -39,15 +39,9 @@ GRACE = 2.0  # seconds that each of the harder ways to end a consumer is given
 
 
 class Runner(Consumer):
-    """A consumer on a thread of this process.
-
-    Attributes:
-        changed: set whenever anything of it has changed; cleared by whoever waits for it.
-        handlers: what its handlers do.
-    """
+    """A consumer on a thread of this process; ``handlers`` is what its handlers do."""
 
     def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
-        self.changed = threading.Event()
         super().__init__(name, options)
         self.handlers = Handlers(self)
         self._make = make
@@ -149,12 +143,6 @@ class Runner(Consumer):
             self._loop.call_soon_threadsafe(function)
 
     # On its own thread
-
-    def has_changed(self) -> None:
-        """Let it be known."""
-        if not self.changed.is_set():  # twice a job: setting it again takes a lock
-            self.changed.set()
-        super().has_changed()
 
     def _become(self, state: State) -> None:
         self._state = state

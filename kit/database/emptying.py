@@ -102,7 +102,7 @@ class Emptied:
         return " and ".join(text for text, count in ((jobs, self.jobs), (rows, self.log_rows)) if count)
 
 
-async def empty(inside: asyncpg.Connection, target: Target, *, template: bool) -> Emptied:
+async def empty(inside: asyncpg.Connection, target: Target) -> Emptied:
     """Empty the database that ``inside`` is connected to.
 
     In a database that the kit made, PGQueuer's tables and every other marked table lose their rows and
@@ -114,7 +114,6 @@ async def empty(inside: asyncpg.Connection, target: Target, *, template: bool) -
     Args:
         inside: a connection of the kit's own.
         target: what it is to.
-        template: whether the server has the kit's template to make a database from.
 
     Raises:
         KitError: the kit made nothing there, or somebody's open transaction is in the way.
@@ -135,7 +134,7 @@ async def empty(inside: asyncpg.Connection, target: Target, *, template: bool) -
         else:
             beside = target.beside(await creation.maintenance_database(inside))
             async with beside.connect(patient=True) as admin:
-                await creation.recreate(admin, beside, name, template=template)
+                await creation.recreate(admin, beside, name)
         return Emptied(0, 0, made_anew=True)
 
 

@@ -53,7 +53,7 @@ async def empty(inside: asyncpg.Connection, scratch: Postgres) -> None:
         "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename = current_user"
     )
-    await emptying.empty(inside, scratch.target, template=scratch.source != "external")
+    await emptying.empty(inside, scratch.target)
 
 
 def drop() -> None:

@@ -117,6 +117,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         day, _, time = str(value).removesuffix("+00:00").partition(" ")
         return f"{day} {time[:12]}" + (" UTC" if value.tz is not None else "")
+    if isinstance(value, pd.Timedelta):
+        span = round(value.total_seconds(), 3)
+        days, seconds = divmod(abs(span), 86_400)
+        return ("-" if span < 0 else "") + (f"{days:.0f} d " if days else "") + f"{seconds:.3f} s"
     short = without_commands(value) if isinstance(value, str) else value
     short = short[: _OPENED + 1] if isinstance(short, bytes | str) else short
     text = short if isinstance(short, str) else joined(str(short))

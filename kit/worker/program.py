@@ -150,7 +150,8 @@ def _import(target: str) -> factory.Factory:
 
 
 def _live(runner: _Told, channel: Channel, commands: Iterator[str]) -> None:
-    stopping = threading.Event()
+    stopping, changed = threading.Event(), threading.Event()
+    runner.when_changed = changed.set
 
     def stop(limit: float) -> None:
         if not stopping.is_set():
@@ -173,8 +174,8 @@ def _live(runner: _Told, channel: Channel, commands: Iterator[str]) -> None:
     runner.tell()
     channel.send(ready=True)
     while runner.state not in ("stopped", "failed"):
-        runner.changed.wait(1.0)
-        runner.changed.clear()
+        changed.wait(1.0)
+        changed.clear()
         runner.tell()
         stopping.wait(PAUSE)
     runner.tell()

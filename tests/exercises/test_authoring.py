@@ -17,6 +17,7 @@ from kit.exercises import __main__ as command
 from kit.exercises import course
 from kit.exercises.authoring.mutants import mutants
 from kit.exercises.authoring.stubs import written
+from kit.session import session
 from tests.lessons.tidy import tidied
 
 COURSE = '''
@@ -64,7 +65,7 @@ def another_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (notebooks / "03_animals.ipynb").write_text(tidied(nbformat.writes(notebook)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(course, "_added", [])
+    monkeypatch.setattr(session, "courses", [])
     for name in [name for name in sys.modules if name.startswith("zoo")]:  # of an earlier test
         del sys.modules[name]
     return notebooks / "03_animals.ipynb"

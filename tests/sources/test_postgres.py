@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -31,9 +32,10 @@ def embedded_server(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_says_in_one_line_what_where_and_why(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     database = kit.postgres("embedded", database=name)
-    where = dsns.shown(database.dsn)
-    said = f"PostgreSQL {database.version}, embedded, database {name!r} on {where}: you asked for it\n"
+    said = f"PostgreSQL {database.version}, embedded, database {name!r}: you asked for it.\n"
     assert capsys.readouterr().out == said
+    kit.postgres("embedded", database=name)
+    assert capsys.readouterr().out == "", "a section that begins again has nothing new to say"
 
 
 def test_the_password_is_not_shown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +142,17 @@ def test_kit_postgres_decides_for_a_whole_class(
     monkeypatch.setenv("KIT_POSTGRES", "embedded")
     monkeypatch.setenv("KIT_DSN", "postgresql://nowhere.invalid/db")
     assert kit.postgres(database=name).source == "embedded"
-    assert "KIT_POSTGRES asks for it" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith(": it runs already\n")
+
+
+def test_who_never_set_kit_postgres_does_not_read_of_it(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kit lab` starts a server and sets the variable for its kernels."""
+    monkeypatch.setenv("KIT_POSTGRES", "embedded")
+    assert kit.postgres().why == "KIT_POSTGRES asks for it"
+    assert kit.postgres().why == "it runs already"
+    assert kit.postgres("embedded").why == "you asked for it"
 
 
 def test_a_dsn_comes_before_docker_and_embedded(
@@ -169,8 +181,22 @@ def test_external_without_a_dsn_asks_for_one() -> None:
 
 
 def test_a_dsn_for_the_embedded_server_is_refused() -> None:
-    with pytest.raises(kit.KitError, match="Leave one of them out"):
+    with pytest.raises(kit.KitError, match=r"the source asks for 'embedded'\. Leave one of them out"):
         kit.postgres("embedded", dsn="postgresql://localhost/x")
+
+
+def test_a_dsn_beside_kit_postgres_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KIT_POSTGRES", "embedded")
+    with pytest.raises(kit.KitError, match=r"KIT_POSTGRES asks for 'embedded'.*\(\"external\", dsn=…\)"):
+        kit.postgres(dsn="postgresql://localhost/x")
+
+
+def test_an_address_of_sqlalchemys_leads_to_the_server(server: Postgres, name: str) -> None:
+    dsn = (
+        dsns.beside(server.dsn, "postgres").replace("postgresql://", "postgresql+asyncpg://") + "?ssl=prefer"
+    )
+    with kit.postgres(dsn=dsn, database=name) as opened:
+        assert ask(opened.dsn, "SELECT count(*) FROM pgqueuer") == 0
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 64, "a\nb", "postgres", "template1"])
@@ -212,14 +238,17 @@ def test_a_consumer_of_another_program_is_told_in_a_second_line(
 async def test_an_open_connection_of_this_program_is_no_stranger(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kit.postgres("embedded", database=name)
+    database = kit.postgres("embedded", database=name)
     connection = await asyncpg.connect()
     try:
+        assert len(capsys.readouterr().out.splitlines()) == 1
+        await connection.execute(ONE_JOB)
+        session.leave(database)
+        kit.postgres("embedded", database=name)
+        assert "Emptied: 1 job." in capsys.readouterr().out, "as when a kernel was restarted"
         await connection.execute(ONE_JOB)
         kit.postgres("embedded", database=name)
-        said = capsys.readouterr().out.splitlines()
-        assert len(said) == 3  # one for each call, and one for what was emptied
-        assert "Emptied what an earlier run left here: 1 job." in said[2]
+        assert capsys.readouterr().out == ""
     finally:
         await connection.close()
 

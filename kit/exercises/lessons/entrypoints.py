@@ -130,7 +130,9 @@ SUM = Exercise(
     "begins at 0.",
     given=NOTEBOOK,
     names=("calculator",),
-    stub="""@asynccontextmanager
+    stub="""from pgqueuer.models import Context
+
+@asynccontextmanager
 async def calculator():
     connection = await asyncpg.connect()
     pgq = PgQueuer(AsyncpgDriver(connection), resources={"total": []})

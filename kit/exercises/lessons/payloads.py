@@ -66,7 +66,9 @@ RESIZE = Exercise(
     "other ends as an exception in the log.",
     given=NOTEBOOK,
     names=("Resize", "resize"),
-    stub="""class Resize(BaseModel):
+    stub="""from pydantic import BaseModel, Field, PositiveInt
+
+class Resize(BaseModel):
     file: str
     # width: a whole number above 0. Look for pydantic's Field(gt=...) or PositiveInt.
 
@@ -107,6 +109,12 @@ async def resize(job: Job) -> None:
         "only tell what leaves the handler.",
         "not-checked": "A job without a `file`, or one that is no JSON at all, must end as an exception.",
         "good-refused": "A good payload was refused.",
+    },
+    equivalent={
+        "dropped `print(resize.file, 'is now', resize.width, 'wide')`": 'what is printed is not asked',
+        "swapped arguments of `print(resize.file, 'is now', resize.width, 'wide')`": 'what is printed is not asked',
+        "'is now' is ''": 'what is printed is not asked',
+        "'wide' is ''": 'what is printed is not asked',
     },
 )  # fmt: skip
 
@@ -316,6 +324,9 @@ DANGLING = Exercise(
         "silent": "The job of document 8, which is not there, counts as successful. Nobody will ever hear of it.",
         "unclear": "The job ends with an exception, and its text does not say which document was not there.",
         "the-others": "The other two documents are there, and their words have to be counted.",
+    },
+    equivalent={
+        "'there is no document ' is ''": 'the number alone says which',
     },
 )  # fmt: skip
 

@@ -263,7 +263,10 @@ CANCEL = Exercise(
         "`with context.cancellation`.",
         "untidy": "It was broken off, and did not tidy up: what is under the `with` is left where it awaits.",
     },
-    equivalent={"1.5 is 2.5": "a longer wait"},
+    equivalent={
+        "dropped `print('never')`": 'it is never printed',
+        "'never' is ''": 'it is never printed',
+"1.5 is 2.5": "a longer wait"},
 )  # fmt: skip
 
 
