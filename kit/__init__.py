@@ -1,6 +1,8 @@
 """The PGQueuer notebook kit: a Postgres, a consumer in the kernel, and tables you can see.
 
 Every name is imported when it is first used, so that ``import kit`` and ``kit --help`` stay instant.
+
+PYTEST_DONT_REWRITE: else pytest, which finds the kit's fixtures, warns where the kit was imported before.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kit import stages as stages
-    from kit.consumer.run import Consumer as Consumer
+    from kit.consumer.consumer import Consumer as Consumer
     from kit.consumer.run import run as run
     from kit.consumer.wait import wait as wait
     from kit.dashboard import web as web
@@ -81,8 +83,9 @@ def __dir__() -> list[str]:
 
 
 if "IPython" in sys.modules:  # it may be a notebook, where a mistake has its hint before any call of the kit
-    from kit import pictures
+    from kit import notebook, pictures
     from kit.errors import hints
 
+    notebook.forget_settings_of_tools()
     hints.show()
     pictures.follow()

@@ -19,7 +19,6 @@ from kit.session import session
 
 if TYPE_CHECKING:
     import uvicorn
-    from fastapi import FastAPI
 
 TO_START = 10.0  # seconds to connect to Postgres and to listen
 TO_STOP = 5.0
@@ -64,7 +63,7 @@ class Dashboard:
         # Bound here already, so that no other program can take the port in between.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        self._server = _server(_LetsIn(_app(dsn, self.user, self.password), self.user, self.password))
+        self._server = _server(_AsksForLogin(dsn, self.user, self.password))
         self._displays: list[str] = []
         self._thread = threading.Thread(
             target=self._server.run, args=[[self._socket]], name="kit web", daemon=True
@@ -121,17 +120,22 @@ class Dashboard:
         return {"text/html": words + frame, "text/plain": self._as_text(self._login)}
 
 
-class _LetsIn:
+class _AsksForLogin:
     """An ASGI application that asks for a login, and takes an address that begins with the password as one.
 
     A browser would ask for the login in a window of its own, over the notebook and the login that it shows.
-    PGQueuer asks for it, too, but not for the pages that FastAPI adds, such as ``/docs``.
     """
 
-    def __init__(self, app: FastAPI, user: str, password: str) -> None:
-        self._app = app
+    def __init__(self, dsn: str, user: str, password: str) -> None:
+        from pgqueuer.adapters.web.auth import PASSWORD_ENV, USER_ENV
+        from pgqueuer.web import create_web_app
+
+        with session.lock, _unheard("pgqueuer"):  # it warns where no variable sets a login
+            self._app = create_web_app(dsn)
         self._begin = f"/{password}/".encode()
-        self._login = b"Basic " + b64encode(f"{user}:{password}".encode())
+        self._login = _basic(user, password)
+        # Where a variable does, PGQueuer's pages ask for that one; those that FastAPI adds ask for none.
+        self._inner = _basic(os.environ.get(USER_ENV, ""), os.environ.get(PASSWORD_ENV, ""))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         from fastapi import Response
@@ -139,30 +143,24 @@ class _LetsIn:
         if scope["type"] == "http":
             begin = scope["path"].encode()[: len(self._begin)]
             if secrets.compare_digest(begin, self._begin):
-                root = begin.decode().rstrip("/")
-                headers = [(b"authorization", self._login), *scope["headers"]]
-                scope = {**scope, "root_path": root, "headers": headers}
+                scope = {**scope, "root_path": begin.decode().rstrip("/")}
             elif not secrets.compare_digest(dict(scope["headers"]).get(b"authorization", b""), self._login):
                 await Response("Log in", 401, {"WWW-Authenticate": "Basic"})(scope, receive, send)
                 return
+            scope = {**scope, "headers": [(b"authorization", self._inner), *scope["headers"]]}
         await self._app(scope, receive, send)
 
 
-def _server(app: _LetsIn) -> uvicorn.Server:
+def _basic(user: str, password: str) -> bytes:
+    return b"Basic " + b64encode(f"{user}:{password}".encode())
+
+
+def _server(app: _AsksForLogin) -> uvicorn.Server:
     import uvicorn
 
     # Pages that listen for news never end by themselves.
     config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     return uvicorn.Server(config)
-
-
-def _app(dsn: str, user: str, password: str) -> FastAPI:
-    from pgqueuer.adapters.web.auth import PASSWORD_ENV, USER_ENV
-    from pgqueuer.web import create_web_app
-
-    # Read while the app is made, and not again. They are the whole process's: one call at a time sets them.
-    with session.lock, _set({USER_ENV: user, PASSWORD_ENV: password}):
-        return create_web_app(dsn)
 
 
 @contextmanager
@@ -173,17 +171,3 @@ def _unheard(name: str) -> Iterator[None]:
         yield
     finally:
         log.removeFilter(nothing)
-
-
-@contextmanager
-def _set(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -6,6 +6,7 @@ The one Python module that knows IPython. Outside a notebook each call does noth
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
+
+from kit.internals import is_of_a_cell
 
 
 def _shell() -> Any:
@@ -32,6 +35,14 @@ def in_notebook() -> bool:
     """Return whether what this process displays appears in a notebook (not in a terminal's IPython)."""
     shell = _shell()
     return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def forget_settings_of_tools() -> None:
+    """Let programs that a notebook's cells start show what a lesson says, whatever the user's shell sets."""
+    if in_notebook():
+        for name in list(os.environ):
+            if name.startswith("PYTEST_") or name in ("COLUMNS", "PYTHONWARNINGS"):
+                del os.environ[name]
 
 
 def cell_number() -> int | None:
@@ -193,6 +204,4 @@ def _in_the_task_of_a_cell() -> bool:
     if _shell() is None or threading.current_thread() is not threading.main_thread():
         return False
     coroutine = getattr(asyncio.current_task(), "get_coro", lambda: None)()
-    return getattr(coroutine, "__name__", "") == "run_cell_async" and callable(
-        signal.getsignal(signal.SIGINT)
-    )
+    return is_of_a_cell(coroutine) and callable(signal.getsignal(signal.SIGINT))

@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -31,18 +31,9 @@ class OpenedDatabase(Protocol):
 
 
 class RunningConsumer(Protocol):
-    """A consumer in the background of this process, as far as others than its makers need to know it.
+    """A `kit.Consumer`, as far as others than its makers need to know it.
 
-    Attributes:
-        name, state, problem: as `kit.Consumer` has them.
-        entrypoints: the names it has handlers for.
-        limits: the concurrency limit of each; 0 is none.
-        heartbeat_timeout: how old, in seconds, a heartbeat may be before another consumer takes the job.
-        schedules, done, failed: as `kit.Consumer` has them.
-        held, retried: how many of the failed are held, and how many jobs asked for a retry instead.
-        console: what it has to say.
-        when_changed: called, on any thread, when any of this has changed.
-        backends: the Postgres processes (pids) its driver is known to use.
+    ``backends`` are the Postgres processes (pids) that it is known to use.
     """
 
     name: str
@@ -51,20 +42,12 @@ class RunningConsumer(Protocol):
     limits: dict[str, int]
     heartbeat_timeout: float
     schedules: tuple[str, ...]
+    done: int
+    failed: int
+    held: int
+    retried: int
     console: Any
-    when_changed: Callable[[], None]
-
-    @property
-    def done(self) -> int: ...  # noqa: D102
-
-    @property
-    def failed(self) -> int: ...  # noqa: D102
-
-    @property
-    def held(self) -> int: ...  # noqa: D102
-
-    @property
-    def retried(self) -> int: ...  # noqa: D102
+    when_changed: Callable[[], object]
 
     @property
     def backends(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -106,6 +89,7 @@ class Session:
     Attributes:
         consumers: the consumer that has each name, running or not.
         boards: the board that follows each database.
+        courses: packages whose exercises were added to the kit's.
         dashboard: PGQueuer's own, when it was served last.
         backends: the Postgres processes that this process's consumers are known to have used.
         managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
@@ -115,10 +99,12 @@ class Session:
         watching: how many calls are about to show what consumers have to say.
         lock: to be held while how many consumers run is changed.
         running: how many consumers run.
-        switch_interval: Python's, in seconds, from before the first consumer.
+        changes: what running consumers have changed of this process, to be put back when the last one ends.
+        scratch: the database in which answers to exercises are checked.
         memory: this process's, in bytes, when all its objects were looked at for garbage; 0 is not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: the workers (pids) it knows.
+        unwritten: what was done in exercises, where it cannot be written down.
         show: shows consumers in the cell that has just started them; where it is, `kit.pictures` sets it.
         unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
     """
@@ -129,7 +115,9 @@ class Session:
         "backends",
         "began",
         "boards",
+        "changes",
         "consumers",
+        "courses",
         "dashboard",
         "ended",
         "guard",
@@ -138,10 +126,11 @@ class Session:
         "managers",
         "memory",
         "running",
+        "scratch",
         "show",
-        "switch_interval",
         "told",
         "unending",
+        "unwritten",
         "watching",
     )
 
@@ -150,6 +139,9 @@ class Session:
         self._outside: dict[str, str] = {}
         self.show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
         self.memory = 0
+        self.scratch: OpenedDatabase | None = None
+        self.courses: list[str] = []
+        self.unwritten: list[dict[str, Any]] = []
         self.guard: subprocess.Popen[bytes] | None = None
         self.guarded: set[int] = set()
         self.forget_consumers()
@@ -167,7 +159,7 @@ class Session:
         self.watching = 0
         self.lock = threading.Lock()
         self.running = 0
-        self.switch_interval = 0.0
+        self.changes = ExitStack()
         self.unending: list[object] = []
 
     def known_backends(self) -> set[int]:
@@ -193,6 +185,23 @@ class Session:
             yield
         finally:
             _LOOKED_AT.reset(before)
+
+    @contextmanager
+    def ending_what_begins(self) -> Iterator[None]:
+        """Stop the consumers, boards and dashboard that the block has started, when it ends."""
+        consumers, boards, dashboard = [*self.consumers.values()], [*self.boards], self.dashboard
+        try:
+            yield
+        finally:
+            for name, consumer in [*self.consumers.items()]:
+                if consumer not in consumers:
+                    consumer.stop(timeout=0)
+                    del self.consumers[name]
+            for target in self.boards.keys() - boards:
+                self.boards.pop(target).close()
+            if self.dashboard is not None and self.dashboard is not dashboard:
+                self.dashboard.stop()
+                self.dashboard = None
 
     def target(self) -> Target:
         """Return what to connect to: the database opened last, else what ``PG*`` name now.
@@ -230,14 +239,13 @@ class Session:
             self._point()
 
     def _point(self) -> None:
-        named = self.database.target.variables() if self.database is not None else {}
-        _set_environment(self._outside | named)
-
-
-def _set_environment(variables: Mapping[str, str]) -> None:
-    for name in VARIABLES - variables.keys():
-        os.environ.pop(name, None)
-    os.environ.update(variables)
+        outside = dict.fromkeys(VARIABLES) | self._outside
+        wanted = self.database.target.environment(self._outside) if self.database is not None else outside
+        for name, value in wanted.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 session = Session()

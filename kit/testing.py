@@ -1,39 +1,36 @@
-"""Pytest fixtures: a fresh queue database for each test.
+"""Fresh queues for tests: what the fixtures of `kit.pytest_plugin` hand out.
 
-A project takes them in its topmost ``conftest.py``, and a test names one::
-
-    pytest_plugins = ["kit.testing"]
-
-    async def test_a_job_is_enqueued(queue_database):
-        connection = await asyncpg.connect()  # PGHOST and the others name the fresh database
-        ...
-
-The server is chosen like `kit.postgres` chooses it: ``KIT_DSN``, ``KIT_POSTGRES``, else what is there.
+To make a database takes longer than most tests do. So one that a test has used loses its rows and is the
+next test's, under another name, so that nothing that was left running finds it. Where a test has changed more
+than rows, its database is dropped, and another one made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import inspect
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
-import pytest
-
-if TYPE_CHECKING:
-    from kit.sources import Postgres
+from kit.database import creation, emptying, temporary
+from kit.errors import KitError
+from kit.session import session
+from kit.sources import Postgres, open_database
+from kit.threads import run_sync
 
 PREFIX = "pytest"
 
+Seed = str | Callable[[], object]
+T = TypeVar("T")
 
-@pytest.fixture(scope="session")
-def queue_server() -> Iterator[Postgres]:
-    """A database on the server of this session's tests, which stays up until the last test has ended.
+
+@contextmanager
+def server() -> Iterator[Postgres]:
+    """Open a database on the server of this session's tests, and keep the server up during the block.
 
     What an earlier session of this machine left there because it was killed is removed first.
     """
-    from kit.database import temporary
-    from kit.sources import open_database
-    from kit.threads import run_sync
-
     database = open_database(database=temporary.name(PREFIX))
     run_sync(temporary.drop_what_the_dead_left(database.target, PREFIX))
     yield database
@@ -41,15 +38,92 @@ def queue_server() -> Iterator[Postgres]:
     database.stop()
 
 
-@pytest.fixture
-def queue_database(queue_server: Postgres) -> Iterator[Postgres]:
-    """A fresh database with PGQueuer's schema for this test, dropped afterwards.
+class QueueDatabases:
+    """Databases of one server, with PGQueuer's schema, that tests take turns with; also a context manager."""
 
-    ``PG*`` name it during the test, so ``asyncpg.connect()`` needs no arguments. Its attributes are those of
-    `kit.Postgres`: ``dsn``, ``name``, ``source``, ``version``.
-    """
-    from kit.database import temporary
+    def __init__(self, server: Postgres) -> None:
+        self._server = server
+        self._made_of: dict[str, str] = {}  # each database, before a test had it
+        self._spare: list[str] = []
+        self._seeded: dict[Seed, str] = {}
 
-    with queue_server.database(temporary.name(PREFIX)) as database:
-        yield database
-        database.drop()
+    def __enter__(self) -> QueueDatabases:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop(*self._made_of)
+
+    @contextmanager
+    def fresh(self, seed: Seed | None = None) -> Iterator[Postgres]:
+        """Point this process at a database that has PGQueuer's schema and no rows, during the block.
+
+        Consumers, workers, boards and dashboards that the block starts end with it.
+
+        Args:
+            seed: what is in the database besides: SQL, or a function, async or not, that is called while
+                ``PG*`` name it. It is used once; each database with this seed is a copy of what it made.
+
+        Raises:
+            KitError: the server is gone; or a seed is wrong, or the role may make no database for it.
+        """
+        name = self._copy(seed) if seed else self._spare.pop() if self._spare else self._make()
+        try:
+            with self._server.beside(name) as database, session.ending_what_begins():
+                yield database
+        finally:
+            self._drop(name) if seed else self._spare.append(self._again(name))
+
+    def _make(self) -> str:
+        opened = self._server.database(temporary.name(PREFIX))
+        opened.stop()  # what keeps the server up is the use of its own database
+        if opened.name != self._server.name:  # else this role may make none, and has the one
+            self._made_of[opened.name] = self._at(opened.name, emptying.made_of)
+        return opened.name
+
+    def _again(self, used: str) -> str:
+        if used == self._server.name:
+            self._server.drop()
+            return used
+        name = self._another(used)
+        with suppress(KitError):
+            self._at(self._server.name, creation.rename, used, name)
+            if self._at(name, emptying.delete_rows, self._made_of[name]):
+                del self._made_of[used]
+                return name
+        self._drop(used, name)
+        return self._make()
+
+    def _copy(self, seed: Seed) -> str:
+        if seed not in self._seeded:
+            self._seeded[seed] = self._sow(seed)
+        name = self._another(self._seeded[seed])
+        self._at(self._server.name, creation.copy, self._seeded[seed], name)
+        return name
+
+    def _sow(self, seed: Seed) -> str:
+        name = self._make()
+        if name == self._server.name:
+            raise KitError("A seed needs databases of its own, and this role may make none.")
+        with self._server.beside(name), session.ending_what_begins():
+            if isinstance(seed, str):
+                self._at(name, lambda connection: connection.execute(seed))
+            elif inspect.iscoroutine(coming := seed()):
+                run_sync(coming)
+        return name
+
+    def _another(self, name: str) -> str:
+        another = f"{name.rpartition('_')[0]}_{secrets.token_hex(4)}"
+        self._made_of[another] = self._made_of[name]
+        return another
+
+    def _drop(self, *names: str) -> None:
+        for name in names:
+            self._at(self._server.name, creation.drop, name)
+            del self._made_of[name]
+
+    def _at(self, database: str, do: Callable[..., Awaitable[T]], *arguments: str) -> T:
+        async def there() -> T:
+            async with self._server.target.beside(database).connect(patient=True) as connection:
+                return await do(connection, *arguments)
+
+        return run_sync(there())

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,11 +23,21 @@ import pytest
 if TYPE_CHECKING:
     from kit.sources import Postgres
 
-pytest_plugins = ["kit.testing"]
+pytest_plugins = ["kit.pytest_plugin"]
 
 # A shell lets what it runs in the background ignore an interrupt, and all that is started from there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# jsonschema takes it for addresses that no notebook has, and it takes seconds to import.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+# What tests see and start depends on no setting of whoever runs them: of a tool, of Postgres, or of the kit.
+SETTINGS = r"PYTEST_(ADDOPTS|PLUGINS|DISABLE_.*)|PYTHONWARNINGS|.*COLORS?(_FORCE)?|COLUMNS|LINES|PAGER|GIT_.*"
+SETTINGS += r"|PIP_(QUIET|VERBOSE|USER|REQUIRE_VIRTUALENV)|PG.*|KIT_(POSTGRES|DSN)"
+for name in list(os.environ):
+    if re.fullmatch(SETTINGS, name):
+        del os.environ[name]
 
 REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
 
@@ -148,7 +159,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a server or a kernel, and mark what each test needs."""
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        shared = [parameters.get(fixture, "") for fixture in ("learner", "run")]
+        shared = [str(parameters.get(fixture, "")) for fixture in ("learner", "run")]
         if "run" in parameters:  # once on each source, for all tests of that lesson
             shared.append(re.findall(r"\d\d", parameters.get("name", item.name))[0])
         item.add_marker(pytest.mark.xdist_group(" ".join([str(item.path), *shared])))
@@ -157,8 +168,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Fixtures and files of tests that start programs: kernels, workers, servers, commands.
-STARTS = {"own_home", "learner", "run", "kernel", "lab", "wheel"}
+STARTS = {"own_home", "learner", "run", "kernel", "lab", "wheel", "lesson", "lesson_server"}
 STARTING = (
+    "tests/lessons/test_crashes_hurt_nobody.py",
     "tests/lessons/test_companions.py",
     "tests/lessons/test_deployment.py",
     "tests/lessons/test_new.py",

@@ -16,7 +16,6 @@ from pathlib import Path
 
 SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
 PYTEST_INI = "[pytest]\nasyncio_mode = auto\n"
-CONFTEST = "pytest_plugins = ['kit.testing']\n"
 TEST = """
 import asyncpg
 import kit
@@ -42,7 +41,7 @@ def environment(folder: Path, requirement: str) -> Path:
 def run_a_test(programs: Path, folder: Path) -> None:
     """Run one test with the kit's fixture."""
     folder.mkdir()
-    for name, content in {"pytest.ini": PYTEST_INI, "conftest.py": CONFTEST, "test_it.py": TEST}.items():
+    for name, content in {"pytest.ini": PYTEST_INI, "test_it.py": TEST}.items():
         (folder / name).write_text(content)
     subprocess.run([str(programs / "python"), "-m", "pytest", "-q"], cwd=folder, check=True)
 

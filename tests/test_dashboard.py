@@ -42,9 +42,12 @@ def listening(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", urlsplit(url).port or 0)) == 0
 
 
+@pytest.mark.parametrize("user", ["", "theirs"])
 def test_only_the_login_gets_in_and_it_is_made_up_anew_and_stop_ends_it(
-    queue_database: Postgres, capfd: pytest.CaptureFixture[str]
+    queue_database: Postgres, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, user: str
 ) -> None:
+    monkeypatch.setenv("PGQUEUER_WEB_USER", user)
+    monkeypatch.setenv("PGQUEUER_WEB_PASSWORD", user)
     before = dict(os.environ)
     with kit.web() as first:
         paths = (

@@ -128,6 +128,39 @@ def test_the_same_call_without_await_in_the_next_cell_is_told_again(cell: Cell) 
         assert cell("kit.wait()\n1 + 1").count("wait(…) was called without `await`") == 1
 
 
+def test_the_line_that_lacks_its_await_is_named_and_not_the_mended_one_that_takes_its_place(
+    cell: Cell,
+) -> None:
+    cell("first = 1\nids = q.enqueue('fetch', b'1')")
+    number = int(cell("print(len(In))"))
+    told = cell("ids = await q.enqueue('fetch', b'1')")
+    assert f"Nothing has happened in Cell In[{number - 2}], line 2: enqueue(…) was called without" in told
+    assert "Nothing" not in cell("ids = await q.enqueue('fetch', b'1')")
+    assert "jobs: 2" in cell(COUNT)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "await asyncio.gather(q.enqueue('fetch', b'1'), 1 / 0)",
+        "await asyncio.gather(\n    *[q.enqueue('fetch', b'1')],\n    q.enqueue('fetch', 1 / 0),\n)",
+        "asyncio.create_task(q.enqueue('fetch', b'1'), nme='x')",
+    ],
+)
+def test_a_call_whose_await_is_there_is_not_told_to_get_one_when_its_neighbour_fails(
+    cell: Cell, code: str
+) -> None:
+    told = cell(code)
+    assert "Error" in told
+    assert "Nothing has happened" not in told + cell("import gc; gc.collect()")
+
+
+def test_a_coroutine_that_is_kept_and_awaited_later_is_nothing_to_speak_of(cell: Cell) -> None:
+    cell("later = [q.enqueue('fetch', b'1') for _ in range(3)]")
+    assert "Nothing" not in cell("for each in later: await each\ndel later, each")
+    assert "jobs: 3" in cell(COUNT)
+
+
 def test_a_call_without_await_in_a_handler_is_told_with_its_job(cell: Cell) -> None:
     cell(handler("asyncio.sleep(1)"))
     waited = cell("await q.enqueue('fetch', b'1')\nawait kit.wait()")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -98,7 +97,7 @@ def _commands() -> Finding:
 
 def _settings() -> Finding:
     """Check what ``KIT_POSTGRES`` and ``KIT_DSN`` ask for."""
-    from kit.sources.choosing import SOURCES
+    from kit.sources.registry import SOURCES
 
     asked = os.environ.get("KIT_POSTGRES", "auto")
     if asked not in SOURCES:
@@ -111,13 +110,11 @@ def _settings() -> Finding:
 
 
 def _external(dsn: str) -> Finding:
-    from kit.database import dsn as dsns
-    from kit.database.target import Target
     from kit.sources import external
     from kit.threads import run_sync
 
     async def version() -> str:
-        async with external.reach(Target(dsns.check(dsn, "KIT_DSN")), "KIT_DSN") as connection:
+        async with external.reach(external.target(dsn, "KIT_DSN"), "KIT_DSN") as connection:
             return str(await connection.fetchval("SHOW server_version"))
 
     try:
@@ -128,10 +125,11 @@ def _external(dsn: str) -> Finding:
 
 @functools.cache
 def _docker_problem() -> str | None:
-    """Return why no Docker engine can be used; None when one answers."""
+    """Return why no Docker engine can be used, in a few words; None when one answers."""
     from kit.sources import docker
 
-    return docker.engine().problem
+    unusable = docker.problem()
+    return unusable.problem if unusable else None
 
 
 def _docker() -> Finding:
@@ -160,34 +158,36 @@ def _binaries() -> Finding:
 
 
 def _server() -> Finding:
+    """Log in to each server that runs; where none does, start the one that a lesson would use."""
     from kit.cli.servers import users
-    from kit.sources import files, status
+    from kit.sources import registry, sharing
 
+    said: list[str] = []
+    wrong: list[str] = []
     try:
-        damaged = [folder for folder in files.home().glob("embedded-*") if _password_is_damaged(folder)]
-    except PermissionError as error:
-        return _broken(f"{str(files.home())!r} is closed to you: {error.strerror}", _OTHER_HOME)
-    if damaged:
-        folder = str(damaged[0])
-        mend = f"run `kit stop --force`, then delete the folder {folder!r} with the databases in it"
-        return _broken(f"the password in {folder!r} is damaged, so nobody gets into the server", mend)
-    running = [
-        f"{server.source} on {server.where}, used by "
-        + (", ".join(map(str, users(Path(server.folder)))) or "nobody")
-        for server in status()
-        if server.where is not None
-    ]
-    return _good("; ".join(running) or "not running; it starts when a lesson needs it")
+        for server in registry.known(say=wrong.append):
+            if (where := server.running()) is not None:
+                sharing.log_in(server, where)
+                who = ", ".join(map(str, users(server.folder))) or "nobody"
+                said.append(f"{server.source} on {where.host}:{where.port}, used by {who}")
+        if wrong:
+            return _broken("".join(wrong).strip(), _OTHER_HOME)
+        return _good("; ".join(said)) if said else _start()
+    except KitError as error:
+        return _broken(str(error))
 
 
-def _password_is_damaged(folder: Path) -> bool:
-    """Return whether the embedded server of ``folder`` has a cluster, and no password that can be its own."""
-    if not any((folder / name).exists() for name in ("data", "place", "password")):
-        return False
-    try:
-        return re.fullmatch(r"[\w-]{32}", (folder / "password").read_text("ascii", "replace")) is None
-    except FileNotFoundError:
-        return True
+def _start() -> Finding:
+    from kit.sources import choosing, docker
+
+    asked = choosing.asked_source(None)
+    if os.environ.get("KIT_DSN") and asked in ("auto", "external"):
+        return _good("none of the kit's own is needed: KIT_DSN names one")
+    if asked != "embedded" and _docker_problem() is None and not docker.has_image(docker.image()):
+        return _note("not tried, because its image must be pulled first; a lesson does that")
+    joined = choosing.join_one(None)
+    joined.lease.release()  # which stops it
+    return _good(f"{joined.server.source} starts here and lets the kit in; it stops until a lesson needs it")
 
 
 def _ports() -> Finding:

@@ -18,12 +18,12 @@ from kit.sources import registry, sharing
 class User:
     """A process that keeps a server up: its id, whether it does so for a terminal only, and what it is."""
 
-    pid: int | None
+    pid: int
     holds: bool
     what: str
 
     def __str__(self) -> str:
-        return self.what if self.pid is None else f"{self.what} (process {self.pid})"
+        return f"{self.what} (process {self.pid})"
 
 
 def users(folder: Path) -> list[User]:
@@ -32,10 +32,10 @@ def users(folder: Path) -> list[User]:
 
 
 def _describe(user: sharing.User) -> User:
-    if user.terminal is not None:
+    if user.terminal:
         return User(user.pid, True, f"the terminal of process {user.terminal}")
     try:
-        command = psutil.Process(user.pid).cmdline() if user.pid is not None else []
+        command = psutil.Process(user.pid).cmdline()
     except psutil.Error:
         command = []
     if "ipykernel_launcher" in command:

@@ -135,7 +135,6 @@ def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None]
     Raises:
         KitError: Postgres cannot be started, or the kit does not know that shell.
     """
-    from kit.database.dsn import VARIABLES
     from kit.sources import open_database
 
     process, language = shell()
@@ -147,8 +146,8 @@ def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None]
             _hold(opened.server_folder, process.pid)
     finally:
         opened.stop()
-    stale = dict.fromkeys(sorted(VARIABLES & os.environ.keys()))
-    return stale | opened.target.variables(), language
+    wanted = opened.target.environment(os.environ)
+    return {name: wanted[name] for name in wanted if wanted[name] or name in os.environ}, language
 
 
 def _hold(folder: Path, pid: int) -> None:

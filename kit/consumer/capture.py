@@ -1,16 +1,24 @@
 """What handlers print, and what PGQueuer logs, caught with the job it belongs to.
 
-A context variable says for which job the running code works. Tasks and `asyncio.to_thread` copy it, so
-what they print belongs to the job too. Cells have none: their prints pass untouched.
+A context variable says for which job the running code works. Tasks copy it; a handler's own threads, and what
+it hands to a pool of threads, get it from here. A process that a handler starts or forks prints into a pipe,
+but not on Windows, and not one of a `ProcessPoolExecutor`, which may work for many jobs. Cells have no job:
+their prints pass untouched.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
+import os
+import select
+import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,6 +26,7 @@ from kit.consumer.console import LONGEST_LINE, Console, Failure, Kind
 from kit.errors.hints import in_one_line
 from kit.errors.place import own_traceback
 from kit.errors.text import one_line
+from kit.internals import replaced
 from kit.session import session
 from kit.text import without_commands
 
@@ -38,7 +47,7 @@ class Capture:
         exception: the exception it ended with, if that is kept.
     """
 
-    __slots__ = ("_console", "_rest", "entrypoint", "exception", "job_id")
+    __slots__ = ("_console", "_processes", "_rest", "entrypoint", "exception", "job_id")
 
     def __init__(self, console: Console, entrypoint: str | None = None, job_id: int | None = None) -> None:
         self.entrypoint = entrypoint
@@ -46,6 +55,7 @@ class Capture:
         self.exception: BaseException | None = None
         self._console = console
         self._rest: dict[str, str] = {}
+        self._processes: list[_Process] = []
 
     def __str__(self) -> str:
         return f"{self.entrypoint}" if self.job_id is None else f"{self.entrypoint} #{self.job_id}"
@@ -71,7 +81,9 @@ class Capture:
         return len(text)
 
     def flush(self) -> None:
-        """Keep what was printed without an end of line."""
+        """Keep what was printed without an end of line, and what processes have printed until now."""
+        for process in self._processes:
+            process.take()
         if not self._rest:
             return
         with _writing:
@@ -106,6 +118,7 @@ class Capture:
 
 
 _capture: ContextVar[Capture | None] = ContextVar("kit_capture", default=None)
+_forked: ContextVar[_Process | None] = ContextVar("kit_forked", default=None)
 
 
 def of_a_handler() -> Capture | None:
@@ -161,10 +174,10 @@ def _wrap_streams() -> None:
             sys.stderr = wrapped
 
 
-def _unwrapped(stream: Any) -> Any:
-    while type(stream) is _Stream:
-        stream = stream.real
-    return stream
+def _unwrap_streams() -> None:
+    for name in ("stdout", "stderr"):
+        while type(stream := getattr(sys, name)) is _Stream:
+            setattr(sys, name, stream.real)
 
 
 class _Log(logging.Handler):
@@ -175,16 +188,136 @@ class _Log(logging.Handler):
             capture.log(record)
 
 
+class _Process:
+    """What a process prints that a handler starts: taken on a thread, and whenever the handler's are."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self._from, self.to = os.pipe()
+        os.set_blocking(self._from, False)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._taking = threading.Lock()
+        self._over = False
+
+    def started(self) -> None:
+        """Take what it prints from now on, until nobody can print there any more."""
+        os.close(self.to)
+        self._capture._processes.append(self)
+        threading.Thread(target=self._follow, name="kit-process", daemon=True).start()
+
+    def take(self) -> None:
+        """Take what is there."""
+        with self._taking, suppress(BlockingIOError):
+            while not self._over:
+                data = os.read(self._from, 65536)
+                self._capture.write(f"process {self._from}", self._decoder.decode(data))
+                self._over = not data
+
+    def _follow(self) -> None:
+        there = select.poll()
+        there.register(self._from, select.POLLIN)
+        while not self._over:
+            there.poll()
+            self.take()
+        self._capture.flush()
+        os.close(self._from)
+
+    def be_this_one(self) -> None:
+        """Print there, in the forked process itself."""
+        os.close(self._from)
+        sys.stdout = sys.stderr = open(  # noqa: SIM115
+            self.to, "w", buffering=1, encoding="utf-8", errors="backslashreplace"
+        )
+
+
+def _of(capture: Capture | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose prints belong to a job, or to none, whoever calls it."""
+
+    def of_that_job(*arguments: Any, **options: Any) -> Any:
+        before = _capture.set(capture)
+        try:
+            return function(*arguments, **options)
+        finally:
+            _capture.reset(before)
+
+    return of_that_job
+
+
+def _starting_threads(start: Callable[..., None]) -> Callable[..., None]:
+    """Return what `threading.Thread.start` is to be: a handler's threads belong to its job."""
+
+    def start_of_a_job(thread: threading.Thread) -> None:
+        if (capture := _capture.get()) is not None:
+            thread.run = _of(capture, thread.run)  # type: ignore[method-assign]
+        start(thread)
+
+    return start_of_a_job
+
+
+def _submitting(submit: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a pool's ``submit`` is to be: the call belongs to the job, and a new thread to none."""
+
+    def submit_of_a_job(pool: Executor, function: Any, /, *arguments: Any, **options: Any) -> Any:
+        capture = _capture.get()
+        if capture is not None and isinstance(pool, ThreadPoolExecutor):
+            function = _of(capture, function)
+        return _of(None, submit)(pool, function, *arguments, **options)
+
+    return submit_of_a_job
+
+
+def _starting_processes(init: Callable[..., None]) -> Callable[..., None]:
+    """Return what the ``__init__`` of `subprocess.Popen` is to be: what it prints belongs to the job."""
+
+    def open_of_a_job(popen: Any, *arguments: Any, **options: Any) -> None:
+        capture = of_a_handler()
+        to = {name: options.get(name) for name in ("stdout", "stderr")}
+        free = [name for name, stream in to.items() if stream is None or type(stream) is _Stream]
+        if capture is None or not free or len(arguments) > 4:  # its fifth and sixth are those two
+            init(popen, *arguments, **options)
+            return
+        process = _Process(capture)
+        try:
+            init(popen, *arguments, **options | dict.fromkeys(free, process.to))
+        finally:
+            process.started()
+
+    return open_of_a_job
+
+
+def _before_a_fork() -> None:
+    capture = of_a_handler() if session.running else None
+    _forked.set(_Process(capture) if capture is not None else None)
+
+
+def _after_a_fork(*, child: bool) -> None:
+    if (process := _forked.get()) is not None:
+        process.be_this_one() if child else process.started()
+        _forked.set(None)
+
+
 _log = _Log(logging.WARNING)
 
 
-def start() -> None:
-    """Start to catch what is printed and logged for jobs."""
-    _wrap_streams()
-    logging.getLogger("pgqueuer").addHandler(_log)
+@contextmanager
+def prints_are_caught() -> Iterator[None]:
+    """Catch what is printed and logged for jobs, in this block."""
+    with ExitStack() as block:
+        _wrap_streams()
+        block.callback(_unwrap_streams)
+        logging.getLogger("pgqueuer").addHandler(_log)
+        block.callback(logging.getLogger("pgqueuer").removeHandler, _log)
+        block.enter_context(replaced(threading.Thread, "start", _starting_threads))
+        block.enter_context(replaced(ThreadPoolExecutor, "submit", _submitting))
+        block.enter_context(replaced(ProcessPoolExecutor, "submit", _submitting))
+        if sys.platform != "win32":
+            block.enter_context(replaced(subprocess.Popen, "__init__", _starting_processes))
+        yield
 
 
-def stop() -> None:
-    """Leave the streams and the logger as they were."""
-    sys.stdout, sys.stderr = _unwrapped(sys.stdout), _unwrapped(sys.stderr)
-    logging.getLogger("pgqueuer").removeHandler(_log)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_a_fork,
+        after_in_parent=lambda: _after_a_fork(child=False),
+        after_in_child=lambda: _after_a_fork(child=True),
+    )

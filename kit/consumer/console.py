@@ -1,4 +1,4 @@
-"""What a consumer has to say: lines with their job's id, kept, also for those who have not seen them yet."""
+"""What a consumer has to say: lines, each with its job, kept, and shown in a cell to whoever looks next."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
@@ -25,6 +25,8 @@ KEPT_LINES = 10_000
 KEPT_ERRORS = 200
 LONGEST_LINE = 10_000
 QUIET_SECONDS = 5.0
+SHOWN_LINES = 2_000
+SHOWN_BYTES = 200_000
 
 _order = itertools.count()
 
@@ -184,3 +186,67 @@ class Console:
             self._unseen.clear()
             missed, self._missed = self._missed, 0
         return Unseen(sorted(lines, key=lambda line: line.order), missed)
+
+
+class Screen:
+    """Shows lines in the cell that runs: the first ones, and how many more there were."""
+
+    def __init__(self) -> None:
+        self._lines = SHOWN_LINES
+        self._bytes = SHOWN_BYTES
+        self._more = 0
+
+    def show(self, unseen: Unseen) -> None:
+        """Print lines into the cell, as long as there is room for them."""
+        shown = []
+        for line in map(str, unseen.lines):
+            self._bytes -= len(line.encode()) + 1
+            if self._lines == 0 or self._bytes < 0:
+                self._bytes = 0  # the lines after one that does not fit are not shown either
+                break
+            self._lines -= 1
+            shown.append(line)
+        self._more += len(unseen.lines) - len(shown) + unseen.missed
+        if shown:
+            print("\n".join(shown))
+
+    def close(self, last_words: Iterable[str] = ()) -> None:
+        """Say how much was too much to show, and what else there is to say."""
+        if self._more:
+            lines = "1 more line" if self._more == 1 else f"{self._more} more lines"
+            print(f"… and {lines}: see the consumer's .output")
+        for line in last_words:
+            print(line)
+
+
+def unseen(*, notices_only: bool = False) -> Unseen:
+    """Return, in order, what this process's consumers have to say and nobody has seen."""
+    taken = [consumer.unseen(notices_only) for consumer in list(session.consumers.values())]
+    lines = [line for each in taken for line in each.lines]
+    return Unseen(sorted(lines, key=lambda line: line.order), sum(each.missed for each in taken))
+
+
+def show(unseen: Unseen) -> None:
+    """Print lines into the running cell."""
+    screen = Screen()
+    screen.show(unseen)
+    screen.close()
+
+
+@contextmanager
+def about_to_show() -> Iterator[None]:
+    """Mark that this block ends in showing what is unseen, so that a notice need not be printed elsewhere."""
+    session.watching += 1
+    try:
+        yield
+    finally:
+        session.watching -= 1
+
+
+def show_notices_after_cells() -> None:
+    """Let every cell of a notebook end with the notices nobody has seen; a second call changes nothing."""
+    notebook.after_each_cell(_after_a_cell)
+
+
+def _after_a_cell(_result: object) -> None:
+    show(unseen(notices_only=True))

@@ -32,6 +32,7 @@ from kit.errors.hints import hint, wrong_connection
 from kit.errors.place import place
 from kit.errors.postgres import NO_TABLES, postgres_is_away, sqlstate, tables_are_missing
 from kit.errors.text import one_line
+from kit.internals import connection_of, gathered_by, loop_of
 from kit.session import session
 
 Manager = PgQueuer | QueueManager | SchedulerManager
@@ -194,11 +195,11 @@ async def _not_run_by_itself(made: object) -> AsyncIterator[None]:
     async def look() -> None:
         while not runs:
             await asyncio.sleep(0.01)
-            gathered = getattr(getattr(entering, "_fut_waiter", None), "_children", ())  # no public way
             runs.extend(
                 each
-                for each in (*_awaited_by(made), *(task.get_coro() for task in gathered))
+                for each in (*_awaited_by(made), *(task.get_coro() for task in gathered_by(entering)))
                 if getattr(each, "cr_code", None) in _RUNS
+                and each.cr_frame is not None
                 and each.cr_frame.f_locals.get("mode") is not QueueExecutionMode.drain
             )
         for each in runs:
@@ -232,19 +233,13 @@ def _refuse_what_does_not_yield(made: object) -> None:
     inner = getattr(made, "gen", None)
     if inspect.iscoroutine(inner):
         inner.close()
-        inside = [
-            code.co_name
-            for code in inner.cr_code.co_consts
-            if isinstance(code, CodeType) and code.co_flags & inspect.CO_ASYNC_GENERATOR
-        ]
-        why = (
-            f"The one in {inside[0]} is indented too far."
-            if inside
-            else "It takes the place of `return pgq`."
-        )
+        mend = "Write `yield pgq` instead of `return pgq`."
+        for each in inner.cr_code.co_consts:
+            if isinstance(each, CodeType) and each.co_flags & inspect.CO_ASYNC_GENERATOR:
+                mend = f"The one in {each.co_name} is indented too far."
         raise KitError(
             "main is under @asynccontextmanager, so it has to end with `yield pgq`, and it has no yield. "
-            + why
+            + mend
         )
     if inner is not None and not inspect.isasyncgen(inner):
         raise KitError(f"main is not async. Write `async def main()`: it is {SHAPE}.")
@@ -274,14 +269,13 @@ def _checked(manager: object, word: str) -> Manager:
     driver = driver_of(manager)
     if (wrong := wrong_connection(driver)) is not None:
         raise KitError(wrong)
-    # Private, and the only way to see these mistakes before they have broken the learner's connection.
-    held = getattr(driver, "_connection", getattr(driver, "_pool", None))
+    held = connection_of(driver)  # looked at now, or the mistakes would break the learner's connection
     if _is_closed(held):
         raise KitError(
             "main() gave a PgQueuer whose connection is closed, as `async with` closes it at its end. Write "
             "`yield pgq` inside of that block, and @asynccontextmanager above main."
         )
-    owner = getattr(held, "_loop", None)
+    owner = loop_of(held)
     if owner is not None and owner is not asyncio.get_running_loop():
         raise KitError(
             "main uses a connection that was opened outside of it, and a connection belongs to whoever "
@@ -353,9 +347,8 @@ def driver_of(manager: Manager) -> Driver:
 
 
 async def _close(driver: Driver) -> None:
-    """Close what a driver holds. Drivers leave that to whoever connected, and have no public name for it."""
-    connection = getattr(driver, "_connection", None) or getattr(driver, "_pool", None)
-    if connection is None:
+    """Close what a driver holds. Drivers leave that to whoever connected."""
+    if (connection := connection_of(driver)) is None:
         return
     # A connection that is lost cannot be closed; the loop drops whatever is still open when it ends.
     with suppress(Exception):

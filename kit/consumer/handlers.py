@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from pgqueuer.core.executors import AbstractEntrypointExecutor, AbstractScheduleExecutor
@@ -13,89 +14,89 @@ from pgqueuer.domain.errors import RetryRequested, retry_request
 from pgqueuer.models import Context, Job, Schedule, ScheduleContext
 
 from kit.consumer.capture import ENDS_NO_CONSUMER, Capture
-from kit.consumer.console import Console
+from kit.consumer.consumer import Consumer
 from kit.consumer.factory import Manager, queue_of, scheduler_of
 from kit.errors import KitError
 from kit.errors.text import one_line, storable, storable_text
+from kit.session import session
+
+REMEMBERED = 100_000  # jobs of which it is kept who took them up
 
 
 class Handlers:
-    """Stands between PGQueuer and a learner's handlers.
+    """Stands between PGQueuer and a learner's handlers, and counts for their consumer.
 
     Attributes:
-        done, failed: how many jobs' handlers came to their end, and how many raised.
-        held, retried: how many of those that raised are held, and how many asked for a retry instead.
-        began, ended: the jobs whose handlers were called, and ended, and when, in seconds since 1970.
-        limits: the concurrency limit of each entrypoint; 0 is none.
         running: what runs now, and in which task.
         cut_off: what was cancelled because the consumer was stopped.
     """
 
-    def __init__(
-        self, console: Console, began: deque[tuple[int, float]], changed: Callable[[], None]
-    ) -> None:
-        self.console = console
-        self.began = began
-        self.ended: deque[tuple[int, float]] = deque()
-        self.limits: dict[str, int] = {}
-        self.done = 0
-        self.failed = 0
-        self.held = 0
-        self.retried = 0
+    def __init__(self, consumer: Consumer) -> None:
+        self.consumer = consumer
+        self.console = consumer.console
         self.running: dict[Capture, asyncio.Task[object]] = {}
         self.cut_off: list[Capture] = []
+        self._began = session.began.setdefault(consumer.name, deque(maxlen=REMEMBERED))
+        self._ended = session.ended.setdefault(consumer.name, deque(maxlen=REMEMBERED))
         self._cut: set[Capture] = set()
-        self._changed = changed
 
-    def watch(self, manager: Manager) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Wrap a manager's executors; return the names of its entrypoints and of its schedules."""
+    def watch(self, manager: Manager) -> None:
+        """Wrap a manager's executors."""
         queue, scheduler = queue_of(manager), scheduler_of(manager)
         jobs = queue.entrypoint_registry if queue is not None else {}
         for entrypoint, executor in jobs.items():
-            self.limits[entrypoint] = executor.parameters.concurrency_limit
+            self.consumer.limits[entrypoint] = executor.parameters.concurrency_limit
             inner = executor.inner if isinstance(executor, _WatchedJobs) else executor
             jobs[entrypoint] = _WatchedJobs(inner, self)
         schedules = scheduler.registry if scheduler is not None else {}
         for key, schedule in schedules.items():
             original = schedule.inner if isinstance(schedule, _WatchedSchedule) else schedule
             schedules[key] = _WatchedSchedule(original, self)
-        return tuple(jobs), tuple(key.entrypoint for key in schedules)
+        self.consumer.entrypoints = tuple(jobs)
+        self.consumer.schedules = tuple(key.entrypoint for key in schedules)
 
-    def begin(self, entrypoint: str, job_id: int | None) -> Capture:
-        """Note that a handler starts, in the task that runs it."""
+    @contextmanager
+    def one(self, entrypoint: str, job_id: int | None = None, *, held: bool = False) -> Iterator[Capture]:
+        """Watch a handler, in the task that runs it: what it prints, and how it ends."""
         capture = Capture(self.console, entrypoint, job_id)
         capture.begin()
         if job_id is not None:
-            self.began.append((job_id, time.time()))
+            self._began.append((job_id, time.time()))
         task = asyncio.current_task()
         assert task is not None
         self.running[capture] = task
-        self._changed()
-        return capture
+        self.consumer.has_changed()
+        try:
+            yield capture
+        except BaseException as error:
+            # PGQueuer would take the job for canceled, or for failed, and drop it.
+            if job_id is not None and self._was_cut_off(capture, error):
+                raise RetryRequested(reason="the consumer was stopped while this ran") from None
+            if (told := self._raised(capture, error, held=held)) is not error:
+                raise told from None
+            raise
+        finally:
+            capture.flush()
+            del self.running[capture]
+            if job_id is not None:
+                self._ended.append((job_id, time.time()))
+            self.consumer.has_changed()
 
-    def end(self, capture: Capture) -> None:
-        """Note that it ended, however it did."""
-        capture.flush()
-        del self.running[capture]
-        if capture.job_id is not None:
-            self.ended.append((capture.job_id, time.time()))
-        self._changed()
-
-    def raised(self, capture: Capture, error: BaseException, *, held: bool = False) -> BaseException:
+    def _raised(self, capture: Capture, error: BaseException, *, held: bool) -> BaseException:
         """Tell what its exception means, a retry, a cancellation or a failure; return PGQueuer's own."""
         capture.flush()
         error = _with_a_delay(error)
         if (retry := retry_request(error)) is not None:
             reason = one_line(retry.__cause__) if retry.__cause__ is not None else retry.reason
-            self.retried += 1
+            self.consumer.retried += 1
             capture.add(
                 "retry", f"retry in {retry.delay.total_seconds():g} s" + (f": {reason}" if reason else "")
             )
         elif isinstance(error, asyncio.CancelledError):
             capture.add("canceled", "canceled")
         else:
-            self.failed += 1
-            self.held += held
+            self.consumer.failed += 1
+            self.consumer.held += held
             capture.fail(error, held=held)
         return self._stand_in(capture, error)
 
@@ -126,7 +127,7 @@ class Handlers:
             self._cut.add(capture)
             task.cancel()
 
-    def was_cut_off(self, capture: Capture, error: BaseException) -> bool:
+    def _was_cut_off(self, capture: Capture, error: BaseException) -> bool:
         """Return whether a handler ended because the consumer, or the whole process, was about to end."""
         if isinstance(error, asyncio.CancelledError) and capture in self._cut:
             # From here on its task goes on, to tell PGQueuer what became of the job.
@@ -153,24 +154,13 @@ class _WatchedJobs(AbstractEntrypointExecutor):
         self.handlers = handlers
 
     async def execute(self, job: Job, context: Context) -> None:
-        capture = self.handlers.begin(job.entrypoint, job.id)
-        try:
+        held = self.parameters.on_failure == "hold"
+        with self.handlers.one(job.entrypoint, job.id, held=held) as capture:
             await self.inner.execute(job, context)
-        except BaseException as error:
-            # PGQueuer would take the job for canceled, or for failed, and drop it.
-            if self.handlers.was_cut_off(capture, error):
-                raise RetryRequested(reason="the consumer was stopped while this ran") from None
-            told = self.handlers.raised(capture, error, held=self.parameters.on_failure == "hold")
-            if told is not error:
-                raise told from None
-            raise
-        else:
             if context.cancellation.cancel_called:
                 capture.add("canceled", "canceled")
             else:
-                self.handlers.done += 1
-        finally:
-            self.handlers.end(capture)
+                self.handlers.consumer.done += 1
 
 
 class _WatchedSchedule(AbstractScheduleExecutor):
@@ -188,15 +178,8 @@ class _WatchedSchedule(AbstractScheduleExecutor):
         return self.inner.next_in()
 
     async def execute(self, schedule: Schedule, context: ScheduleContext) -> None:
-        capture = self.handlers.begin(schedule.entrypoint, None)
-        try:
+        with self.handlers.one(schedule.entrypoint):
             await self.inner.execute(schedule, context)
-        except BaseException as error:
-            if (told := self.handlers.raised(capture, error)) is not error:
-                raise told from None
-            raise
-        finally:
-            self.handlers.end(capture)
 
 
 def _with_a_delay(error: BaseException) -> BaseException:

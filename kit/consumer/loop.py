@@ -29,10 +29,7 @@ class Loop(asyncio.SelectorEventLoop):
         self._breaks_off = False
         self._connections: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
         self._adding = threading.Lock()  # another thread may ask for them just now
-        # asyncio.to_thread brings the job's context along. run_in_executor does not: that is the consumer's.
-        self._threads = ThreadPoolExecutor(
-            thread_name_prefix=f"kit-{output.name}", initializer=lambda: capture.Capture(output).begin()
-        )
+        self._threads = ThreadPoolExecutor(thread_name_prefix=f"kit-{output.name}")
         self.set_default_executor(self._threads)
         self.set_exception_handler(self._unhandled)
 
@@ -122,7 +119,6 @@ class Loop(asyncio.SelectorEventLoop):
             _, pending = await asyncio.wait(tasks, timeout=SECONDS_TO_END)
             for task in pending:
                 # It will not be cancelled. Kept, so that no later cell is told that it was destroyed.
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 session.unending.append(task)
         await self.shutdown_asyncgens()
 

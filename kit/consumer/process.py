@@ -2,48 +2,89 @@
 
 from __future__ import annotations
 
-import atexit
+import asyncio
+import gc
 import os
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
-from kit.consumer import capture, garbage, own_loop, screen
-from kit.errors import unawaited
+import psutil
+
+from kit.consumer import capture, console
+from kit.errors import KitError, unawaited
+from kit.internals import asked_before_each_use, before_threads_are_joined
 from kit.session import session
 
 SWITCH_INTERVAL = 0.001
+GROWN = 1.25  # times as much memory as when all was looked at
 
 
 @contextmanager
 def while_running() -> Iterator[None]:
-    """Catch prints, and let threads take turns more often, as long as at least one consumer runs."""
+    """Change the process as long as at least one consumer runs, and this thread."""
     unawaited.remember_where()
     with session.lock:
         session.running += 1
         first = session.running == 1
         if first:
-            capture.start()
-            own_loop.start()
-            screen.show_notices_after_cells()
-            # A cell that computes in pure Python keeps the interpreter for this long (5 ms by default)
-            # whenever the consumer's thread asks for a turn, and a job takes several turns.
-            session.switch_interval = sys.getswitchinterval()
-            sys.setswitchinterval(min(SWITCH_INTERVAL, session.switch_interval))
+            session.changes = ExitStack()
+            session.changes.enter_context(capture.prints_are_caught())
+            # asyncpg does not look before it has sent the query. Then two threads work on one connection: the
+            # answer is lost, and about every second time the whole kernel dies of it.
+            session.changes.enter_context(asked_before_each_use(_refuse_another_loop))
+            session.changes.enter_context(_threads_take_turns_often())
+            session.changes.callback(gc.unfreeze)
+            console.show_notices_after_cells()
     try:
         if first:
             # Without the lock: the finalizers that this runs may start or stop consumers and workers.
-            garbage.start()
+            _leave_out_what_is_there()
         yield
     finally:
         with session.lock:
             session.running -= 1
             if session.running == 0:
-                capture.stop()
-                own_loop.stop()
-                sys.setswitchinterval(session.switch_interval)
-                garbage.stop()
+                session.changes.close()
+
+
+@contextmanager
+def _threads_take_turns_often() -> Iterator[None]:
+    # A cell that computes in pure Python keeps the interpreter for this long (5 ms by default) whenever the
+    # consumer's thread asks for a turn, and a job takes several turns.
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(SWITCH_INTERVAL, before))
+    yield
+    sys.setswitchinterval(before)
+
+
+def _refuse_another_loop(made_on: asyncio.AbstractEventLoop | None) -> None:
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:  # a plain call, such as connection.transaction()
+        return
+    if made_on is not None and made_on is not running:
+        raise KitError(
+            "This connection was made elsewhere, so nothing was sent: a connection belongs to the loop it "
+            "was made on, and a handler runs on the consumer's. For a handler connect inside main(), not in "
+            "a cell."
+        )
+
+
+def _leave_out_what_is_there() -> None:
+    """Let Python's garbage collector leave out all objects that are there now.
+
+    Once in some thousand jobs it would look at each of them. In a kernel with pandas that takes 50 ms, the
+    time of 500 jobs and more, and it finds next to nothing.
+    """
+    memory = psutil.Process().memory_info().rss  # not the number of objects: few may hold much
+    if memory > GROWN * session.memory > 0:
+        # A part of it may be garbage, such as earlier consumers and what they held.
+        gc.collect()
+        session.memory = psutil.Process().memory_info().rss
+    # The least there was: a large table that stays for a while leaves no room for garbage.
+    session.memory = min(session.memory or memory, memory)
+    gc.freeze()
 
 
 def _stop_all() -> None:
@@ -53,15 +94,10 @@ def _stop_all() -> None:
 
 
 def _forget_in_a_fork() -> None:
-    if session.running:
-        garbage.stop()
+    session.changes.close()
     session.forget_consumers()
-    capture.stop()
-    own_loop.stop()
 
 
-# Before concurrent.futures joins its threads, which waits for handlers in asyncio.to_thread: afterwards the
-# next job's to_thread would be refused, and the job logged as an exception. There is no public way in.
-getattr(threading, "_register_atexit", atexit.register)(_stop_all)
+before_threads_are_joined(_stop_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_a_fork)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Collection
+from collections.abc import Collection
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
 from kit.database.other_consumers import consumers_connected
-from kit.database.target import LIMIT, Target, Unreachable
 from kit.errors import KitError
 from kit.errors.postgres import NO_TABLES
 from kit.reasons import NAMED, listed
@@ -20,59 +18,19 @@ from kit.threads import in_words
 if TYPE_CHECKING:
     import asyncpg
 
-T = TypeVar("T")
-
-LEAST = 1.0  # seconds that Postgres is given to answer, also when the time is up
-
 
 class Queue:
     """The queue of a database, and what of it will not come to its end.
 
-    Each question is given up when ``deadline`` (by the loop's clock) has passed, because Postgres does not
-    answer. Jobs count as due that are so within ``soon``. The question ``until`` is the learner's; it has one
-    value.
+    Jobs count as due that are so within ``soon``. The question ``until`` is the learner's; it has one value.
     """
 
-    def __init__(self, connection: asyncpg.Connection, deadline: float, soon: timedelta, until: str) -> None:
+    def __init__(self, connection: asyncpg.Connection, soon: timedelta, until: str) -> None:
         self._connection = connection
-        self._deadline = deadline
         self._soon = soon
         self._until = until
         self.due = f"due within {in_words(soon)}" if soon else "due"
         self.table = db_settings().qualified.queue_table
-
-    @classmethod
-    async def connect(cls, target: Target, deadline: float, soon: timedelta, until: str) -> Queue:
-        """Connect to it.
-
-        Raises:
-            Unreachable: that is not possible before the deadline.
-        """
-        return cls(await target.open(limit=_left(deadline)), deadline, soon, until)
-
-    def close(self) -> None:
-        """Break the connection, at once, without awaiting: this may be an interrupted cell."""
-        self._connection.terminate()
-
-    async def _answer(self, question: Awaitable[T]) -> T:
-        seconds = _left(self._deadline)
-        # Not by a cancel: asyncpg would wait for the server again.
-        loop = asyncio.get_running_loop()
-        given_up = loop.call_later(seconds, self._connection.terminate)
-        try:
-            return await question
-        except Exception as error:
-            if loop.time() >= given_up.when():
-                raise Unreachable(f"it did not answer within {seconds:g} s") from TimeoutError()
-            raise error
-        finally:
-            given_up.cancel()
-
-    async def _value(self, query: str, *arguments: Any) -> Any:
-        return await self._answer(self._connection.fetchval(query, *arguments))
-
-    async def _rows(self, query: str, *arguments: Any) -> list[Any]:
-        return await self._answer(self._connection.fetch(query, *arguments))
 
     @property
     def _busy(self) -> str:
@@ -87,41 +45,39 @@ class Queue:
         import asyncpg
 
         try:
-            return bool(await self._value(f"SELECT EXISTS (SELECT FROM {self._busy})"))
+            return bool(await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {self._busy})"))
         except asyncpg.UndefinedTableError as error:
             raise KitError(f"{NO_TABLES} ({error})") from error
 
     async def is_so(self) -> bool:
         """Return whether the answer to ``until`` is true; never where nothing is asked."""
-        return bool(self._until and await self._value(self._until))
+        return bool(self._until and await self._connection.fetchval(self._until))
 
     async def has_work_for(self, entrypoints: list[str], running: list[int]) -> bool:
         """Return whether a job that is due or running has one of these entrypoints or ids."""
-        mine = "(entrypoint = ANY($1) OR id = ANY($2))"
-        return bool(
-            await self._value(f"SELECT EXISTS (SELECT FROM {self._busy} AND {mine})", entrypoints, running)
-        )
+        mine = f"SELECT FROM {self._busy} AND (entrypoint = ANY($1) OR id = ANY($2))"
+        return bool(await self._connection.fetchval(f"SELECT EXISTS ({mine})", entrypoints, running))
 
     async def has_other_consumers(self, own: Collection[int]) -> bool:
         """Return whether consumers are connected whose Postgres processes are not ``own``."""
-        return bool((await self._answer(consumers_connected(self._connection, own)))[1])
+        return bool((await consumers_connected(self._connection, own))[1])
 
     async def jobs(self) -> tuple[int, list[Any]]:
         """Return how many jobs are due or running, and the first of them."""
-        count = await self._value(f"SELECT count(*) FROM {self._busy}")
-        columns = "id, entrypoint, status::text, now() - updated AS since"
-        return count, await self._rows(f"SELECT {columns} FROM {self._busy} ORDER BY id LIMIT {NAMED}")
+        count = await self._connection.fetchval(f"SELECT count(*) FROM {self._busy}")
+        first = f"SELECT id, entrypoint, status::text, now() - updated AS since FROM {self._busy}"
+        return count, await self._connection.fetch(f"{first} ORDER BY id LIMIT {NAMED}")
 
     async def what_is_waited_for(self, seconds: float) -> str:
         """Return what to tell when ``seconds`` have passed."""
-        count = await self._value(f"SELECT count(*) FROM {self._busy}")
+        count = await self._connection.fetchval(f"SELECT count(*) FROM {self._busy}")
         left = f"{jobs_are(count) if count else 'nothing is'} {self.due} or running"
         asked = f"this is not so yet: {self._until}; " if self._until else ""
         return f"After {seconds:g} s, {asked}{left}."
 
     async def running_for(self, seconds: float, known: Collection[int]) -> list[Any]:
         """Return the jobs, by id, that have been running for so long and are not among the ``known`` ids."""
-        return await self._rows(
+        return await self._connection.fetch(
             f"SELECT id, entrypoint FROM {self.table} WHERE status = 'picked' AND NOT id = ANY($1)"
             " AND clock_timestamp() - updated >= make_interval(secs => $2) ORDER BY id",
             list(known),
@@ -130,12 +86,12 @@ class Queue:
 
     async def entrypoints(self) -> list[str]:
         """Return the entrypoints of the jobs that are due or running."""
-        rows = await self._rows(f"SELECT DISTINCT entrypoint FROM {self._busy} ORDER BY 1")
+        rows = await self._connection.fetch(f"SELECT DISTINCT entrypoint FROM {self._busy} ORDER BY 1")
         return [row["entrypoint"] for row in rows]
 
     async def what_is_not_due(self) -> list[str]:
         """Return a line about the jobs whose time has not come, if there are any."""
-        (row,) = await self._rows(
+        (row,) = await self._connection.fetch(
             f"SELECT count(*), min(execute_after) - clock_timestamp() AS next FROM {self.table} "
             "WHERE status = 'queued' AND execute_after > clock_timestamp()"
         )
@@ -159,11 +115,6 @@ class Queue:
             f"{jobs_are(count)} not done after {limit:g} s: {listed(names, count)}. Look at kit.jobs(), "
             f"or wait longer: {longer}."
         )
-
-
-def _left(deadline: float) -> float:
-    left = deadline - asyncio.get_running_loop().time()
-    return round(max(LEAST, min(left, LIMIT)), 1)
 
 
 def jobs_are(count: int) -> str:

@@ -10,18 +10,17 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal
+from typing import Any
 
 import pgqueuer
 from pgqueuer.domain.settings import db_settings
 
 from kit import reasons
-from kit.consumer import elsewhere, factory, screen
+from kit.consumer import console, elsewhere, factory
 from kit.consumer.capture import Capture
-from kit.consumer.console import Console, Unseen
+from kit.consumer.consumer import Consumer, State
 from kit.consumer.handlers import Handlers
 from kit.consumer.listening import ask_again, listening, why_not_in_time
 from kit.consumer.loop import Loop
@@ -31,51 +30,28 @@ from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
 from kit.errors.postgres import postgres_is_away
 from kit.errors.text import one_line
+from kit.internals import connection_of
 from kit.session import session
-from kit.threads import happens_within, run_sync
+from kit.threads import Duration, as_timedelta, happens_within, run_sync
 
-State = Literal["starting", "running", "reconnecting", "stopping", "stopped", "failed"]
-REMEMBERED = 100_000  # jobs of which it is kept who took them up
 STILL_AWAY = 10.0  # seconds that it tries so before it speaks of that again
 RESTART_DELAY = 0.5  # seconds between two tries to get a lost connection back
 GRACE = 2.0  # seconds that each of the harder ways to end a consumer is given
 
 
-class Runner:
-    """Runs a consumer and knows what became of it.
-
-    Attributes:
-        name, state, problem, entrypoints, schedules: as `kit.Consumer` has them.
-        since: when its state became what it is, in seconds since 1970.
-        console: what it has to say.
-        handlers: what its handlers do.
-        limits: the concurrency limit of each entrypoint; 0 is none.
-        heartbeat_timeout: as in `kit.run`, in seconds.
-        changed: set whenever anything of this has changed; cleared by who waits for it.
-        when_changed: called then, too.
-    """
+class Runner(Consumer):
+    """A consumer on a thread of this process; ``handlers`` is what its handlers do."""
 
     def __init__(self, name: str, make: factory.Factory, options: Options) -> None:
-        self.name = name
-        self.state: State = "starting"
-        self.since = time.time()
-        self.problem: str | None = None
-        self.entrypoints: tuple[str, ...] = ()
-        self.schedules: tuple[str, ...] = ()
-        self.changed = threading.Event()
-        self.console = Console(name, self._tell)
-        began = session.began.setdefault(name, deque(maxlen=REMEMBERED))
-        self.handlers = Handlers(self.console, began, self._tell)
-        self.handlers.ended = session.ended.setdefault(name, deque(maxlen=REMEMBERED))
-        self.limits = self.handlers.limits
-        self.heartbeat_timeout = options.heartbeat_timeout
-        self.when_changed: Callable[[], None] = lambda: None
+        super().__init__(name, options)
+        self.handlers = Handlers(self)
         self._make = make
         self._options = options
         self._driver_backends: set[int] = set()
         self._entered = False
         self._was_ready = False
         self._asked_to_stop = False
+        self._is_cut_off = False
         self._speak_again_at = math.inf
         self._error: BaseException | None = None
         self._started = threading.Event()
@@ -95,36 +71,9 @@ class Runner:
         """The Postgres processes (pids) it is known to use, by its driver and its handlers' connections."""
         return tuple(self._driver_backends | self._loop.backends())
 
-    @property
-    def done(self) -> int:
-        """The number of jobs whose handler came to its end."""
-        return self.handlers.done
-
-    @property
-    def failed(self) -> int:
-        """The number of jobs whose handler raised, without those that asked for a retry."""
-        return self.handlers.failed
-
-    @property
-    def held(self) -> int:
-        """The number of those that are held."""
-        return self.handlers.held
-
-    @property
-    def retried(self) -> int:
-        """The number of retries that handlers asked for."""
-        return self.handlers.retried
-
     def running_jobs(self) -> list[int]:
         """Return the ids of the jobs whose handlers run now; from any thread."""
         return [run.job_id for run in self.handlers.running_now() if run.job_id is not None]
-
-    def unseen(self, notices_only: bool = False) -> Unseen:
-        """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
-        return self.console.take(notices_only=notices_only)
-
-    def catch_up(self) -> None:
-        """Do nothing: what it has to say is known at once."""
 
     # From the thread of a cell
 
@@ -148,13 +97,14 @@ class Runner:
             self._stop(0)
             raise KitError(run_sync(why_not_in_time(self.name, limit, self._entered)))
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """Stop as `kit.Consumer.stop` says; ``timeout`` is in seconds."""
-        with screen.looking():
+    def stop(self, timeout: Duration = 5.0) -> None:
+        """Stop, as `Consumer.stop` says."""
+        limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
+        with console.about_to_show():
             if self.alive:
-                self._stop(timeout)
+                self._stop(limit)
             if session.consumers.get(self.name) is self:
-                screen.show(self.console.take())
+                console.show(self.unseen())
 
     def _stop(self, limit: float) -> None:
         self._asked_to_stop = True
@@ -196,15 +146,9 @@ class Runner:
 
     # On its own thread
 
-    def _tell(self) -> None:
-        if not self.changed.is_set():  # twice a job: setting it again takes a lock
-            self.changed.set()
-        self.when_changed()
-
     def _become(self, state: State) -> None:
-        self.state = state
-        self.since = time.time()
-        self._tell()
+        self._state = state
+        self.has_changed()
 
     def _run(self) -> None:
         """Live on the thread."""
@@ -254,6 +198,7 @@ class Runner:
     async def _supervise(self) -> None:
         options = self._options.of_pgqueuer()
         while True:
+            self._is_cut_off = False
             try:
                 # Notifications that no longer arrive are a lost connection, too.
                 await pgqueuer.run(
@@ -264,7 +209,7 @@ class Runner:
                 if self._shutdown.is_set() or not self._was_ready or not self._options.restart_on_failure:
                     raise
                 # A learner's mistake would come back again and again; a lost connection comes back once.
-                if not postgres_is_away(error):
+                if not self._is_cut_off and not postgres_is_away(error):
                     raise
                 self._lost(error)
             with suppress(TimeoutError):
@@ -291,7 +236,7 @@ class Runner:
     async def _enter(self) -> AsyncIterator[factory.Manager]:
         async with factory.enter(self._make, self._advise) as manager:
             self._entered = True
-            self.entrypoints, self.schedules = self.handlers.watch(manager)
+            self.handlers.watch(manager)
             if (queue := factory.queue_of(manager)) is not None:
                 session.managers[str(queue.queue_manager_id)] = self.name
                 ask_again(queue)
@@ -300,6 +245,10 @@ class Runner:
             try:
                 yield manager
             except Exception as error:
+                held = connection_of(factory.driver_of(manager))
+                self._is_cut_off = postgres_is_away(error, held if hasattr(held, "is_closed") else None)
+                if self._is_cut_off:
+                    raise
                 if (why := await self._job_that_ended_it(manager)) is not None:
                     raise KitError(why) from error
                 raise
@@ -350,10 +299,8 @@ class Runner:
             self.console.notice(takes_jobs_too(others[0]))
 
     def _advise(self, text: str) -> None:
-        if (
-            self._was_ready or text in session.told
-        ):  # it has come back; or this is said once for all consumers
-            return
+        if self._was_ready or text in session.told:
+            return  # it has come back, or this has been said once for all consumers
         if text is factory.NEWER_FORM:
             session.told.add(text)
         self.console.notice(text)

@@ -8,18 +8,17 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from kit import reasons
-from kit.consumer import capture, screen
+from kit.consumer import capture, console
 from kit.consumer.long_running import LongRunning
 from kit.consumer.queue import Queue, jobs_are
-from kit.database.target import Target, Unreachable
+from kit.database.target import LIMIT, Target, Unreachable
 from kit.errors import KitError
-from kit.errors.postgres import postgres_is_away
-from kit.errors.text import one_line
 from kit.notebook import Interruptible
 from kit.reasons import NAMED, listed
 from kit.session import RunningConsumer, session
 from kit.threads import Duration, as_timedelta
 
+LEAST = 1.0  # seconds that Postgres is given to answer, also when the time is up
 POLL_SECONDS = 0.05
 STUCK_SECONDS = 1.0
 GIVE_WAY = 0.01  # seconds
@@ -55,11 +54,11 @@ async def wait(timeout: Duration = 30.0, *, due_within: Duration = 0.0, until: s
     soon = as_timedelta("due_within", due_within, zero=True)
     target = session.target()
     __tracebackhide__ = True
-    with Interruptible(), screen.looking():
+    with Interruptible(), console.about_to_show():
         # A job that was just enqueued is for this process's consumer, which shares the interpreter with what
         # follows here (a connection with its login, the cell's output): its handler begins first.
         await asyncio.sleep(GIVE_WAY)
-        cell = screen.Screen()
+        cell = console.Screen()
         last_words: list[str] = []
         try:
             async with _refreshed(cell):
@@ -67,49 +66,54 @@ async def wait(timeout: Duration = 30.0, *, due_within: Duration = 0.0, until: s
             for consumer in _consumers():
                 consumer.catch_up()  # what a worker printed may still be on its way
         finally:
-            cell.show(screen.unseen())
+            cell.show(console.unseen())
             cell.close(last_words)
 
 
 async def _until_done(target: Target, limit: float, soon: timedelta, until: str) -> list[str]:
+    import asyncpg
+
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
     stuck, slow, finishing = _Stuck(), LongRunning(), _Finishing()
-    queue: Queue | None = None
+    connection: asyncpg.Connection | None = None
     try:
         while True:
+            seconds = round(max(LEAST, min(deadline - loop.time(), LIMIT)), 1)
             try:
-                if queue is None:
-                    queue = await Queue.connect(target, deadline, soon, until)
-                if await queue.is_so():
-                    return []
-                if not until and not await queue.is_busy():
-                    if finishing.may_take_longer(deadline):
-                        await asyncio.sleep(POLL_SECONDS)
-                        continue
-                    return [*finishing.jobs_left(), *await queue.what_is_not_due()]
-                finishing = _Finishing()
-                for line in await slow.look(queue):
-                    print(line)
-                if why := await stuck.look(queue):
-                    if until:
-                        raise KitError("\n".join([f"It is not so yet: {until}", *why]))
-                    return why
-                if loop.time() >= deadline:
-                    raise KitError(await queue.what_is_not_done(limit) + _who_is_away())
-            except Exception as error:
-                if not isinstance(error, Unreachable) and not postgres_is_away(error):
-                    raise
-                if queue is not None:
-                    queue.close()
-                    queue = None
+                if connection is None:
+                    connection = await target.open(limit=seconds)
+                async with target.answering(connection, limit=seconds):
+                    queue = Queue(connection, soon, until)
+                    if await queue.is_so():
+                        return []
+                    if until or await queue.is_busy():
+                        finishing = _Finishing()
+                        for line in await slow.look(queue):
+                            print(line)
+                        if why := await stuck.look(queue):
+                            if until:
+                                raise KitError("\n".join([f"It is not so yet: {until}", *why]))
+                            return why
+                        if loop.time() >= deadline:
+                            raise KitError(await queue.what_is_not_done(limit) + _who_is_away())
+                    elif not finishing.may_take_longer(deadline):
+                        return [*finishing.jobs_left(), *await queue.what_is_not_due()]
+            except Unreachable as error:
+                if connection is not None:
+                    connection.terminate()
+                    connection = None
                 # A consumer that lost its connection tells of it meanwhile, and comes back.
                 if loop.time() >= deadline or not any(consumer.alive for consumer in _consumers()):
                     raise KitError(_why_away(error)) from error
+            except KitError as error:
+                if until and isinstance(error.__cause__, asyncpg.PostgresError):
+                    raise error.__cause__ from None  # the question is the learner's
+                raise
             await asyncio.sleep(POLL_SECONDS)
     finally:
-        if queue is not None:
-            queue.close()
+        if connection is not None:
+            connection.terminate()  # without awaiting: this may be an interrupted cell
 
 
 def _who_is_away() -> str:
@@ -117,11 +121,10 @@ def _who_is_away() -> str:
     return f" Without a connection to Postgres: consumer {listed(away, len(away))}." if away else ""
 
 
-def _why_away(error: Exception) -> str:
-    said = error.reason if isinstance(error, Unreachable) else one_line(error)
-    if isinstance(error.__cause__, TimeoutError):
-        return f"Postgres does not answer: {said}. Jobs and consumers are as they were; wait again later."
-    return f"No Postgres could be reached: {said}."
+def _why_away(error: Unreachable) -> str:
+    if "did not answer" not in error.reason:
+        return f"No Postgres could be reached: {error.reason}."
+    return f"Postgres does not answer: {error.reason}. Jobs and consumers are as they were; wait again later."
 
 
 class _Finishing:
@@ -197,12 +200,12 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
 
 
 @asynccontextmanager
-async def _refreshed(cell: screen.Screen) -> AsyncIterator[None]:
+async def _refreshed(cell: console.Screen) -> AsyncIterator[None]:
     """Show all the time what is new. It also wakes the loop: only then is a kernel's interrupt heard."""
 
     async def refresh() -> None:
         while True:
-            cell.show(screen.unseen())
+            cell.show(console.unseen())
             await asyncio.sleep(POLL_SECONDS)
 
     task = asyncio.create_task(refresh())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from kit.database import schema
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "pgqueuer_kit_template_"
 RESERVED = ("postgres", "template0", "template1")
+_IS_ANOTHERS = "SELECT NOT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = $1"
 
 
 def check_name(name: object) -> str:
@@ -49,42 +50,47 @@ async def is_ours(admin: asyncpg.Connection, name: str) -> bool | None:
     return None if row is None else str(row["comment"]).startswith(schema.MARK)
 
 
-async def is_anothers(admin: asyncpg.Connection, name: str) -> bool:
-    """Return whether there is a database ``name`` that belongs to a role this one has no part in."""
-    query = "SELECT NOT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = $1"
-    return bool(await admin.fetchval(query, name))
+async def ensure(admin: asyncpg.Connection, target: Target, name: str) -> bool | None:
+    """Make database ``name`` with PGQueuer's schema where there is none.
 
-
-async def ensure(admin: asyncpg.Connection, target: Target, name: str, *, template: bool) -> bool:
-    """Make database ``name`` with PGQueuer's schema where there is none; return whether it was made now.
+    On a server of the kit's own it is copied from a template database, which is made the first time.
 
     Args:
         admin: a connection to any database of the server.
         target: what that connection is to.
         name: the database to make.
-        template: copy it from a template database, which is made the first time.
+
+    Returns:
+        Whether it was made now; None when there is one of that name, of a role that this one has no part in.
 
     Raises:
         KitError: a database of that name is somebody else's.
         asyncpg.InsufficientPrivilegeError: this role may not make databases.
     """
+    import asyncpg
+
     async with _one_at_a_time(admin):
+        if await is_ours(admin, name) is None:
+            # The lock is the database's that we are connected to: from another one, somebody may be faster.
+            with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+                await _create(admin, target, name, await _template(admin, target))
+                return True
         ours = await is_ours(admin, name)
-        if ours is False:
-            raise KitError(
-                f"There is a database {name!r} already, and the kit did not make it, so it leaves it alone. "
-                f'Use another name: kit.postgres(database="my_{name}").'
-            )
-        if ours is None:
-            await create(admin, target, name, template=template)
-        return ours is None
+    if await admin.fetchval(_IS_ANOTHERS, name):
+        return None
+    if not ours:
+        raise KitError(
+            f"There is a database {name!r} already, and the kit did not make it, so it leaves it alone. "
+            f'Use another name: kit.postgres(database="my_{name}").'
+        )
+    return False
 
 
-async def recreate(admin: asyncpg.Connection, target: Target, name: str, *, template: bool) -> None:
+async def recreate(admin: asyncpg.Connection, target: Target, name: str) -> None:
     """Drop database ``name``, which the kit made, and make it again; whoever is connected is cut off."""
     async with _one_at_a_time(admin):
         await drop(admin, name)
-        await create(admin, target, name, template=template)
+        await _create(admin, target, name, await _template(admin, target))
 
 
 async def drop(admin: asyncpg.Connection, name: str) -> None:
@@ -93,14 +99,13 @@ async def drop(admin: asyncpg.Connection, name: str) -> None:
         await admin.execute(f"DROP DATABASE {quoted(name)} WITH (FORCE)")
 
 
-async def create(admin: asyncpg.Connection, target: Target, name: str, *, template: bool) -> None:
+async def _create(admin: asyncpg.Connection, target: Target, name: str, template: str | None) -> None:
     """Make database ``name`` with PGQueuer's schema. It has its name only when it is whole and marked."""
-    source = await _template(admin, target) if template else "template0"
     making = f"pgqueuer_kit_making_{secrets.token_hex(6)}"
-    await admin.execute(f"CREATE DATABASE {making} TEMPLATE {source}")
+    await admin.execute(f"CREATE DATABASE {making} TEMPLATE {template or 'template0'}")
     try:
         await admin.execute(f"COMMENT ON DATABASE {making} IS '{schema.mark()}'")
-        if not template:
+        if template is None:
             async with target.beside(making).connect() as inside:
                 await schema.install(inside)
         await admin.execute(f"ALTER DATABASE {making} RENAME TO {quoted(name)}")
@@ -109,8 +114,31 @@ async def create(admin: asyncpg.Connection, target: Target, name: str, *, templa
         raise
 
 
-async def _template(admin: asyncpg.Connection, target: Target) -> str:
-    """Return the template with this PGQueuer's schema and this kit's marks; make it where there is none."""
+async def copy(admin: asyncpg.Connection, name: str, another: str) -> None:
+    """Make ``another`` database as database ``name`` is; whoever is connected to that is cut off."""
+    await admin.execute(_END_SESSIONS, name)
+    await admin.execute(f"CREATE DATABASE {quoted(another)} TEMPLATE {quoted(name)}")
+    await admin.execute(f"COMMENT ON DATABASE {quoted(another)} IS '{schema.mark()}'")
+
+
+async def rename(admin: asyncpg.Connection, name: str, another: str) -> None:
+    """Give database ``name`` another one; whoever is connected to it is cut off."""
+    await admin.execute(_END_SESSIONS, name)
+    await admin.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(another)}")
+
+
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'
+"""
+
+
+async def _template(admin: asyncpg.Connection, target: Target) -> str | None:
+    """Return the template with this PGQueuer's schema and this kit's marks, made where there is none.
+
+    On somebody's server there is none.
+    """
+    if not target.own:
+        return None
     form = "".join(c if c.isalnum() else "_" for c in schema.pgqueuer_version()) + "_" + schema.shape_number()
     name = TEMPLATE + form
     if await is_ours(admin, name) is None:
@@ -118,10 +146,9 @@ async def _template(admin: asyncpg.Connection, target: Target) -> str:
             "SELECT datname FROM pg_database WHERE starts_with(datname, $1)", TEMPLATE
         ):
             await drop(admin, row[0])  # of another release
-        await create(admin, target, name, template=False)
-        await admin.execute(
-            f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false"
-        )  # an open one cannot be copied
+        await _create(admin, target, name, None)
+        # an open one cannot be copied
+        await admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
     return name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -26,13 +27,32 @@ _PARAMETERS = {
     "sslkey": "PGSSLKEY",
     "sslrootcert": "PGSSLROOTCERT",
     "sslcrl": "PGSSLCRL",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
+    "krbsrvname": "PGKRBSRVNAME",
+    "gsslib": "PGGSSLIB",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
-VARIABLES = frozenset(_PARAMETERS.values())
+DSNS = ("PGDSN", "PGQUEUER_DSN")  # what `pgq` takes before all others
+_OTHERS = """
+PGAPPNAME PGCHANNELBINDING PGCLIENTENCODING PGCONNECT_TIMEOUT PGDATESTYLE PGGEQO PGGSSDELEGATION PGGSSENCMODE
+PGHOSTADDR PGLOADBALANCEHOSTS PGLOCALEDIR PGMAXPROTOCOLVERSION PGMINPROTOCOLVERSION PGOPTIONS PGREQUIREAUTH
+PGREQUIREPEER PGREQUIRESSL PGSERVICEFILE PGSSLCERTMODE PGSSLCOMPRESSION PGSSLCRLDIR PGSSLSNI PGSYSCONFDIR PGTZ
+"""
+# The variables that change where, or how, asyncpg, libpq and `pgq` connect.
+VARIABLES = frozenset((*_PARAMETERS.values(), *DSNS, *_OTHERS.split()))
+# What asyncpg does where neither a DSN nor a variable says otherwise.
+DEFAULTS = {
+    "PGSSLMODE": "prefer",
+    "PGSSLNEGOTIATION": "postgres",
+    "PGTARGETSESSIONATTRS": "any",
+    "PGGSSLIB": "sspi" if sys.platform == "win32" else "gssapi",
+}
 
 
 def check(dsn: object, said_by: str) -> str:
-    """Return ``dsn``, which ``said_by`` gave, if it can be one.
+    """Return ``dsn``, which ``said_by`` gave, if it can be one; SQLAlchemy's form of it as libpq's.
 
     Raises:
         KitError: it cannot; the message shows no part of it that may be a password.
@@ -41,6 +61,8 @@ def check(dsn: object, said_by: str) -> str:
     if not isinstance(dsn, str):
         raise KitError(f"{said_by} is {type(dsn).__name__}, and a DSN is a text. {like}")
     scheme, separator, _ = dsn.partition("://")
+    if separator and re.fullmatch(r"postgres(ql)?\+\w+", scheme):
+        return check(_of_sqlalchemy(dsn), said_by)
     if not separator or scheme not in ("postgresql", "postgres"):
         begins = (
             f"it begins with {scheme + '://'!r}"
@@ -60,6 +82,15 @@ def check(dsn: object, said_by: str) -> str:
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
             raise KitError(f"{said_by} names the port {port!r}; a port is a number from 1 to 65535. {like}")
     return dsn
+
+
+def _of_sqlalchemy(url: str) -> str:
+    """Return an address such as ``postgresql+asyncpg://h/x?ssl=require`` without what only a driver knows."""
+    address, _, query = url.partition("?")
+    scheme, _, rest = address.partition("://")
+    named = [("sslmode" if key == "ssl" else key, value) for key, value in parse_qsl(query)]
+    known = [(key, value) for key, value in named if key in _PARAMETERS]
+    return f"{scheme.partition('+')[0]}://{rest}" + (f"?{urlencode(known, quote_via=quote)}" if known else "")
 
 
 def variables(dsn: str) -> dict[str, str]:
@@ -108,7 +139,7 @@ def complete(dsn: str, environment: Mapping[str, str]) -> str:
     names = {variable: key for key, variable in reversed(_PARAMETERS.items())}
     left = [
         (names[each], environment[each])
-        for each in sorted(VARIABLES - variables(dsn).keys())
+        for each in sorted(names.keys() - variables(dsn).keys())
         if environment.get(each)
     ]
     query = urlencode(parse_qsl(parts.query) + left, quote_via=quote)

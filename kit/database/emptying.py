@@ -62,6 +62,28 @@ ORDER BY xact_start LIMIT 1
 """
 
 
+# What a database is made of beside rows: of each part of its catalogs, how many entries there are, and which
+# transactions wrote them. Below 16384 are the server's own. And whether it has too many rows to delete each.
+_PARTS = (
+    "pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'",
+    "pg_class WHERE oid >= 16384",
+    "pg_attribute WHERE attrelid >= 16384",
+    "pg_depend WHERE objid >= 16384",
+    "pg_proc WHERE oid >= 16384",
+    "pg_type WHERE oid >= 16384",
+    "pg_enum",
+    "pg_trigger",
+    "pg_largeobject_metadata",
+    "pg_publication",
+    "pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())",
+)
+_MADE_OF = f"""
+SELECT concat_ws(' ',
+    (SELECT sum(pg_relation_size(oid)) > 4000000 FROM pg_class WHERE oid >= 16384 AND relkind = 'r'),
+    {", ".join(f"(SELECT array[count(*), sum(xmin::text::bigint)] FROM {part})" for part in _PARTS)})
+"""
+
+
 class _Damaged(Exception):
     """PGQueuer's schema is not what the kit made."""
 
@@ -80,7 +102,7 @@ class Emptied:
         return " and ".join(text for text, count in ((jobs, self.jobs), (rows, self.log_rows)) if count)
 
 
-async def empty(inside: asyncpg.Connection, target: Target, *, template: bool) -> Emptied:
+async def empty(inside: asyncpg.Connection, target: Target) -> Emptied:
     """Empty the database that ``inside`` is connected to.
 
     In a database that the kit made, PGQueuer's tables and every other marked table lose their rows and
@@ -92,7 +114,6 @@ async def empty(inside: asyncpg.Connection, target: Target, *, template: bool) -
     Args:
         inside: a connection of the kit's own.
         target: what it is to.
-        template: whether the server has the kit's template to make a database from.
 
     Raises:
         KitError: the kit made nothing there, or somebody's open transaction is in the way.
@@ -113,7 +134,7 @@ async def empty(inside: asyncpg.Connection, target: Target, *, template: bool) -
         else:
             beside = target.beside(await creation.maintenance_database(inside))
             async with beside.connect(patient=True) as admin:
-                await creation.recreate(admin, beside, name, template=template)
+                await creation.recreate(admin, beside, name)
         return Emptied(0, 0, made_anew=True)
 
 
@@ -190,3 +211,20 @@ async def _reinstall(inside: asyncpg.Connection, name: str) -> None:
             f"PGQueuer's tables in the database {name!r} are not as the kit made them, and they could not be "
             f"replaced: {server_message(error)}."
         ) from None
+
+
+async def made_of(inside: asyncpg.Connection) -> str:
+    """Return what the database of this connection is made of beside rows, to compare it later."""
+    return str(await inside.fetchval(_MADE_OF))
+
+
+async def delete_rows(inside: asyncpg.Connection, made_of_before: str) -> bool:
+    """Delete the rows of PGQueuer's tables, if that leaves the database as it was; return whether it does.
+
+    Few rows are deleted sooner than TRUNCATE makes new files.
+    """
+    if await made_of(inside) != made_of_before:
+        return False
+    deletes = "; ".join(f"DELETE FROM {table}" for table in schema.TABLES)
+    await inside.execute(f"{deletes}; SELECT setval(oid, 1, false) FROM pg_class WHERE relkind = 'S'")
+    return True

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kit.database import dsn as dsns
@@ -52,7 +52,8 @@ class Target:
     """A database to connect to.
 
     Attributes:
-        dsn: says everything, the password too. Nothing of it comes from the environment any more.
+        dsn: says where it is, and the password. Nothing of it comes from the environment any more.
+        own: it is on a server of the kit's own, which needs no setting of the environment.
         read_only: each block of `connect` and `answering` is a read-only transaction that is rolled back,
             and a query is ended after 5 s.
         search_path: where Postgres looks for names without a schema; nothing: what the role has set.
@@ -60,6 +61,7 @@ class Target:
     """
 
     dsn: str
+    own: bool = False
     read_only: bool = False
     search_path: str = ""
     tables: QualifiedNames | None = None
@@ -97,11 +99,19 @@ class Target:
 
     def beside(self, database: str) -> Target:
         """Return another database of the same server."""
-        return Target(dsns.beside(self.dsn, database))
+        return replace(self, dsn=dsns.beside(self.dsn, database))
 
     def variables(self) -> dict[str, str]:
         """Return the ``PG*`` variables that name it to asyncpg, libpq and ``pgq``."""
-        return dsns.variables(self.dsn)
+        return dsns.variables(self.dsn) | ({"PGSSLMODE": "disable"} if self.own else {})
+
+    def environment(self, outside: Mapping[str, str]) -> dict[str, str | None]:
+        """Return what each variable must be so that programs connect to it; None is for one that must not be.
+
+        On somebody's server, ways in that are set ``outside``, such as a certificate, stay.
+        """
+        theirs = {} if self.own else {name: outside[name] for name in dsns.VARIABLES & outside.keys()}
+        return dict.fromkeys(sorted(dsns.VARIABLES)) | theirs | dict.fromkeys(dsns.DSNS) | self.variables()
 
     async def open(self, application: str = APPLICATION, limit: float = LIMIT) -> asyncpg.Connection:
         """Open a connection, to be closed by whoever called; ``limit`` is in seconds.
@@ -113,6 +123,8 @@ class Target:
         """
         import asyncpg
 
+        complete = dsns.complete(self.dsn, dsns.DEFAULTS | self.variables())
+        asyncpgs_own = (asyncpg.InterfaceError, asyncpg.InternalClientError)
         settings = {"application_name": application} | (_READ_ONLY if self.read_only else {})
         if self.search_path:
             settings["search_path"] = self.search_path
@@ -120,10 +132,10 @@ class Target:
         while True:
             spent = time.monotonic() - began
             try:
-                return await asyncpg.connect(self.dsn, timeout=limit - spent, server_settings=settings)
+                return await asyncpg.connect(complete, timeout=limit - spent, server_settings=settings)
             except TimeoutError as error:
                 raise Unreachable(f"it did not answer within {limit:g} s") from error
-            except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (OSError, ValueError, asyncpg.PostgresError, *asyncpgs_own) as error:
                 if spent + 2 * _PAUSE > min(patience_to_connect(error), limit):
                     raise Unreachable(server_message(error) or type(error).__name__) from error
             await asyncio.sleep(_PAUSE)
@@ -156,6 +168,7 @@ class Target:
         self, opened: asyncpg.Connection, *, limit: float = LIMIT, patient: bool = False
     ) -> AsyncIterator[None]:
         """Hold a block that uses ``opened`` to ``limit``; arguments and errors are those of `connect`."""
+
         watch = asyncio.ensure_future(self._give_up(opened, limit, patient))
         try:
             with _in_plain_words(opened, watch, limit):
@@ -165,11 +178,10 @@ class Target:
             watch.cancel()
 
     async def _give_up(self, opened: asyncpg.Connection, limit: float, patient: bool) -> None:
-        """Break the connection when the time is up. Not by a cancel: that would wait for Postgres again."""
         await asyncio.sleep(_PROBE if patient else limit)
         while patient and await self._answers(limit - _PROBE):
             await asyncio.sleep(_PROBE)
-        opened.terminate()
+        break_off(opened, 0)
 
     async def _answers(self, limit: float) -> bool:
         try:
@@ -215,3 +227,12 @@ def _in_plain_words(opened: asyncpg.Connection, watch: asyncio.Future[None], lim
         if isinstance(error, asyncpg.PostgresError):
             raise KitError(f"PostgreSQL refused what the kit asked for: {said}.") from error
         raise
+
+
+def break_off(opened: asyncpg.Connection, seconds: float) -> asyncio.TimerHandle:
+    """Break a connection after so many seconds, unless what is returned is cancelled before.
+
+    To cancel what waits instead is no way out: asyncpg, or the end of a transaction, would wait for Postgres
+    again.
+    """
+    return asyncio.get_running_loop().call_later(seconds, opened.terminate)

@@ -23,6 +23,7 @@ from kit.errors import unawaited
 from kit.errors.place import failing_code, is_learners, learners_frames, place
 from kit.errors.postgres import NO_TABLES, kind, sqlstate
 from kit.errors.text import one_line
+from kit.internals import connection_of
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _not_awaitable(error: TypeError, found: re.Match[str]) -> str:
     code = failing_code(error)
     value = code.value if isinstance(code, ast.Await) else None
     text = next(text for pattern, text in _NOT_AWAITABLE.items() if re.fullmatch(pattern, given))
-    if given == "Consumer":
+    if given == "Runner":
         return "The consumer runs: kit.run is a plain call. Write kit.run(main), without await."
     if isinstance(value, ast.Call) and not text.startswith("Nothing was done"):
         return _CALLED
@@ -242,7 +243,7 @@ _TAKES = {
 
 def wrong_connection(driver: Any) -> str | None:
     """Return what to write if a driver was given what another one takes, or what was not awaited."""
-    held = getattr(driver, "_connection", getattr(driver, "_pool", None))  # there is no public name
+    held = connection_of(driver)
     name = next((base.__name__ for base in type(driver).__mro__ if base.__name__ in _TAKES), None)
     if name is None:
         return None

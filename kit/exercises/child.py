@@ -25,24 +25,27 @@ MEMORY = 4 * 2**30  # bytes of address space: an endless list ends in a MemoryEr
 PROCESSOR = 20  # seconds: what holds Python's lock is beyond the reach of a thread
 USUAL = 0.6  # seconds in which a machine that is not busy has imported what is needed
 
-_pid = os.getpid()
-_told = 1
 
+class Channel:
+    """Where the process tells the kernel something; a copy that a handler has forked tells nothing."""
 
-def tell(**what: Any) -> None:
-    """Tell the kernel something; a copy that a handler has forked tells nothing."""
-    if os.getpid() == _pid:
-        data = json.dumps(what, default=repr).encode() + b"\n"
-        while data:
-            data = data[os.write(_told, data) :]
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._to = os.dup(1)
+        os.dup2(2, 1)
+
+    def tell(self, **what: Any) -> None:
+        """Tell one thing, a line of JSON."""
+        if os.getpid() == self._pid:
+            data = json.dumps(what, default=repr).encode() + b"\n"
+            while data:
+                data = data[os.write(self._to, data) :]
 
 
 def main() -> None:
     """Do the one work that comes, and end."""
-    global _told
     sys.path[:] = json.loads(sys.argv[1])
-    _told = os.dup(1)
-    os.dup2(2, 1)
+    channel = Channel()
     sys.stdout = io.TextIOWrapper(
         io.FileIO(1, "w"), encoding="utf-8", errors="backslashreplace", write_through=True
     )
@@ -58,13 +61,13 @@ def main() -> None:
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     _bound()
     threading.Thread(target=_end_with_the_kernel, daemon=True).start()
-    tell(began=slowness)
+    channel.tell(began=slowness)
     ended: dict[str, Any] = {}
     try:
-        ended["value"] = asyncio.run(_work(data, slowness))
+        ended["value"] = asyncio.run(_work(data, channel, slowness))
     except BaseException as error:  # SystemExit too: whatever ends the work is told
         ended["error"] = _told_of(error)
-    tell(ended=ended)
+    channel.tell(ended=ended)
     os._exit(0)
 
 
@@ -93,9 +96,9 @@ def _end_with_the_kernel() -> None:
     os._exit(1)
 
 
-def _end_after(seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+def _end_after(seconds: float, channel: Channel) -> None:
     """End the process when the time is up, and tell where it was: only this ends `while True` and `sleep`."""
-    main_thread = threading.main_thread().ident or 0
+    main_thread, loop = threading.main_thread().ident or 0, asyncio.get_running_loop()
     ended = threading.Event()
 
     def watch() -> None:
@@ -108,7 +111,7 @@ def _end_after(seconds: float, loop: asyncio.AbstractEventLoop) -> None:
                     lines += traceback.StackSummary.extract([(frame, frame.f_lineno)]).format()
                     awaiting = awaiting.cr_await
         lines += traceback.format_stack(sys._current_frames()[main_thread])
-        tell(time_is_up="".join(lines))
+        channel.tell(time_is_up="".join(lines))
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -136,10 +139,10 @@ class _Unpickler(pickle.Unpickler):
         return self._lent[tuple(name)]
 
 
-async def _work(data: bytes, slowness: float) -> Any:
+async def _work(data: bytes, channel: Channel, slowness: float) -> Any:
     head = pickle.loads(data)
     os.environ.update(head["environment"])
-    _end_after(head["limit"] * slowness, asyncio.get_running_loop())
+    _end_after(head["limit"] * slowness, channel)
     async with AsyncExitStack() as stack:
         lent = await _lend(head["lent"])
         work = _Unpickler(head["pickle"], lent).load()

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from kit.errors import KitError
 from kit.exercises.exercise import Exercise
+from kit.session import session
 
 KIT = "kit.exercises.lessons"
-
-_added: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def add(package: str) -> None:
     Raises:
         KitError: there is no such package, it has none, or one of the ids is taken.
     """
-    if package not in _added and package != KIT:
+    if package not in session.courses and package != KIT:
         taken = {one.id for one in all_exercises()}
         for lesson in lessons(package):
             for one in lesson.exercises:
@@ -42,7 +41,7 @@ def add(package: str) -> None:
                     raise KitError(
                         f"{package!r} has an exercise {one.id!r}, and there is one already. Rename it."
                     )
-        _added.append(package)
+        session.courses += [package]
 
 
 def lessons(package: str = KIT) -> list[Lesson]:
@@ -69,7 +68,7 @@ def lessons(package: str = KIT) -> list[Lesson]:
 
 def all_lessons() -> list[Lesson]:
     """Return the lessons of this course, and of those that were added."""
-    return [lesson for package in (KIT, *_added) for lesson in lessons(package)]
+    return [lesson for package in (KIT, *session.courses) for lesson in lessons(package)]
 
 
 def all_exercises() -> list[Exercise]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from kit.session import session
 from kit.sources import files
 
 WAIT = 5.0  # seconds for the lock; whoever holds it writes one line
@@ -56,9 +57,6 @@ class Record:
         return self.states.get(exercise, State())
 
 
-_unwritten: list[dict[str, Any]] = []  # of this process, where the file cannot be written
-
-
 def path() -> Path:
     """Return the file that the events are in."""
     return files.home() / "progress.jsonl"
@@ -79,7 +77,7 @@ def write(exercise: str, event: str, **more: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
     except Exception:  # KitError of make_own, a lock that nobody gives back, a disk that is full or read-only
-        _unwritten.append(line)
+        session.unwritten.append(line)
 
 
 def _ends_well() -> bool:
@@ -106,8 +104,8 @@ def read() -> Record:
             events.append((event["id"], event["event"], event))
         except (ValueError, TypeError, KeyError):
             record.damaged += 1
-    events += [(event["id"], event["event"], event) for event in _unwritten]
-    if _unwritten:
+    events += [(event["id"], event["event"], event) for event in session.unwritten]
+    if session.unwritten:
         record.problem = f"{path()} cannot be written; what you do now is kept until this kernel ends"
     for name, kind, event in events:
         _add(record, str(name), str(kind), event)

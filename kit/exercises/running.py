@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from kit.errors.place import place_in
 from kit.exercises import child
 from kit.exercises.exercise import NotYet
+from kit.internals import connection_of
 from kit.sources.processes import apart
 from kit.worker import guard
 
@@ -248,9 +249,9 @@ def _of_the_notebook(thing: Any) -> tuple[str | None, Any]:
             return "pool", thing
     if module.startswith("pgqueuer.") and not isinstance(thing, FunctionType | type):
         if type(thing).__name__ == "AsyncpgDriver":
-            return "driver", thing._connection
+            return "driver", connection_of(thing)
         if type(thing).__name__ == "Queries":
-            return "queries", getattr(thing.driver, "_connection", thing.driver)
+            return "queries", connection_of(thing.driver) or thing.driver
     return None, None
 
 

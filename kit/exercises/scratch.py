@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 PREFIX = "check"
 
-_made: Postgres | None = None
-_beside: object = None
-
 
 def mine() -> Postgres:
     """Return this kernel's scratch database, on the server of its lesson; made the first time.
@@ -30,15 +27,12 @@ def mine() -> Postgres:
     Raises:
         KitError: there is no Postgres in this process yet, or its role may not make a database.
     """
-    global _made, _beside
-    lesson = session.database
+    lesson, made = session.database, session.scratch
     if not isinstance(lesson, Postgres):
         raise KitError(NO_POSTGRES)
-    server = lesson.target.where
-    if _made is not None and _beside == server:
-        return _made
-    if _made is not None:
-        drop()
+    if isinstance(made, Postgres) and made.target.where == lesson.target.where:
+        return made
+    drop()
     made = lesson.database(temporary.name(PREFIX))
     if made.target.name == lesson.target.name:  # somebody's server, where this role may make none
         made.stop()
@@ -47,7 +41,7 @@ def mine() -> Postgres:
             "make one. Let it (ALTER ROLE … CREATEDB), or use the kit's own server: kit.postgres('embedded')."
         )
     run_sync(temporary.drop_what_the_dead_left(made.target, PREFIX))
-    _made, _beside = made, server
+    session.scratch = made
     atexit.register(drop)
     return made
 
@@ -59,19 +53,17 @@ async def empty(inside: asyncpg.Connection, scratch: Postgres) -> None:
         "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename = current_user"
     )
-    await emptying.empty(inside, scratch.target, template=scratch.source != "external")
+    await emptying.empty(inside, scratch.target)
 
 
 def drop() -> None:
     """Drop the scratch database, if there is one."""
-    global _made
     atexit.unregister(drop)
-    made, _made = _made, None
-    if made is None:
-        return
-    with suppress(Exception), asyncio.Runner(loop_factory=_AtTheEnd) as runner:
-        runner.run(_drop(made.target))
-    made.stop()
+    made, session.scratch = session.scratch, None
+    if made is not None:
+        with suppress(Exception), asyncio.Runner(loop_factory=_AtTheEnd) as runner:
+            runner.run(_drop(made.target))
+        made.stop()
 
 
 class _AtTheEnd(asyncio.SelectorEventLoop):

@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from kit.errors import KitError
 from kit.sources.binaries import says_version
-from kit.sources.files import is_own, is_root
+from kit.sources.files import is_root
 
 NAME = "nobody"
 
@@ -36,46 +35,32 @@ def give(*paths: Path) -> None:
         os.chown(path, chosen["user"], chosen["group"], follow_symlinks=False)
 
 
-def can_enter(folder: Path) -> bool:
-    """Return whether the account can enter ``folder``."""
-    return not options() or all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents))
-
-
-def is_place(folder: Path) -> bool:
-    """Return whether ``folder`` is one that `new_place` made, and not another account's by that name."""
-    return folder.is_absolute() and folder.is_dir() and not folder.is_symlink() and is_own(folder)
-
-
-def new_place() -> Path:
-    """Make and return a temporary folder that the account can enter.
+def check_entry(folder: Path) -> None:
+    """Refuse a folder that the account cannot enter.
 
     Raises:
-        KitError: there is no place for one.
+        KitError: it cannot.
     """
-    parent = next((path for path in (tempfile.gettempdir(), "/var/tmp") if can_enter(Path(path))), None)
-    if parent is None:
+    if options() and not all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents)):
         raise KitError(
-            f"PostgreSQL refuses to run as root, and the account {NAME!r}, which the kit uses then, can "
-            "enter neither the kit's folder nor a temporary one. Set KIT_HOME to a folder that all can enter."
+            f"PostgreSQL refuses to run as root, and the account {NAME!r}, which the kit uses then, cannot "
+            f"enter {str(folder)!r}. Set KIT_HOME to a folder that all accounts can enter, or unset it."
         )
-    place = Path(tempfile.mkdtemp(prefix="pgqueuer-kit-", dir=parent))
-    place.chmod(0o711)
-    return place
 
 
-def programs(folder: Path, place: Path) -> Path:
-    """Return a ``bin`` folder whose programs the account can run: this one, or a copy in ``place``."""
+def programs(folder: Path, home: Path) -> Path:
+    """Return a ``bin`` folder whose programs the account can run: this one, or a copy in ``home``."""
     if not options():
         return folder
     version = says_version(folder)
     if says_version(folder, **options()) == version:
         return folder
     package = folder.parents[1]  # a wheel's programs find its libraries in a folder beside the package
-    copy = place / f"programs-{version.split()[2]}"
+    copy = home / f"programs-{version.split()[2]}"
     if not copy.exists():
-        for old in place.glob("programs-*"):
+        for old in home.glob("programs-*"):
             shutil.rmtree(old)
-        making = place / "programs-half-made"
+        making = home / "programs-half-made"
         for source in (folder.parent, package.with_name(f"{package.name}.libs")):
             if source.exists():
                 target = making / source.relative_to(package.parent)

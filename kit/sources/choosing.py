@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
 
 from kit.database import PLAYGROUND, creation, dsn, emptying
 from kit.database.emptying import Emptied
 from kit.database.target import Target, Unreachable
 from kit.errors import KitError, hints
+from kit.errors.text import one_line
 from kit.session import session
-from kit.sources import external, sharing
-from kit.sources.opened import Found, Postgres, look_into
-from kit.sources.server import Server
+from kit.sources import external, files, sharing
+from kit.sources.opened import Postgres, look_into
+from kit.sources.registry import ALONE, KINDS, SOURCES, known
+from kit.sources.server import Address, Server
 from kit.threads import run_sync
-
-SOURCES = ("auto", "docker", "embedded", "external")
-COMEBACK = 15.0  # seconds that a shared server may take to come back, when it was killed while it is joined
 
 
 def postgres(
-    source: str | None = None, *, database: str = PLAYGROUND, dsn: str | None = None, fresh: bool = True
+    source: str | None = None,
+    *,
+    database: str = PLAYGROUND,
+    dsn: str | None = None,
+    fresh: bool = True,
+    alone: bool = False,
 ) -> Postgres:
     """Start or adopt a PostgreSQL, make a database with PGQueuer's schema, and point this process at it.
 
@@ -37,6 +42,7 @@ def postgres(
         dsn: a PostgreSQL that somebody runs, ``postgresql://user:password@host:port/database``. Without it,
             the variable ``KIT_DSN``. Nothing that is in there is touched.
         fresh: stop this process's consumers and empty the database; False keeps both.
+        alone: use a server that no other process uses, so that nobody is hurt when it is crashed or stopped.
 
     Raises:
         KitError: no server is to be had, or the name cannot be used; the message says why and what helps.
@@ -44,24 +50,24 @@ def postgres(
     if fresh:
         for consumer in session.consumers.copy().values():
             consumer.stop()
-    opened, found = _choose_and_open(source, database, dsn, fresh=fresh)
+    opened = _choose_and_open(source, database, dsn, fresh=fresh, alone=alone)
     again = session.database is not None and session.database.target == opened.target
     session.enter(opened)
     hints.show()
-    for line in _what_to_say(opened, found, again=again):
+    for line in _what_to_say(opened, again=again):
         print(line)
     return opened
 
 
-def _what_to_say(opened: Postgres, found: Found, *, again: bool) -> list[str]:
+def _what_to_say(opened: Postgres, *, again: bool) -> list[str]:
     """Return, in lines, what and why; nothing when a section only begins again in its own database."""
     lines = []
-    emptied = f" Emptied: {found.emptied}." if found.emptied is not None and str(found.emptied) else ""
-    if not again or found.others:
+    emptied = f" Emptied: {opened.emptied}." if opened.emptied is not None and str(opened.emptied) else ""
+    if not again or opened.others:
         said = f"PostgreSQL {opened.version}, {opened.source}, database {opened.name!r}: {opened.why}."
         lines.append(said + emptied)
-    if found.others:
-        who = ", ".join(map(str, found.others))
+    if opened.others:
+        who = ", ".join(map(str, opened.others))
         lines.append(
             f"Another program uses the queue in this database ({who}) and may take your jobs. Stop it "
             "there, or use another name here: kit.postgres(database=…)."
@@ -76,7 +82,7 @@ def open_database(
 
     The database is made where there is none, and keeps its rows unless ``fresh``.
     """
-    return _choose_and_open(source, database, dsn, fresh=fresh)[0]
+    return _choose_and_open(source, database, dsn, fresh=fresh, alone=False)
 
 
 def reset() -> None:
@@ -88,40 +94,59 @@ def reset() -> None:
     Raises:
         KitError: there is no database yet, the kit did not make it, or an open transaction is in the way.
     """
-    template = session.database is not None and session.database.source != "external"
-    if run_sync(_reset(session.target(), template)).made_anew:
+    if run_sync(_reset(session.target())).made_anew:
         print(
             "PGQueuer's tables had been changed, so the database was made anew. Its connections have ended."
         )
 
 
-def _choose_and_open(
-    source: str | None, database: object, asked_dsn: str | None, *, fresh: bool
-) -> tuple[Postgres, Found]:
-    asked = source or os.environ.get("KIT_POSTGRES") or "auto"
-    why = "you asked for it" if source else "KIT_POSTGRES asks for it"
-    if asked not in SOURCES:
-        whence = "" if source else ", which KIT_POSTGRES names"
-        raise KitError(f"There is no source {asked!r}{whence}. Use one of: {', '.join(SOURCES)}.")
-    if asked_dsn and asked not in ("auto", "external"):
+async def _reset(target: Target) -> Emptied:
+    try:
+        async with target.connect(patient=True) as inside:
+            return await emptying.empty(inside, target)
+    except Unreachable as error:
         raise KitError(
-            f"A DSN names an external server, and {asked!r} asks for another one. Leave one of them out."
+            f"The database of this process does not answer any more: {error.reason}. Run kit.postgres() "
+            "again."
+        ) from None
+
+
+def _choose_and_open(
+    source: str | None, database: object, asked_dsn: str | None, *, fresh: bool, alone: bool
+) -> Postgres:
+    asked = asked_source(source)
+    if asked_dsn and asked not in ("auto", "external"):
+        by = "the source" if source else "KIT_POSTGRES"
+        raise KitError(
+            f"dsn= names an external server, and {by} asks for {asked!r}. Leave one of them out, or say "
+            'which is meant: kit.postgres("external", dsn=…).'
         )
     name = creation.check_name(database)
     _refuse_other_tables()
-    if asked in ("auto", "external") and (asked_dsn or os.environ.get("KIT_DSN")):
-        named_by = "dsn=" if asked_dsn else "KIT_DSN"
-        given = dsn.check(asked_dsn or os.environ["KIT_DSN"], named_by)
-        server = Target(dsn.complete(given, session.outside()))
-        return _open_external(server, named_by, name, fresh=fresh)
+    named_by, given = ("dsn=", asked_dsn) if asked_dsn else ("KIT_DSN", os.environ.get("KIT_DSN"))
+    if asked in ("auto", "external") and given:
+        if alone:
+            raise KitError(
+                f"{named_by} names a server that others may use, and alone=True asks for one that nobody "
+                "else does. Such a one is of the kit's own: kit.postgres('embedded', alone=True)."
+            )
+        return _open_external(external.target(given, named_by), named_by, name, fresh=fresh)
     if asked == "external":
         raise KitError(f'Which server? Set KIT_DSN, or pass dsn="{dsn.EXAMPLE}".')
-    if asked == "auto":
-        return _open_what_is_there(name, fresh)
-    from kit.sources import container, embedded
+    return _open_shared(join_one(source, alone=alone), name, fresh=fresh)
 
-    shared = container.server() if asked == "docker" else embedded.server()
-    return _open_shared(shared, name, why, fresh=fresh)
+
+def asked_source(source: str | None) -> str:
+    """Return the source that is asked for, by the argument ``source`` or by ``KIT_POSTGRES``.
+
+    Raises:
+        KitError: there is no such source.
+    """
+    asked = source or os.environ.get("KIT_POSTGRES") or "auto"
+    if asked not in SOURCES:
+        whence = "" if source else ", which KIT_POSTGRES names"
+        raise KitError(f"There is no source {asked!r}{whence}. Use one of: {', '.join(SOURCES)}.")
+    return asked
 
 
 def _refuse_other_tables() -> None:
@@ -133,64 +158,92 @@ def _refuse_other_tables() -> None:
             )
 
 
-def _open_what_is_there(database: str, fresh: bool) -> tuple[Postgres, Found]:
-    """Adopt a shared server that runs, Docker's first; else start one, with Docker if there is a way."""
-    from kit.sources import container, docker, embedded, registry
+class Joined(NamedTuple):
+    """A server of the kit's that this process uses, and why this one."""
 
-    for server in sorted(registry.known(), key=lambda server: server.source):
-        if server.running() is not None:
-            return _open_shared(server, database, "it runs already", fresh=fresh)
-    try:
-        return _open_shared(container.server(), database, "a Docker engine answered", fresh=fresh)
-    except docker.NotUsable as error:
-        return _open_shared(embedded.server(), database, error.problem, fresh=fresh)
+    server: Server
+    address: Address
+    lease: sharing.Lease
+    why: str
 
 
-def _open_shared(server: Server, name: str, why: str, *, fresh: bool) -> tuple[Postgres, Found]:
-    deadline = time.monotonic() + COMEBACK
-    while True:
-        address, lease = sharing.join(server)
+def join_one(source: str | None, *, alone: bool = False) -> Joined:
+    """Use a server of the kit's: of the source that is asked for, or else of the first that works.
+
+    Raises:
+        KitError: there is none; the message says why not, for each source that was tried.
+    """
+    failed: dict[str, str] = {}
+    for kind, why, find in _ways(source):
+        if kind in failed:
+            continue
         try:
-            target, found = run_sync(_make_and_enter(Target(address.dsn("postgres")), name, fresh))
-            beside: Callable[[str], Postgres] = lambda other: _open_shared(server, other, why, fresh=False)[0]  # noqa: E731
-            opened = Postgres(
-                target, source=server.source, found=found, why=why, lease=lease, open_beside=beside
-            )
-            return opened, found
-        except Unreachable as error:
-            lease.release()
-            if sharing.is_password_refused(error):
-                raise server.password_refused() from None
-            if time.monotonic() > deadline:
-                raise KitError(
-                    f"The {server.source} server runs, and lets nobody in: {error.reason}."
-                ) from None
-            time.sleep(0.1)
-        except BaseException:
-            lease.release()
-            raise
+            server = find()
+            server, address, lease = _join_alone(server) if alone else (server, *sharing.join(server))
+        except Exception as error:
+            said = str(error) if isinstance(error, KitError) else one_line(error)
+            failed[kind] = getattr(error, "problem", f"{kind}: {said}")
+            last = error
+        else:
+            reason = "; ".join(failed.values()) or why
+            return Joined(server, address, lease, f"{reason}; nobody else uses it" if alone else reason)
+    if len(failed) == 1 and isinstance(last, KitError):
+        raise last
+    tried = "\n  ".join(failed.values())
+    raise KitError(f"No Postgres of the kit's own works here. `kit doctor` looks closer. Tried:\n  {tried}")
 
 
-def _open_external(server: Target, named_by: str, name: str, *, fresh: bool) -> tuple[Postgres, Found]:
-    made = run_sync(external.prepare(server, named_by, name))
-    target, found = run_sync(look_into(made, fresh=fresh, template=False))
-    beside: Callable[[str], Postgres] = lambda other: _open_external(server, named_by, other, fresh=False)[0]  # noqa: E731
-    why = f"{named_by} names it"
-    return Postgres(target, source="external", found=found, why=why, lease=None, open_beside=beside), found
+def _ways(source: str | None) -> Iterator[tuple[str, str, Callable[[], Server]]]:
+    """Yield what may be used, best first: its source, why it is used, and what finds it or raises."""
+    asked = asked_source(source)
+    kinds = [asked] if asked in KINDS else list(KINDS)
+    if source is None or asked == "auto":
+        for server in known(alone=False):
+            if server.source in kinds and server.running() is not None:
+                yield server.source, "it runs already", partial(_known, server)
+    for kind in kinds:
+        because = KINDS[kind].why if asked == "auto" else "KIT_POSTGRES asks for it"
+        yield kind, "you asked for it" if source == kind else because, KINDS[kind].find
 
 
-async def _make_and_enter(server: Target, name: str, fresh: bool) -> tuple[Target, Found]:
-    async with server.connect(patient=True) as admin:
-        made = await creation.ensure(admin, server, name, template=True)
-    return await look_into(server.beside(name), fresh=fresh and not made, template=True)
+def _known(server: Server) -> Server:
+    return server
 
 
-async def _reset(target: Target, template: bool) -> Emptied:
+def _join_alone(server: Server) -> tuple[Server, Address, sharing.Lease]:
+    """Use the first server of that kind that no other process uses."""
+    number = 1
+    while True:
+        mine = KINDS[server.source](files.home() / ALONE / f"{server.folder.name}-{number}", server.runs)
+        try:
+            return mine, *sharing.join(mine, alone=True)
+        except sharing.Taken:
+            number += 1
+
+
+def _open_shared(joined: Joined, name: str, *, fresh: bool) -> Postgres:
+    server, address, lease, why = joined
+
+    def beside(other: str) -> Postgres:
+        return _open_shared(Joined(server, *sharing.join(server), why), other, fresh=False)
+
+    async def make_and_look() -> Postgres:
+        target = address.target("postgres")
+        async with target.connect(patient=True) as admin:
+            made = await creation.ensure(admin, target, name)
+        new = target.beside(name)
+        return await look_into(new, server.source, why, lease, beside, fresh=fresh and not made)
+
     try:
-        async with target.connect(patient=True) as inside:
-            return await emptying.empty(inside, target, template=template)
-    except Unreachable as error:
-        raise KitError(
-            f"The database of this process does not answer any more: {error.reason}. Run kit.postgres() "
-            "again."
-        ) from None
+        return run_sync(make_and_look())
+    except BaseException:
+        lease.release()
+        raise
+
+
+def _open_external(server: Target, named_by: str, name: str, *, fresh: bool) -> Postgres:
+    def beside(other: str) -> Postgres:
+        return _open_external(server, named_by, other, fresh=False)
+
+    made = run_sync(external.prepare(server, named_by, name))
+    return run_sync(look_into(made, "external", f"{named_by} names it", None, beside, fresh=fresh))

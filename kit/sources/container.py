@@ -1,4 +1,4 @@
-"""The container: PostgreSQL from an image, through testcontainers, shared like the embedded server.
+"""The container: PostgreSQL from an image, shared like the embedded server.
 
 Its keeper removes it after the last user, and the keeper is run again when it is killed. What cannot be had:
 where the keeper and the shell that runs it again are both killed, or the machine or Docker's engine is
@@ -12,51 +12,51 @@ import json
 import secrets
 import socket
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from kit.errors import KitError
 from kit.sources import files, sharing
-from kit.sources.docker import NotUsable, client, engine, has_image, image, pull, why
-from kit.sources.server import Address
+from kit.sources.docker import NotUsable, client, has_image, host, image, problem, pull, why
+from kit.sources.server import SETTINGS, Address
 
 START_TIMEOUT = 120.0  # seconds for the server in the container to accept logins
-PATIENCE = 30.0  # seconds for the engine to do something
+PATIENCE = 60.0  # seconds for the engine to do something
 LABEL = "pgqueuer-kit"  # every container of the kit's has it, with the folder of its server
-SETTINGS = (
-    "max_connections=300",
-    "fsync=off",
-    "full_page_writes=off",
-)  # the embedded server's, for its reasons
 
 
 @dataclass(frozen=True)
-class State:
+class State(Address):
     """What ``container.json`` says; without an id, the container was about to be made."""
 
-    id: str | None
-    host: str
-    port: int
-    password: str
-
-    def address(self) -> Address:
-        """Return where its server answers."""
-        return Address(self.host, self.port, "postgres", self.password)
+    id: str | None = None
 
 
 class Container:
     """The container of this user, with PostgreSQL from ``image``."""
 
     source = "docker"
+    why = "a Docker engine answered"
     after_stop = "The Postgres in Docker is stopped, and its container with all databases is removed."
 
     def __init__(self, folder: Path, image: str) -> None:
         self.folder = folder
         self.runs = image
         self._record = folder / "container.json"
+
+    @classmethod
+    def find(cls) -> Container:
+        """Return this user's container, running or not, once its image is there.
+
+        Raises:
+            NotUsable: no engine answers, or the image can neither be found nor pulled.
+        """
+        if (unusable := problem()) is not None:
+            raise unusable
+        made = cls(files.home() / "docker", image())
+        if made.running() is None and not has_image(made.runs):
+            pull(made.runs)
+        return made
 
     def running(self) -> Address | None:
         """Return where the server answers, or None when nothing accepts connections there."""
@@ -67,35 +67,31 @@ class Container:
             socket.create_connection((state.host, state.port), timeout=1).close()
         except (OSError, OverflowError):
             return None
-        return state.address()
+        return state
 
     def start(self) -> Address:
         """Start the container, make it where there is none, and return once the server accepts logins."""
-        import docker.errors  # type: ignore[import-untyped]
-        import requests
-
         state = self._state()
         try:
             if state is not None and state.id is not None:
-                with client(PATIENCE) as opened, contextlib.suppress(docker.errors.NotFound):
+                with client(PATIENCE) as opened, contextlib.suppress(_not_found()):
                     opened.containers.get(state.id).start()  # does nothing to one that runs
                     return self._ready(state)
             return self._ready(self._make(state))
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except KitError:
+            raise
+        except Exception as error:  # an engine that is no Docker may fail in any way
             made = self._state()
-            reason = why(error).replace(made.password, "…") if made else why(error)
+            reason = why(error).replace(made.password if made else "\0", "…")
             raise NotUsable(f"the container with {self.runs!r} did not start: {reason}") from None
 
     def stop(self) -> None:
         """Remove the container and its volume."""
-        import docker.errors
-        import requests
-
         if not self._record.exists():
             return
         try:
             self._remove()
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except Exception as error:
             raise KitError(
                 f"The container of {str(self.folder)!r} could not be removed: {why(error)}. "
                 "Start Docker and run `kit stop` once more."
@@ -127,40 +123,28 @@ class Container:
     def _make(self, before: State | None) -> State:
         """Make and start a container; a second one gets the first one's port, where clients look for it."""
         self._remove()
-        state = before or State(None, "", _free_port(), secrets.token_urlsafe(24))
-        state = replace(state, id=None)
+        state = replace(before or State("", _free_port(), secrets.token_urlsafe(24)), id=None)
         self._keep(state)  # before there is one, so that a start that is killed is cleaned up after
-        with _testcontainers() as PostgresContainer:
-            options = [part for setting in SETTINGS for part in ("-c", setting)]
-            container = PostgresContainer(
-                self.runs,
-                username="postgres",
-                password=state.password,
-                dbname="postgres",
-                driver=None,
-                command=options,
-            )
-            container.with_kwargs(
-                labels={LABEL: str(self.folder)},
-                restart_policy={"Name": "on-failure"},  # the engine brings back a server that was killed
-            )
-            here = container.get_docker_client().host() in ("localhost", "127.0.0.1")
-            # nobody else's business on this network
-            container.ports["5432"] = ("127.0.0.1", state.port) if here else state.port
-            try:
-                container.start()
-                made = replace(
-                    state,
-                    id=container.get_wrapped_container().id,
-                    host=container.get_container_host_ip(),
-                    port=int(container.get_exposed_port(5432)),
+        where = host()
+        here = where in ("localhost", "127.0.0.1")
+        try:
+            with client(PATIENCE) as opened:
+                made = opened.containers.run(
+                    self.runs,
+                    [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")],
+                    detach=True,
+                    environment={"POSTGRES_PASSWORD": state.password},
+                    labels={LABEL: str(self.folder)},
+                    # nobody else's business on this network
+                    ports={"5432/tcp": ("127.0.0.1", state.port) if here else state.port},
+                    restart_policy={"Name": "on-failure"},  # the engine brings back a server that was killed
                 )
-                self._keep(made)
-            except BaseException:
-                container.stop()
-                raise
-            container.get_docker_client().client.close()
-            return made
+            state = replace(state, id=made.id, host="127.0.0.1" if here else where)
+            self._keep(state)
+        except BaseException:
+            self._remove()
+            raise
+        return state
 
     def _keep(self, state: State) -> None:
         files.write(self._record, json.dumps(asdict(state)))
@@ -172,60 +156,22 @@ class Container:
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             try:
-                sharing.log_in(state.address())
-                return state.address()
+                sharing.log_in(self, state)
+                return state
             except Unreachable as error:
-                if sharing.is_password_refused(error):
-                    raise self.password_refused() from None
                 if time.monotonic() > deadline:
-                    raise NotUsable(f"the server in the container did not answer: {error.reason}") from None
+                    raise TimeoutError(error.reason) from None
                 time.sleep(0.1)
 
 
 def _not_found() -> type[Exception]:
-    import docker.errors
+    import docker.errors  # type: ignore[import-untyped]
 
     found: type[Exception] = docker.errors.NotFound
     return found
-
-
-@contextlib.contextmanager
-def _testcontainers() -> Iterator[Any]:
-    """Yield ``PostgresContainer``, set up for a shared container.
-
-    testcontainers' own reaper would remove the container with the process that started it, and is one more
-    image to pull; the keeper does its work. Its settings are put back, for the learner's own containers.
-    """
-    from testcontainers.core.config import testcontainers_config as config
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its newer home is missing in older releases
-        from testcontainers.postgres import PostgresContainer
-
-    before = config.ryuk_disabled, config.sleep_time, config.max_tries
-    config.ryuk_disabled, config.sleep_time, config.max_tries = True, 0.1, int(START_TIMEOUT / 0.1)
-    try:
-        yield PostgresContainer
-    finally:
-        config.ryuk_disabled, config.sleep_time, config.max_tries = before
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def server() -> Container:
-    """Return this user's container, running or not, once its image is there.
-
-    Raises:
-        NotUsable: no engine answers, or the image can neither be found nor pulled.
-    """
-    found = engine()
-    if found.problem:
-        raise NotUsable(found.problem, found.hint)
-    made = Container(files.home() / "docker", image())
-    if made.running() is None and not has_image(made.runs):
-        pull(made.runs)
-    return made

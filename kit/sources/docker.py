@@ -9,12 +9,12 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from kit.errors import KitError
+from kit.errors.text import one_line
 
 IMAGE = "postgres:18-alpine"
 ENGINE_TIMEOUT = 2.0  # seconds for an engine to answer
@@ -30,18 +30,6 @@ class NotUsable(KitError):
     def __init__(self, problem: str, hint: str = HINT) -> None:
         super().__init__(f"{problem[0].upper()}{problem[1:]}. {hint}")
         self.problem = problem
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What answered: the engine's version, or why there is none, in a few words. One of the two is None.
-
-    ``hint`` is what to do about the problem.
-    """
-
-    version: str | None
-    problem: str | None
-    hint: str = HINT
 
 
 def image() -> str:
@@ -61,41 +49,52 @@ def client(timeout: float) -> Iterator[Any]:
         opened.close()
 
 
-def engine() -> Engine:
-    """Ask the Docker engine who it is; takes 2 s at most."""
+def host() -> str:
+    """Return the machine that an engine's containers have their ports on."""
+    from testcontainers.core.docker_client import DockerClient
+
+    opened = DockerClient()
+    try:
+        return str(opened.host())
+    finally:
+        opened.client.close()
+
+
+def problem() -> NotUsable | None:
+    """Return why no Docker engine can be used; None when one answers. It is given 2 s."""
     if not _is_installed():
-        return Engine(None, "no Docker engine answered")
+        return NotUsable("no Docker engine answered")
     import docker.errors  # type: ignore[import-untyped]
     import requests
 
     try:
         with client(ENGINE_TIMEOUT) as opened:
-            return Engine(str(opened.version()["Version"]), None)
+            opened.version()
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
         return _why_not(str(error))
+    return None
 
 
-def _why_not(said: str) -> Engine:
+def _why_not(said: str) -> NotUsable:
     named = os.environ.get("DOCKER_HOST")
     if "Permission denied" in said or "PermissionError" in said:
         return _not_allowed(named)
     where = f" at {named!r}, which DOCKER_HOST names" if named else ""
     hint = f"Start Docker there, mend DOCKER_HOST or unset it, or {_OTHERWISE}" if named else HINT
     if "timed out" in said.lower():
-        return Engine(None, f"the Docker engine did not answer within {ENGINE_TIMEOUT:.0f} s{where}", hint)
-    return Engine(None, f"no Docker engine answered{where}", hint)
+        return NotUsable(f"the Docker engine did not answer within {ENGINE_TIMEOUT:.0f} s{where}", hint)
+    return NotUsable(f"no Docker engine answered{where}", hint)
 
 
-def _not_allowed(named: str | None) -> Engine:
+def _not_allowed(named: str | None) -> NotUsable:
     """Say that this account may not use the engine, and which group may."""
     path = Path(urlsplit(named).path if named and named.startswith("unix:") else SOCKET)
     problem = f"this account may not use the Docker engine's socket {str(path)!r}"
     try:
         group = path.group()
     except (OSError, KeyError, NotImplementedError):
-        return Engine(None, problem, f"Ask an administrator for the right to use it, or {_OTHERWISE}")
-    return Engine(
-        None,
+        return NotUsable(problem, f"Ask an administrator for the right to use it, or {_OTHERWISE}")
+    return NotUsable(
         f"{problem}, which is for the group {group!r}",
         f"An administrator adds you with `sudo usermod -aG {group} {getpass.getuser()}`; log in again "
         f"afterwards. Or {_OTHERWISE}",
@@ -140,7 +139,7 @@ def has_image(name: str) -> bool:
 
 def why(error: Exception | str) -> str:
     """Return what the engine said about an error, without the request; plainly if its network is down."""
-    said = str(getattr(error, "explanation", None) or error)
+    said = str(getattr(error, "explanation", None) or (error if isinstance(error, str) else one_line(error)))
     away = re.search(r'"https?://([^/"]+)[^"]*": .*\b(?:dial tcp|lookup|i/o timeout|Client\.Timeout)\b', said)
     return f"{away[1]} cannot be reached from here" if away else said
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +24,18 @@ import psutil
 from kit.errors import KitError
 from kit.sources import account, files, processes
 from kit.sources.binaries import find, program
-from kit.sources.server import Address
+from kit.sources.server import SETTINGS, Address
 
 START_TIMEOUT = 60.0  # seconds until the server must accept logins; recovery after a kill -9 included
 STOP_TIMEOUT = 15.0  # seconds for each of the three ways to stop it, the polite one first
 NEEDED = 100  # MB of disk for a cluster with a lesson in it
 
-SETTINGS = {
+_SETTINGS = SETTINGS | {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a socket's path may have 107 bytes at most, a home can be longer
-    "max_connections": "300",  # a class of thirty with several notebooks and workers each
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A commit outlives killed workers and a killed server. It need not outlive a power cut, which is all that
-    # waiting for the disk at every commit would add.
-    "fsync": "off",
-    "full_page_writes": "off",
 }
-
-
 _LAST_RESORT = (
     "When nothing else helps, delete that folder: the next kit.postgres() makes a new server, without the "
     "databases of this one."
@@ -52,56 +46,51 @@ class Embedded:
     """The embedded server in ``folder``, run by the programs in ``bin_folder``."""
 
     source = "embedded"
+    why = "it comes with the kit"
     after_stop = "The embedded Postgres is stopped. Its databases are kept."
 
     def __init__(self, folder: Path, programs: str) -> None:
         self.folder = folder
         self.runs = programs
         self.bin = Path(programs)
+        self.data = folder / "data"
 
-    @property
-    def place(self) -> Path:
-        """The folder that holds the data.
+    @classmethod
+    def find(cls) -> Embedded:
+        """Return this user's embedded server, running or not.
 
-        It is the server's folder; for root, where no other account can enter that, a temporary folder that
-        lasts until the server stops.
+        Raises:
+            KitError: there are no PostgreSQL binaries that run here.
         """
-        noted = files.read(self.folder / "place")
-        return Path(noted) if noted and account.is_place(Path(noted)) else self.folder
+        found = find()
+        return cls(files.home() / f"embedded-{found.major}", str(found.folder))
 
     def running(self) -> Address | None:
         """Return where the server answers, or None when it does not run."""
         lines = self._postmaster()
-        if (
-            len(lines) < 8
-            or lines[7].strip() != "ready"
-            or not lines[3].isdecimal()
-            or self._process() is None
-        ):
+        if len(lines) < 8 or lines[7].strip() != "ready" or not lines[3].isdecimal() or not self._process():
             return None
-        password = files.read(self.folder / "password")
-        return Address(SETTINGS["listen_addresses"], int(lines[3]), "postgres", password)
+        return Address(_SETTINGS["listen_addresses"], int(lines[3]), files.read(self.folder / "password"))
 
     def start(self) -> Address:
         """Start the server, make its cluster where there is none, and return once it accepts logins."""
-        if not account.can_enter(self.place):
-            files.write(self.folder / "place", str(account.new_place()))
-        self.bin = account.programs(self.bin, self.place)
-        data = self.place / "data"
-        if not data.exists():
-            self._initialise(data)
-        self._forget_recycled_pid()
+        account.check_entry(self.folder)
+        self.bin = account.programs(self.bin, self.folder)
+        if not self.data.exists():
+            self._initialise()
+        self._clear_pid_file()
         log = self.folder / "server.log"
         if log.exists() and log.stat().st_size > 1_000_000:
             log.unlink()
         deadline = time.monotonic() + START_TIMEOUT
         while True:
-            address = self._already_starting(deadline)
+            # One that was begun by somebody who may be gone is about to be ready, or about to end.
+            address = self._until_ready(lambda: self._process() is not None, deadline)
             if address is not None:
                 return address
             port = self._free_port()
             before = log.stat().st_size if log.exists() else 0
-            address = self._launch(data, port, log, deadline)
+            address = self._launch(port, log, deadline)
             if address is not None:
                 files.write(self.folder / "port", str(port))
                 return address
@@ -119,9 +108,6 @@ class Embedded:
         process = self._process()
         if process is not None:
             self._end(process)
-        if self.place != self.folder:
-            shutil.rmtree(self.place, ignore_errors=True)
-        (self.folder / "place").unlink(missing_ok=True)
 
     def password_refused(self) -> KitError:
         """Return the error for a server that refuses its own password: what to delete."""
@@ -131,36 +117,35 @@ class Embedded:
             "databases in it, and start again: the kit makes a new server."
         )
 
-    def _already_starting(self, deadline: float) -> Address | None:
-        """Wait for a server that is about to be ready, or about to end; whoever began that may be gone."""
-        while self._process() is not None and time.monotonic() < deadline:
-            address = self.running()
-            if address is not None:
+    def _until_ready(self, lives: Callable[[], bool], deadline: float) -> Address | None:
+        """Wait for a server to be ready as long as it ``lives``; None when it does not become so."""
+        while time.monotonic() < deadline and lives():
+            if (address := self.running()) is not None:
                 return address
-            time.sleep(0.05)
+            time.sleep(0.005)
         return None
 
-    def _launch(self, data: Path, port: int, log: Path, deadline: float) -> Address | None:
-        options = [f"-c{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
+    def _launch(self, port: int, log: Path, deadline: float) -> Address | None:
+        settings = _SETTINGS | {"port": str(port)}
+        if int(files.read(self.data / "PG_VERSION")) >= 18:
+            settings["io_method"] = "sync"  # no processes that only read ahead
+        options = [f"-c{name}={value}" for name, value in settings.items()]
+        command = [program(self.bin, "postgres"), "-D", str(self.data), *options]
         if sys.platform == "win32":  # there pg_ctl alone can give up an administrator's rights
-            command = [program(self.bin, "pg_ctl"), "start", "-W", "-D", str(data), "-o", " ".join(options)]
-        else:
-            command = [program(self.bin, "postgres"), "-D", str(data), *options]
+            pg_ctl = program(self.bin, "pg_ctl")
+            command = [pg_ctl, "start", "-W", "-D", str(self.data), "-o", " ".join(options)]
         with files.open_log(log) as output:
             child = processes.start(command, output, **self._surroundings())
+
+        def lives() -> bool:  # pg_ctl ends before the server is ready
+            return processes.is_alive(child) or (sys.platform == "win32" and self._postmaster() != [])
+
         try:
-            while time.monotonic() < deadline:
-                address = self.running()
-                if address is not None:
-                    return address
-                if not processes.is_alive(child) and (sys.platform != "win32" or not self._postmaster()):
-                    return None  # pg_ctl ends before the server is ready
-                time.sleep(0.005)
+            return self._until_ready(lives, deadline)
         except BaseException:
             if child is not None:
                 child.kill()
             raise
-        return None
 
     def _end(self, process: psutil.Process) -> None:
         """Stop the server: without waiting for clients, then without a checkpoint, then by force."""
@@ -181,31 +166,40 @@ class Embedded:
                 return
 
     def _pg_ctl_stop(self, mode: str) -> None:
-        command = [program(self.bin, "pg_ctl"), "stop", "-W", "-m", mode, "-D", str(self.place / "data")]
+        command = [program(self.bin, "pg_ctl"), "stop", "-W", "-m", mode, "-D", str(self.data)]
         subprocess.run(command, capture_output=True, check=False)
 
     def _postmaster(self) -> list[str]:
         """Return the lines of ``postmaster.pid``: pid, data folder, start, port, socket, host, key, state."""
         try:
-            return (self.place / "data" / "postmaster.pid").read_text(errors="replace").splitlines()
+            return (self.data / "postmaster.pid").read_text(errors="replace").splitlines()
         except OSError:
             return []
 
     def _process(self) -> psutil.Process | None:
         """Return the server's process; None when it has ended, also when its pid is now another program's."""
-        lines = self._postmaster()
         try:
-            process = psutil.Process(int(lines[0]))
+            process = psutil.Process(int(self._postmaster()[0]))
+            named = self.data in map(Path, process.cmdline())
+            ours = named and process.name().startswith("postgres")  # and no editor that has it open
         except (IndexError, ValueError, psutil.Error):
             return None
-        ours = self.place / "data" in map(Path, processes.command_line(process))
         return process if ours and processes.is_alive(process) else None
 
-    def _forget_recycled_pid(self) -> None:
-        """Remove a ``postmaster.pid`` whose pid is another program's now: postgres would refuse to start."""
-        lines = self._postmaster()
-        if self._process() is None and lines and lines[0].isdigit() and psutil.pid_exists(int(lines[0])):
-            (self.place / "data" / "postmaster.pid").unlink()
+    def _clear_pid_file(self) -> None:
+        """Remove a ``postmaster.pid`` that postgres would refuse: it names another program, or none.
+
+        One that names what has ended stays: by it, postgres makes sure that nothing of that is left.
+        """
+        file, pid = self.data / "postmaster.pid", "".join(self._postmaster()[:1])
+        whole = pid.isdecimal() and len(pid) < 10
+        if not file.exists() or self._process() or (whole and not psutil.pid_exists(int(pid))):
+            return
+        left = [each for each in psutil.process_iter(["name", "cwd"]) if each.info["cwd"] == str(self.data)]
+        for process in (mine := [each for each in left if each.info["name"].startswith("postgres")]):
+            process.kill()
+        psutil.wait_procs(mine, STOP_TIMEOUT)
+        file.unlink()
 
     def _free_port(self) -> int:
         """Return the port of the last time, so that clients find the server again; another if it is taken."""
@@ -216,7 +210,7 @@ class Embedded:
                 if sys.platform != "win32":  # there the option would allow a port that is in use
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    probe.bind((SETTINGS["listen_addresses"], port))
+                    probe.bind((_SETTINGS["listen_addresses"], port))
                 except OSError:
                     continue
                 return int(probe.getsockname()[1])
@@ -225,13 +219,13 @@ class Embedded:
     def _surroundings(self) -> dict[str, Any]:
         """Return the options for ``subprocess`` of every program of PostgreSQL's."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return {"env": environment | {"LC_ALL": "C"}, "cwd": str(self.place), **account.options()}
+        return {"env": environment | {"LC_ALL": "C"}, "cwd": str(self.folder), **account.options()}
 
-    def _initialise(self, data: Path) -> None:
+    def _initialise(self) -> None:
         """Make the cluster under another name first: a half-made one never has the real name."""
-        for left in data.parent.glob("making-*"):
+        for left in self.folder.glob("making-*"):
             shutil.rmtree(left, ignore_errors=True)
-        making = data.parent / f"making-{secrets.token_hex(4)}"
+        making = self.folder / f"making-{secrets.token_hex(4)}"
         making.mkdir(mode=0o700)
         try:
             password = secrets.token_urlsafe(24)
@@ -258,27 +252,17 @@ class Embedded:
                     "Another way: Docker, or KIT_DSN.",
                 )
             files.write(self.folder / "password", password)
-            (making / "data").rename(data)
+            (making / "data").rename(self.data)
         finally:
             shutil.rmtree(making, ignore_errors=True)
 
     def _failure(self, what: str, said: str, hint: str) -> KitError:
-        free = shutil.disk_usage(self.place).free // 1_000_000
+        free = shutil.disk_usage(self.folder).free // 1_000_000
         lines = "\n".join(f"  {line}" for line in said.strip().splitlines()[-5:])
-        where = str(self.place)
+        where = str(self.folder)
         if free < NEEDED or "No space left" in said:
             return KitError(
                 f"{what}: the disk is full. {where!r} has {free} MB free and about {NEEDED} MB are needed. "
                 f"Free some space, or set KIT_HOME to a folder on another disk. It said:\n{lines}"
             )
         return KitError(f"{what} in {where!r}. It said:\n{lines}\n{hint}")
-
-
-def server() -> Embedded:
-    """Return this user's embedded server, running or not.
-
-    Raises:
-        KitError: there are no PostgreSQL binaries that run here.
-    """
-    found = find()
-    return Embedded(files.home() / f"embedded-{found.major}", str(found.folder))

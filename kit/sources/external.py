@@ -7,14 +7,25 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from kit.database import creation, schema
+from kit.database import dsn as dsns
 from kit.database.target import Target, Unreachable
 from kit.errors import KitError
 from kit.errors.text import server_message
+from kit.session import session
 
 if TYPE_CHECKING:
     import asyncpg
 
 PREFIX = "pgqueuer_kit_"  # so that nobody wonders where a database on their server comes from
+
+
+def target(dsn: str, said_by: str) -> Target:
+    """Return what ``dsn``, which ``said_by`` gave, leads to, in the environment that this process came with.
+
+    Raises:
+        KitError: it can be no DSN.
+    """
+    return Target(dsns.complete(dsns.check(dsn, said_by), session.outside()))
 
 
 async def prepare(server: Target, said_by: str, name: str) -> Target:
@@ -35,19 +46,19 @@ async def prepare(server: Target, said_by: str, name: str) -> Target:
     """
     import asyncpg
 
-    own = PREFIX + name.removeprefix(PREFIX)
-    creation.check_name(own)
+    short = name.removeprefix(PREFIX)
     async with reach(server, said_by) as admin:
-        if await creation.is_anothers(admin, own):
-            role = str(await admin.fetchval("SELECT current_user"))
-            own = f"{PREFIX}{role}_{name.removeprefix(PREFIX)}"
-            creation.check_name(own)
+        role = str(await admin.fetchval("SELECT current_user"))
         try:
-            await creation.ensure(admin, server, own, template=False)
-            return server.beside(own)
+            for own in (f"{PREFIX}{short}", f"{PREFIX}{role}_{short}"):
+                if await creation.ensure(admin, server, creation.check_name(own)) is not None:
+                    return server.beside(own)
         except asyncpg.InsufficientPrivilegeError:
             await _take(admin)
             return server
+    raise KitError(
+        f"The database {own!r} belongs to another role. Use another name: kit.postgres(database=…)."
+    )
 
 
 @asynccontextmanager

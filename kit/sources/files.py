@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import platformdirs
 
 from kit.errors import KitError
+
+MADE = "start.lock"  # the first file that the kit makes in a server's folder
 
 
 def is_root() -> bool:
@@ -56,36 +59,38 @@ def is_own(path: Path) -> bool:
 
 
 def make_own(folder: Path) -> None:
-    """Make a folder that is closed to others, or close one of this user's.
+    """Make a folder that is closed to others, where there is none.
 
     Raises:
-        KitError: it belongs to another account.
+        KitError: what is there is another account's, a link, or not made by the kit.
         OSError: it can neither be made nor closed.
     """
     # Root's server runs as another account: that one gets through, and cannot list what is there.
     mode = 0o711 if is_root() else 0o700
     if not folder.parent.exists():
         folder.parent.mkdir(mode, parents=True, exist_ok=True)
-    folder.mkdir(mode, exist_ok=True)
-    if sys.platform == "win32":
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode)
+    if sys.platform != "win32" and folder.lstat().st_uid != os.geteuid():
+        what = f"belongs to {_owner(folder)}"
+    elif folder.is_symlink():
+        what = "is a link"
+    elif not (folder / MADE).exists() and any(folder.iterdir()):
+        what = "is a folder that the kit did not make"
+    else:
+        if stat.S_IMODE(folder.stat().st_mode) != mode:  # a umask may have closed more than that
+            folder.chmod(mode)
         return
-    if {folder.stat().st_uid, folder.lstat().st_uid} != {os.geteuid()}:
-        raise KitError(
-            f"{str(folder)!r} belongs to {_owner(folder)}, so the kit leaves it alone. Each account has a "
-            "Postgres of its own: set KIT_HOME to a folder of yours, or unset it."
-        )
-    if stat.S_IMODE(folder.stat().st_mode) != mode:
-        folder.chmod(mode)
-        for path in folder.iterdir():  # an earlier version left its locks and logs open to all
-            if stat.S_ISREG(path.lstat().st_mode):
-                path.chmod(0o600)
+    raise KitError(
+        f"{str(folder)!r} {what}, so the kit leaves it alone. Set KIT_HOME to a folder of yours, or unset it."
+    )
 
 
 def _owner(path: Path) -> str:
     try:
         return f"the account {path.owner()!r}"
     except (KeyError, OSError):
-        return f"the account number {path.stat().st_uid}"
+        return f"the account number {path.lstat().st_uid}"
 
 
 def write(path: Path, text: str) -> None:
@@ -111,7 +116,4 @@ def read(path: Path) -> str:
 def open_log(path: Path, *, empty: bool = False) -> FileIO:
     """Open a log that only this user can read, at its end or empty."""
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if empty else os.O_APPEND)
-    log = FileIO(os.open(path, flags, 0o600), "w")
-    if sys.platform != "win32":
-        os.fchmod(log.fileno(), 0o600)  # an earlier version's was open to all
-    return log
+    return FileIO(os.open(path, flags, 0o600), "w")

@@ -7,7 +7,6 @@ It also brings back a server that died while somebody uses it. Started as
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -31,7 +30,7 @@ def keep(record: Path) -> None:
     import filelock
 
     from kit.errors import KitError
-    from kit.sources import files, registry
+    from kit.sources import registry
 
     try:
         server = registry.load(record)
@@ -40,8 +39,7 @@ def keep(record: Path) -> None:
     except (KitError, filelock.Timeout) as error:
         _say(error)
         return
-    with contextlib.suppress(OSError):  # the disk may be full
-        files.write(server.folder / "keeper.pid", str(os.getpid()))
+    stopped = server.folder / "stopped"
     pause, worked = PAUSE, time.monotonic()
     while True:
         try:
@@ -50,14 +48,16 @@ def keep(record: Path) -> None:
             pause, worked = PAUSE, time.monotonic()
         except (KitError, OSError) as error:
             _say(error)
-            if (server.folder / "stopped").exists() or time.monotonic() - worked > GIVE_UP:
+            pause, failing = min(pause * 2, LONGEST_PAUSE), time.monotonic() - worked
+            if stopped.exists() or failing > GIVE_UP:
                 _say(
                     "The keeper gave up: the server could neither be brought back nor stopped for "
-                    f"{time.monotonic() - worked:.0f} s. The next kit.postgres() starts or stops it."
+                    f"{failing:.0f} s. The next kit.postgres() starts or stops it."
                 )
                 return
-            pause = min(pause * 2, LONGEST_PAUSE)
-        _rest(pause, server.folder / "stopped")
+        until = time.monotonic() + pause
+        while time.monotonic() < until and not stopped.exists():
+            time.sleep(min(PAUSE, pause))
 
 
 def _look_after(server: Server, keeping: BaseFileLock) -> bool:
@@ -79,13 +79,6 @@ def _look_after(server: Server, keeping: BaseFileLock) -> bool:
             if not is_over() and server.running() is None:
                 server.start()
     return False
-
-
-def _rest(seconds: float, stopped: Path) -> None:
-    """Wait, but no longer than until the server is to be stopped."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not stopped.exists():
-        time.sleep(min(PAUSE, seconds))
 
 
 def _say(what: object) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 from kit.database import creation, emptying
 from kit.database.emptying import Emptied
@@ -16,21 +17,7 @@ from kit.sources.sharing import Lease
 from kit.threads import run_sync
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a look into a database told.
-
-    Attributes:
-        version: the server's.
-        others: who else consumes its queue.
-        emptied: what was emptied, if that was asked for.
-    """
-
-    version: str
-    others: tuple[OtherConsumer, ...]
-    emptied: Emptied | None
-
-
+@dataclass(eq=False)
 class Postgres:
     """A database with PGQueuer's schema, on a server that stays up as long as this process uses it.
 
@@ -41,25 +28,20 @@ class Postgres:
         source: ``"embedded"``, ``"docker"`` or ``"external"``.
         version: the server's version, for example ``"18.4"``.
         why: why this source was picked, in a few words.
+        others: who else was consuming its queue when it was opened.
+        emptied: what was emptied then, if that was asked for.
+        lease: what keeps the server up; None on somebody's server.
+        open_beside: opens another database of the server.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        source: str,
-        found: Found,
-        why: str,
-        lease: Lease | None,
-        open_beside: Callable[[str], Postgres],
-    ) -> None:
-        self.target = target
-        self.source = source
-        self.version = found.version
-        self.why = why
-        self._lease = lease
-        self._open_beside = open_beside
-        self._stopped = False
+    target: Target
+    source: str
+    version: str
+    why: str
+    others: list[OtherConsumer]
+    emptied: Emptied | None
+    lease: Lease | None
+    open_beside: Beside
 
     @property
     def dsn(self) -> str:
@@ -74,7 +56,7 @@ class Postgres:
     @property
     def server_folder(self) -> Path | None:
         """The folder of the server, where the kit runs it; None when it is somebody's."""
-        return self._lease.folder if self._lease is not None else None
+        return self.lease.folder if self.lease is not None else None
 
     def __repr__(self) -> str:
         return f"<{self}>"
@@ -99,43 +81,46 @@ class Postgres:
 
         This process stays with the database it has, unless the other one is used in a ``with`` statement.
         """
-        return self._open_beside(name)
+        return self.open_beside(name)
+
+    def beside(self, name: str) -> Postgres:
+        """Return a database that is there, as long as this one keeps the server up."""
+        return replace(self, target=self.target.beside(name), lease=None)
 
     def stop(self) -> None:
         """Let the server go, which stops it when nobody else uses it, and put ``PG*`` back as they were."""
-        if self._stopped:
-            return
-        self._stopped = True
         session.leave(self)
-        if self._lease is not None:
-            self._lease.release()
+        if self.lease is not None:
+            self.lease.release()
 
     def drop(self) -> None:
         """Drop this database, or empty it where the kit made only the tables in it."""
         run_sync(_drop(self.target))
 
 
-async def look_into(target: Target, *, fresh: bool, template: bool) -> tuple[Target, Found]:
-    """Look into a database, emptied first if ``fresh``; return what it is, with its name, and what was found.
+Beside: TypeAlias = Callable[[str], Postgres]
 
-    ``template`` says whether the server has the kit's template to make a database from.
-    """
+
+async def look_into(
+    target: Target, source: str, why: str, lease: Lease | None, beside: Beside, *, fresh: bool
+) -> Postgres:
+    """Look into a database, emptied first if ``fresh``, and return it; the arguments are its attributes."""
     async with target.connect(patient=True) as inside:
         name = str(await inside.fetchval("SELECT current_database()"))
         version = str(await inside.fetchval("SHOW server_version")).split()[0]
         others: list[OtherConsumer] = []
-        emptied = await emptying.empty(inside, target, template=template) if fresh else None
+        emptied = await emptying.empty(inside, target) if fresh else None
         if emptied is None or not emptied.made_anew:
             _, others = await consumers_connected(inside, session.known_backends())
         named = target if target.name else target.beside(name)
-        return named, Found(version, tuple(others), emptied)
+        return Postgres(named, source, version, why, others, emptied, lease, beside)
 
 
 async def _drop(target: Target) -> None:
     async with target.connect(patient=True) as inside:
         name = str(await inside.fetchval("SELECT current_database()"))
         if not await creation.is_ours(inside, name):
-            await emptying.empty(inside, target, template=False)
+            await emptying.empty(inside, target)
             return
         beside = target.beside(await creation.maintenance_database(inside))
     async with beside.connect(patient=True) as admin:

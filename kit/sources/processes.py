@@ -56,9 +56,7 @@ def is_alive(process: psutil.Process | None) -> bool:
         return False
 
 
-def command_line(process: psutil.Process) -> list[str]:
-    """Return a process's command line; nothing when it has ended or cannot be looked at."""
-    try:
-        return list(process.cmdline())
-    except psutil.Error:
-        return []
+def running(*words: str) -> list[psutil.Process]:
+    """Return the processes that have all these words among their arguments."""
+    found = psutil.process_iter(["cmdline"])
+    return [process for process in found if set(words) <= set(process.info["cmdline"] or ())]

@@ -1,4 +1,4 @@
-"""What a server is to those who share it: where it answers, what it can do, and how it is."""
+"""What a server is to those who share it: where it answers, and what it can do."""
 
 from __future__ import annotations
 
@@ -7,45 +7,61 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+from kit.database.target import Target
 from kit.errors import KitError
+
+# An idle server is small: about 8 MB of memory. A commit outlives killed workers and a killed server. It need
+# not outlive a power cut, which is all that waiting for the disk would add.
+SETTINGS = {
+    "max_connections": "60",  # several notebooks with their workers; no lesson had more than 40
+    "shared_buffers": "16MB",
+    "max_wal_senders": "0",
+    "fsync": "off",
+    "full_page_writes": "off",
+}
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server answers, and as whom to log in."""
+    """Where a server answers, and the password of its administrator, ``postgres``."""
 
     host: str
     port: int
-    user: str
     password: str
 
-    def dsn(self, database: str) -> str:
-        """Return the DSN of one database of this server."""
-        user, password, name = (quote(part, safe="") for part in (self.user, self.password, database))
-        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{name}"
+    def target(self, database: str) -> Target:
+        """Return one database of this server."""
+        password, name = quote(self.password, safe=""), quote(database, safe="")
+        return Target(f"postgresql://postgres:{password}@{self.host}:{self.port}/{name}", own=True)
 
 
 class Server(Protocol):
-    """What a server must offer to be shared."""
+    """What a server must offer to be shared. Its class is a source, and stands in `registry.KINDS`.
 
-    @property
-    def source(self) -> str:
-        """What kind of server it is, as `kit.postgres` calls it."""
-        ...
+    Attributes:
+        source: what kind of server it is, as `kit.postgres` calls it.
+        why: why it is taken where nobody asked for one.
+        after_stop: what to tell somebody who has stopped it: whether the databases are kept.
+        folder: the folder that its files are in.
+        runs: what it is made from: the image, or the folder of PostgreSQL's programs.
+    """
 
-    @property
-    def folder(self) -> Path:
-        """The folder this module keeps its files in."""
-        ...
+    source: str
+    why: str
+    after_stop: str
+    folder: Path
+    runs: str
 
-    @property
-    def runs(self) -> str:
-        """What it is made from, beside its folder: the image, or the folder of PostgreSQL's programs."""
-        ...
+    def __init__(self, folder: Path, runs: str) -> None:
+        """Describe the server in ``folder``, running or not."""
 
-    @property
-    def after_stop(self) -> str:
-        """What to tell somebody who has stopped it: whether the databases are kept."""
+    @classmethod
+    def find(cls) -> Server:
+        """Return this user's server, running or not.
+
+        Raises:
+            KitError: there is no such server here, and why.
+        """
         ...
 
     def running(self) -> Address | None:
@@ -53,7 +69,11 @@ class Server(Protocol):
         ...
 
     def start(self) -> Address:
-        """Start the server, make it where there is none, and return once it accepts logins."""
+        """Start the server, make it where there is none, and return once it accepts logins.
+
+        Raises:
+            KitError: it cannot be started, and why.
+        """
         ...
 
     def stop(self) -> None:
@@ -63,20 +83,3 @@ class Server(Protocol):
     def password_refused(self) -> KitError:
         """Return the error for a server that refuses its own password: what to delete."""
         ...
-
-
-@dataclass(frozen=True)
-class Status:
-    """One of the kit's shared servers.
-
-    Attributes:
-        source: ``"embedded"`` or ``"docker"``.
-        folder: where it keeps its files.
-        where: ``host:port``; None when it does not run.
-        users: how many leases of it are alive, in all processes.
-    """
-
-    source: str
-    folder: str
-    where: str | None
-    users: int

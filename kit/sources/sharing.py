@@ -4,7 +4,7 @@ Everything about it is in one folder, which no other account can look into::
 
     start.lock     held while the server is started, joined or stopped
     server.json    which server this is, for the keeper and for ``kit stop``; `registry` reads it
-    users/         two files for each lease: one is locked as long as its process lives, one says who that is
+    users/         a file for each lease, locked as long as its process lives; its name says who that is
     keeper.lock    held by the keeper, the process that waits until nobody is left
     keeper.log     what the keeper said; its last line is why it gave up, if it did
     stopped        there after `stop`: the keeper ends, although somebody still uses the server
@@ -22,18 +22,20 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import filelock
 import psutil
 
-from kit.database.target import Target
+from kit.database.target import Unreachable
 from kit.errors import KitError
 from kit.sources import files, processes
-from kit.sources.server import Address, Server, Status
+from kit.sources.server import Address, Server
 from kit.threads import run_sync
 
+COMEBACK = 15.0  # seconds that a server may take to come back, when it was killed while it is joined
 PATIENCE = 180.0  # seconds to wait for another process that starts or stops the server
 SOON = 1.0  # seconds of them until a keeper that holds us up is looked at: it may be frozen
 LATE = 10.0  # seconds more until whoever waits is told what for
@@ -47,63 +49,74 @@ _SUPERVISE = (
 )
 
 
-@dataclass(frozen=True)
-class User:
-    """Who has a lease.
+class User(NamedTuple):
+    """Who has a lease: a process, and that of the terminal which it keeps the server up for; 0 is none."""
 
-    Attributes:
-        pid: the process; None when its file does not tell.
-        terminal: the process of the terminal that it keeps the server up for, if that is all it does.
-    """
+    pid: int
+    terminal: int
 
-    pid: int | None
-    terminal: int | None = None
+
+class Taken(Exception):
+    """Another process uses the server that this one wants for itself."""
 
 
 class Lease:
     """One use of a shared server: it keeps the server up until it is released or its process ends."""
 
-    def __init__(self, folder: Path, terminal: int | None = None) -> None:
+    def __init__(self, folder: Path, terminal: int = 0) -> None:
         self.folder = folder
         users = folder / "users"
         users.mkdir(0o700, exist_ok=True)
-        self._path = users / f"{secrets.token_hex(8)}.lock"
-        files.write(self._path.with_suffix(".json"), json.dumps(asdict(User(os.getpid(), terminal))))
+        self._path = users / f"{os.getpid()}-{terminal}-{secrets.token_hex(8)}.lock"
         self._lock = _lock(self._path)
         self._lock.acquire()
 
     def release(self) -> None:
         """Let the server go; it stops when nobody else uses it."""
         self._lock.release()
-        _forget(self._path)
-
-
-def _lock(path: Path, timeout: float = -1) -> filelock.BaseFileLock:
-    return filelock.FileLock(path, timeout=timeout, mode=0o600, thread_local=False)
-
-
-def _forget(lease: Path) -> None:
-    for path in (lease, lease.with_suffix(".json")):
         with contextlib.suppress(OSError):
-            path.unlink()
+            self._path.unlink()
 
 
-def join(server: Server) -> tuple[Address, Lease]:
+def _lock(path: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(path, mode=0o600, thread_local=False)
+
+
+def join(server: Server, *, alone: bool = False) -> tuple[Address, Lease]:
     """Adopt the running server or start it, and keep it up until the returned lease is released.
 
     Raises:
-        KitError: it cannot be started; the message says why.
+        Taken: it is to be this process's ``alone``, and another one uses it.
+        KitError: it cannot be started, or lets nobody in; the message says why.
     """
+    deadline = time.monotonic() + COMEBACK
+    while True:
+        address, lease = _adopt_or_start(server, alone)
+        try:
+            log_in(server, address)
+            return address, lease
+        except BaseException as error:
+            lease.release()
+            if not isinstance(error, Unreachable):
+                raise
+            if time.monotonic() > deadline:
+                said = f"The {server.source} server runs, and lets nobody in: {error.reason}."
+                raise KitError(said) from None
+        time.sleep(0.1)
+
+
+def _adopt_or_start(server: Server, alone: bool) -> tuple[Address, Lease]:
     with locked(server.folder):
+        if alone and any(user.pid != os.getpid() for user in users(server.folder)):
+            raise Taken
         lease = Lease(server.folder)
         try:
             (server.folder / "stopped").unlink(missing_ok=True)
             record = {"source": server.source, "runs": server.runs}
             files.write(server.folder / "server.json", json.dumps(record))
             if not is_held(server.folder / "keeper.lock"):
-                start_keeper(
-                    server.folder
-                )  # before the server: it also cleans up after a start that is cut off
+                # before the server: it also cleans up after a start that is cut off
+                start_keeper(server.folder)
             return server.running() or server.start(), lease
         except BaseException:
             lease.release()
@@ -121,54 +134,40 @@ def stop(server: Server) -> None:
             (server.folder / "stopped").touch(0o600)
             server.stop()
     finally:
-        _end_keeper(server.folder)
+        deadline = time.monotonic() + KEEPER_END
+        while is_held(server.folder / "keeper.lock") and (server.folder / "stopped").exists():
+            if time.monotonic() > deadline:
+                _kill_keeper(server.folder)
+                break
+            time.sleep(0.05)
 
 
-def _end_keeper(folder: Path) -> None:
-    """Wait for the end of the keeper, which sees that the server was stopped; end one that is frozen."""
-    deadline = time.monotonic() + KEEPER_END
-    while is_held(folder / "keeper.lock") and (folder / "stopped").exists():
-        if time.monotonic() > deadline:
-            _kill_keeper(folder)
-            return
-        time.sleep(0.05)
+def _kill_keeper(folder: Path, *, only_frozen: bool = False) -> None:
+    for keeper in processes.running(KEEPER, str(folder / "server.json")):
+        with contextlib.suppress(psutil.Error):
+            if not only_frozen or keeper.status() == psutil.STATUS_STOPPED:
+                keeper.kill()
 
 
-def _kill_keeper(folder: Path, only_frozen: bool = False) -> None:
-    with contextlib.suppress(psutil.Error, OSError, ValueError):
-        keeper = psutil.Process(int(files.read(folder / "keeper.pid")))
-        if only_frozen and keeper.status() != psutil.STATUS_STOPPED:
-            return
-        if KEEPER in processes.command_line(keeper):
-            keeper.kill()
-
-
-def log_in(address: Address) -> None:
-    """Log in to the server and leave again.
+def log_in(server: Server, address: Address) -> None:
+    """Log in to the server, which answers at ``address``, and leave again.
 
     Raises:
-        Unreachable: no server answers, or it does not let the kit in.
+        Unreachable: no server answers, or it does not let the kit in yet.
+        KitError: it refuses the password, which waiting does not mend.
     """
-
-    async def enter() -> None:
-        async with Target(address.dsn("postgres")).connect():
-            pass
-
-    run_sync(enter())
-
-
-def is_password_refused(error: BaseException) -> bool:
-    """Return whether a login failed because of the password, which waiting does not mend."""
     import asyncpg
 
-    return isinstance(error.__cause__, asyncpg.InvalidAuthorizationSpecificationError)
+    async def enter() -> None:
+        async with address.target("postgres").connect():
+            pass
 
-
-def status(server: Server) -> Status:
-    """Return whether a server runs, where, and how many use it."""
-    address = server.running()
-    where = f"{address.host}:{address.port}" if address else None
-    return Status(server.source, str(server.folder), where, len(users(server.folder)))
+    try:
+        run_sync(enter())
+    except Unreachable as error:
+        if isinstance(error.__cause__, asyncpg.InvalidAuthorizationSpecificationError):
+            raise server.password_refused() from None
+        raise
 
 
 @contextlib.contextmanager
@@ -180,12 +179,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         files.make_own(folder)
-        lock = _lock(folder / "start.lock")
-        _acquire(lock, folder)
-        try:
+        with _acquire(_lock(folder / files.MADE), folder):
             yield
-        finally:
-            lock.release()
     except filelock.Timeout:
         raise KitError(
             f"Another process has been starting or stopping the server in {str(folder)!r} for "
@@ -198,36 +193,28 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _acquire(lock: filelock.BaseFileLock, folder: Path) -> None:
+def _acquire(lock: filelock.BaseFileLock, folder: Path) -> AbstractContextManager[object]:
     with contextlib.suppress(filelock.Timeout):
-        lock.acquire(timeout=SOON)
-        return
+        return lock.acquire(timeout=SOON)
     _kill_keeper(folder, only_frozen=True)
     with contextlib.suppress(filelock.Timeout):
-        lock.acquire(timeout=LATE)
-        return
+        return lock.acquire(timeout=LATE)
     print("Waiting for another process, which starts or stops the same Postgres.", file=sys.stderr)
-    lock.acquire(timeout=PATIENCE)
+    return lock.acquire(timeout=PATIENCE)
 
 
 def users(folder: Path) -> list[User]:
     """Return who uses the server of ``folder`` now: one for each lease that is alive."""
-    return [_user(path) for path in sorted((folder / "users").glob("*.lock")) if is_held(path)]
-
-
-def _user(lease: Path) -> User:
-    try:
-        said = User(**json.loads(lease.with_suffix(".json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return User(None)
-    return said if isinstance(said.pid, int) and isinstance(said.terminal, int | None) else User(None)
+    held = [path.name.split("-") for path in sorted((folder / "users").glob("*-*-*.lock")) if is_held(path)]
+    return [User(int(pid), int(terminal)) for pid, terminal, _ in held if f"{pid}{terminal}".isdecimal()]
 
 
 def forget_the_dead(folder: Path) -> None:
     """Remove the files of leases whose processes were killed. Call it inside `locked`."""
-    for lease in (folder / "users").glob("*.lock"):
+    for lease in (folder / "users").iterdir():
         if not is_held(lease):
-            _forget(lease)
+            with contextlib.suppress(OSError):
+                lease.unlink()
 
 
 def is_held(path: Path) -> bool:

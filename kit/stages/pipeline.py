@@ -131,9 +131,14 @@ class Pipeline:
             The run's id.
 
         Raises:
-            KitError: JSON cannot hold the data, the stages make no sense, or Postgres is away. When it does
-                not answer within 10 seconds, the connection is closed.
+            KitError: this is no such connection, JSON cannot hold the data, the stages make no sense, or
+                Postgres is away. When it does not answer within 10 seconds, the connection is closed.
         """
+        if not (hasattr(connection, "transaction") and hasattr(connection, "terminate")):
+            raise KitError(
+                f"start(…) takes a connection of asyncpg's first, not {connection!r:.60}, and then the data: "
+                "start(await asyncpg.connect(), {…})."
+            )
         first, text = next(iter(self.stages)), to_json(data, "The data of a run")
         async with store.limited(connection):
             await store.install(connection)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from kit.consumer import factory, screen
+from kit.consumer import console, factory
 from kit.consumer.options import Options
 from kit.consumer.runner import Runner
 from kit.database.other_consumers import consumers_connected
@@ -29,6 +29,7 @@ from kit.errors.postgres import postgres_is_away
 from kit.session import session
 
 PAUSE = 0.05  # seconds between two reports that are not urgent
+REPORTED = ("state", "problem", "entrypoints", "schedules", "backends", "done", "failed", "held", "retried")
 GRACE = 5.0  # seconds for handlers to end after a SIGTERM from elsewhere
 
 
@@ -80,8 +81,8 @@ class _Told(Runner):
         self._sent: dict[str, Any] = {}
         super().__init__(name, make, options)
 
-    def _tell(self) -> None:
-        super()._tell()
+    def has_changed(self) -> None:
+        super().has_changed()
         if self.console.has_unseen():
             self.tell()
 
@@ -93,20 +94,10 @@ class _Told(Runner):
         """Tell what has changed."""
         with self._telling:
             began = session.began[self.name]
-            now: dict[str, Any] = {
-                "state": self.state,
-                "problem": self.problem,
-                "entrypoints": self.entrypoints,
-                "limits": dict(self.limits),
-                "schedules": self.schedules,
-                "backends": self.backends,
-                "managers": list(session.managers),
-                "done": self.handlers.done,
-                "failed": self.handlers.failed,
-                "held": self.handlers.held,
-                "retried": self.handlers.retried,
-                "running": self.running_jobs(),
-            }
+            now: dict[str, Any] = {name: getattr(self, name) for name in REPORTED}
+            now["limits"] = dict(self.limits)
+            now["managers"] = list(session.managers)
+            now["running"] = self.running_jobs()
             told = {key: value for key, value in now.items() if self._sent.get(key) != value}
             self._sent |= told
             for field, jobs in (("began", began), ("ended", session.ended[self.name])):
@@ -137,7 +128,7 @@ def main() -> None:
     sys.argv = ["pgq", "run", given["target"]]
     try:
         runner = _Told(channel, given["name"], _import(given["target"]), Options(**given["options"]))
-        with screen.looking():
+        with console.about_to_show():
             _live(runner, channel, commands)
     except KitError as error:
         not_there = isinstance(error, factory.NotThere)
@@ -159,7 +150,8 @@ def _import(target: str) -> factory.Factory:
 
 
 def _live(runner: _Told, channel: Channel, commands: Iterator[str]) -> None:
-    stopping = threading.Event()
+    stopping, changed = threading.Event(), threading.Event()
+    runner.when_changed = changed.set
 
     def stop(limit: float) -> None:
         if not stopping.is_set():
@@ -182,8 +174,8 @@ def _live(runner: _Told, channel: Channel, commands: Iterator[str]) -> None:
     runner.tell()
     channel.send(ready=True)
     while runner.state not in ("stopped", "failed"):
-        runner.changed.wait(1.0)
-        runner.changed.clear()
+        changed.wait(1.0)
+        changed.clear()
         runner.tell()
         stopping.wait(PAUSE)
     runner.tell()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Literal, Unpack, overload
 
-from kit.consumer import factory, screen
+from kit.consumer import console, factory
 from kit.consumer.options import Given, checked, takes_options
 from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
@@ -54,10 +53,10 @@ def spawn(target: str, *, count: int = 1, name: str = "worker", **options: Unpac
     run_sync(_postgres_answers())
     names = [name] if count == 1 else [f"{name} {number}" for number in range(1, count + 1)]
     workers = Workers()
-    with screen.looking():
+    with console.about_to_show():
         try:
             for each in names:
-                worker = Worker(each, name, {"target": target, "options": asdict(how)})
+                worker = Worker(each, name, target, how)
                 workers.append(worker)
                 session.consumers[each] = worker
             for worker in workers:
@@ -67,7 +66,7 @@ def spawn(target: str, *, count: int = 1, name: str = "worker", **options: Unpac
             raise
         finally:
             for worker in workers:
-                screen.show(worker.unseen())
+                console.show(worker.unseen())
     session.show(workers)
     run_sync(_look_for_others())
     return workers[0] if count == 1 else workers

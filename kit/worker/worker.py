@@ -9,66 +9,47 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from typing import IO, Any, Literal
 
-from kit import notebook
-from kit.consumer import screen
-from kit.consumer.console import Console, Failure, Line, Lines, Unseen
-from kit.consumer.runner import REMEMBERED
+from kit.consumer import console
+from kit.consumer.console import Failure
+from kit.consumer.consumer import Consumer, State, show_as_value
+from kit.consumer.handlers import REMEMBERED
+from kit.consumer.options import Options
 from kit.reasons import listed, picked_by, take_out
 from kit.session import session
 from kit.threads import Duration, as_timedelta, happens_within, run_sync
 from kit.worker.process import Process
 
-State = Literal["starting", "running", "paused", "reconnecting", "stopping", "stopped", "killed", "failed"]
 TO_TELL = 1.0  # seconds for a worker to tell what it has to say, and to be read to its end
 TO_END = 5.0  # seconds that a worker is given to end after its handlers have, or were cut off
 
 
-class Worker:
-    """A consumer that `kit.spawn` started, in a process of its own.
+class Worker(Consumer):
+    """A consumer in a process of its own.
 
     Attributes:
-        name: what it is called in messages and pictures.
         group: the ``name`` that `kit.spawn` was given.
-        problem: why it failed, in plain words; None while it has not.
         has_no_factory: whether it failed because the module, or the name in it, is not there.
-        entrypoints, schedules: the names it has handlers for.
-        limits: the concurrency limit of each entrypoint; 0 is none.
-        heartbeat_timeout: as in `kit.spawn`, in seconds.
-        done, failed: how many jobs' handlers came to their end, and how many raised.
-        held, retried: how many of those are held, and how many jobs asked for a retry instead.
     """
 
-    def __init__(self, name: str, group: str, given: dict[str, Any]) -> None:
-        self.name = name
+    def __init__(self, name: str, group: str, target: str, options: Options) -> None:
+        super().__init__(name, options, worker=True)
         self.group = group
-        self.problem: str | None = None
         self.has_no_factory = False
-        self.entrypoints: tuple[str, ...] = ()
-        self.schedules: tuple[str, ...] = ()
-        self.limits: dict[str, int] = {}
-        self.heartbeat_timeout: float = given["heartbeat_timeout"]
-        self.done = 0
-        self.failed = 0
-        self.held = 0
-        self.retried = 0
-        self.when_changed: Callable[[], None] = lambda: None
         self.started = threading.Event()
-        self._told_state: Any = "starting"
         self._backends: set[int] = set()
         self._running: list[int] = []
         self._managers: list[str] = []
         self._target = session.target()
-        self._console = self.console = Console(name, lambda: self.when_changed(), worker=True)
         self._paused = False
         self._was_ready = False
         self._questions = 0
-        self._cell = notebook.cell_number()
         self._told_all = threading.Event()
         self._asked: Literal["stop", "kill"] | None = None
         self._ended = threading.Event()
-        self._process = Process({**given, "name": name})
+        self._process = Process({"target": target, "name": name, "options": asdict(options)})
         pipes = self._process.popen
         reading = [
             self._thread("prints", self._hear, pipes.stderr),
@@ -76,17 +57,9 @@ class Worker:
         ]
         self._thread("end", self._await_end, reading)
 
-    def __repr__(self) -> str:
-        why = f" ({self.problem})" if self.problem else ""
+    def _where(self) -> str:
         code = "" if self.exit_code is None else f", exit code {self.exit_code}"
-        names = ", ".join(self.entrypoints + self.schedules) or "none"
-        return (
-            f"<Worker {self.name!r}: {self.state}{why}; process {self.pid}{code}; entrypoints: {names}; "
-            f"{self.done} done, {self.failed} failed>"
-        )
-
-    def _ipython_display_(self) -> None:
-        _show(self, self._cell)
+        return f"process {self.pid}{code}; "
 
     @property
     def pid(self) -> int:
@@ -105,22 +78,8 @@ class Worker:
 
     @property
     def state(self) -> State:
-        """What it does now, in one word.
-
-        As `kit.Consumer.state`, and ``"paused"`` or ``"killed"``.
-        """
-        state: State = "paused" if self._paused and self.alive else self._told_state
-        return state
-
-    @property
-    def output(self) -> Lines[Line]:
-        """What its handlers printed and what became of them, oldest first: the last 10 000 lines."""
-        return Lines(self._console.lines.copy())
-
-    @property
-    def errors(self) -> Lines[Failure]:
-        """The exceptions its handlers ended with, as text, oldest first: the last 200."""
-        return Lines(self._console.failures.copy())
+        """What it does now, in one word."""
+        return "paused" if self._paused and self.alive else self._state
 
     @property
     def backends(self) -> tuple[int, ...]:
@@ -130,10 +89,6 @@ class Worker:
     def running_jobs(self) -> list[int]:
         """Return the ids of the jobs whose handlers ran when it last told; none when it has ended."""
         return self._running if self.alive else []
-
-    def unseen(self, notices_only: bool = False) -> Unseen:
-        """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
-        return self._console.take(notices_only=notices_only)
 
     def catch_up(self) -> None:
         """Return when all that it had to say at this moment is known here, or it does not answer."""
@@ -153,19 +108,15 @@ class Worker:
         self._ended.wait(TO_END)
 
     def stop(self, timeout: Duration = 5.0) -> None:
-        """Let it take no more jobs, wait for the handlers that run, and end it; a second call does nothing.
-
-        After ``timeout`` seconds (or a timedelta) those that still run are cancelled, and their jobs are put
-        back into the queue. A paused worker goes on for that.
-        """
+        """Stop, as `Consumer.stop` says."""
         limit = as_timedelta("timeout", timeout, zero=True).total_seconds()
         self.begin_to_stop(limit)
-        with screen.looking():
+        with console.about_to_show():
             if not happens_within(limit + TO_END, self._ended):
-                self._console.notice(f"Worker {self.name!r} did not end, and was killed.")
+                self.console.notice(f"Worker {self.name!r} did not end, and was killed.")
                 self.kill()
             if session.consumers.get(self.name) is self:
-                screen.show(self._console.take())
+                console.show(self.unseen())
 
     def begin_to_stop(self, limit: float) -> None:
         """Ask it to stop, without waiting; ``limit`` is in seconds."""
@@ -185,7 +136,7 @@ class Worker:
         if self.alive:
             self._process.pause()
             self._paused = True
-            self.when_changed()
+            self.has_changed()
 
     def resume(self) -> None:
         """Let a paused worker go on where it stood (SIGCONT)."""
@@ -204,7 +155,7 @@ class Worker:
         """Keep what is printed by code that belongs to no handler."""
         with pipe:
             for line in pipe:
-                self._console.add("print", line.decode("utf-8", "replace").rstrip("\r\n"))
+                self.console.add("print", line.decode("utf-8", "replace").rstrip("\r\n"))
 
     def _listen(self, pipe: IO[bytes]) -> None:
         with pipe:
@@ -215,16 +166,15 @@ class Worker:
     def _take(self, told: dict[str, Any]) -> None:
         for kind, text, entrypoint, job in told.get("lines", ()):
             if kind == "notice":
-                self._console.notice(text)
+                self.console.notice(text)
             else:
-                self._console.add(kind, text, entrypoint, job)
+                self.console.add(kind, text, entrypoint, job)
         for text, traceback, held, *where in told.get("failures", ()):
-            self._console.failures.append(Failure(text, traceback, held, self.name, *where))
-        for field in ("problem", "has_no_factory", "done", "failed", "held", "retried"):
+            self.console.failures.append(Failure(text, traceback, held, self.name, *where))
+        for field in ("problem", "has_no_factory", "limits", "done", "failed", "held", "retried"):
             setattr(self, field, told.get(field, getattr(self, field)))
         self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))
         self.schedules = tuple(told.get("schedules", self.schedules))
-        self.limits = dict(told.get("limits", self.limits))
         self._running = told.get("running", self._running)
         self._managers = told.get("managers", self._managers)
         self._backends.update(told.get("backends", ()))
@@ -233,22 +183,22 @@ class Worker:
         for field, known in (("began", session.began), ("ended", session.ended)):
             jobs = known.setdefault(self.name, deque(maxlen=REMEMBERED))
             jobs.extend((job, at) for job, at in told.get(field, ()))
-        self._told_state = told.get("state", self._told_state)
+        self._state = told.get("state", self._state)
         if told.get("told_all") == self._questions:
             self._told_all.set()
         if told.get("ready"):
             self._was_ready = True
             self.started.set()
-        self.when_changed()
+        self.has_changed()
 
     def _await_end(self, reading: list[threading.Thread]) -> None:
         code = self._process.end()
         for each in reading:
             each.join(TO_TELL)  # not longer: a process that its handlers have started may have the pipe, too
         if self._asked == "kill" or code < 0:
-            self._told_state = "killed"
+            self._state = "killed"
         else:
-            self._told_state = "stopped" if code == 0 else "failed"
+            self._state = "stopped" if code == 0 else "failed"
         if self._asked is None and self._was_ready and self.problem is None:
             how = self._how_it_ended(code)
             jobs: list[tuple[str, int]] = []
@@ -261,11 +211,11 @@ class Worker:
             if len(jobs) == 1:
                 out = take_out(job for _, job in jobs)
                 self.problem += f" If the job did that, it will again: `{out}` takes it out of the queue."
-            self._console.notice(f"Worker {self.name!r} {how}.")
+            self.console.notice(f"Worker {self.name!r} {how}.")
         self._ended.set()
         self._told_all.set()
         self.started.set()
-        self.when_changed()
+        self.has_changed()
 
     def _how_it_ended(self, code: int) -> str:
         if code >= 0:
@@ -275,17 +225,11 @@ class Worker:
         return "was killed"
 
 
-def _show(workers: Worker | Workers, started_by: int | None) -> None:
-    """Show workers as a cell's value; in the cell that has started them is their panel."""
-    if notebook.cell_number() != started_by:
-        notebook.publish({"text/plain": repr(workers)})
-
-
 class Workers(list[Worker]):
     """Several workers that were started together."""
 
     def _ipython_display_(self) -> None:
-        _show(self, self[0]._cell)
+        show_as_value(self, self[0].cell)
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self))

@@ -25,8 +25,9 @@ from tests.benchmarks.figures import figure
 ROUNDS = 9
 SERVER = """
 import time; begin = time.perf_counter()
-from kit.sources import embedded, sharing
-address, lease = sharing.join(embedded.server())
+from kit.sources import sharing
+from kit.sources.embedded import Embedded
+address, lease = sharing.join(Embedded.find())
 print(time.perf_counter() - begin)
 """
 CELL = """

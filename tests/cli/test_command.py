@@ -316,13 +316,14 @@ def findings(answer: subprocess.CompletedProcess[str]) -> dict[str, str]:
 UTF8 = {"PYTHONIOENCODING": "utf-8"}
 
 
-def test_kit_doctor_finds_nothing_broken_here_and_starts_nothing():
+def test_kit_doctor_finds_nothing_broken_here_and_leaves_nothing_running():
     eventually(nothing_is_used, "the servers and terminals of the tests before to end")
     answer = run("doctor", **UTF8)
     assert answer.returncode == 0, answer.stdout
     assert list(findings(answer)) == list(doctor._CHECKS)
     assert "✗" not in answer.stdout
-    assert "not running; it starts when a lesson needs it" in answer.stdout
+    assert "embedded starts here and lets the kit in" in answer.stdout
+    eventually(nothing_runs, "the end of the server that was tried")
 
 
 def test_kit_doctor_names_the_running_server_and_who_uses_it(program):
@@ -413,22 +414,32 @@ def test_kit_doctor_works_for_an_ordinary_user_without_a_home():
     assert findings(answer)["Disk"] == "✗", "KIT_HOME is root's own here"
 
 
-def test_kit_doctor_says_what_to_delete_when_the_password_is_damaged(tmp_path):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KIT_HOME", str(tmp_path))
-        folder = tmp_path / "embedded-18"
-        (folder / "data").mkdir(parents=True)
-        for written in (None, b"\xff cut sh"):
-            if written is not None:
-                (folder / "password").write_bytes(written)
+@pytest.mark.parametrize("runs", [True, False], ids=["while it runs", "when it is down"])
+def test_kit_doctor_says_what_to_delete_when_nobody_gets_into_the_server(runs, own_home):
+    opened = open_database("embedded")
+    assert opened.server_folder is not None
+    password = opened.server_folder / "password"
+    whole = password.read_text()
+    if not runs:
+        opened.stop()
+        eventually(nothing_runs, "the end of the server")
+    try:
+        for damaged in (b"", b"\xff cut sh"):
+            password.write_bytes(damaged)
             finding = doctor._server()
             assert finding.state == "broken"
-            assert f"delete the folder {str(folder)!r}" in finding.mend
-
-
-def test_a_password_that_the_kit_has_written_is_not_taken_for_damaged(jobs_in):
-    jobs_in("of_a_sound_server")
+            assert f"delete the folder {str(opened.server_folder)!r}" in finding.says
+    finally:
+        password.write_text(whole)
+        opened.stop()
     assert doctor._server().state == "good"
+
+
+@pytest.mark.parametrize("variable", [("PGSSLMODE", "require"), ("PGTARGETSESSIONATTRS", "read-only")])
+def test_kit_doctor_and_kit_env_do_not_care_what_the_environment_says_of_other_servers(variable):
+    answer = run("doctor", **UTF8, **dict([variable]))
+    assert answer.returncode == 0, answer.stdout
+    assert run("env", "--shell", "sh", **dict([variable])).returncode == 0
 
 
 def test_kit_doctor_names_another_package_that_brings_a_kit(tmp_path, monkeypatch):

@@ -111,7 +111,8 @@ async def until(what: str, happens: Callable[[], Any], seconds: float = 15) -> A
 
 def runner(consumer: Consumer) -> Runner:
     """Return what runs a consumer."""
-    return consumer._runner
+    assert isinstance(consumer, Runner)
+    return consumer
 
 
 def texts(consumer: Consumer) -> list[str]:

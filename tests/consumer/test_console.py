@@ -6,10 +6,14 @@ import asyncio
 import contextlib
 import io
 import logging
+import multiprocessing.pool
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -22,7 +26,7 @@ import kit
 from kit.consumer.capture import Capture
 from kit.consumer.console import KEPT_LINES, LONGEST_LINE, Console
 from kit.errors.text import one_line
-from tests.consumer.queue import enqueue, main_with, nothing, texts, until
+from tests.consumer.queue import Handler, enqueue, main_with, nothing, texts, until
 
 # Whose print it is
 
@@ -77,14 +81,112 @@ async def test_jobs_that_run_at_once_do_not_mix_their_lines() -> None:
         assert own == [f"{job} {number}" for number in range(3)]
 
 
-async def test_what_runs_outside_of_a_job_is_the_consumers() -> None:
-    async def plain_executor(job: Job) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, print, "without a context")
+async def by_a_thread(job: Job) -> None:
+    for thread in (threading.Thread(target=print, args=("a",)), threading.Timer(0.01, print, ["b"])):
+        thread.start()
+        thread.join()
 
-    consumer = kit.run(main_with(plain_executor=plain_executor))
-    await enqueue("plain_executor")
+
+async def by_the_loops_executor(job: Job) -> None:
+    await asyncio.get_running_loop().run_in_executor(None, print, "a\nb")
+
+
+async def by_a_pool_of_its_own(job: Job) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(print, "ab"))
+
+
+async def by_another_pool_of_its_own(job: Job) -> None:
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        pool.map(print, "ab")
+
+
+async def by_a_process(job: Job) -> None:
+    subprocess.run(["sh", "-c", "echo a; printf b >&2"], check=True)
+
+
+async def by_a_process_with_pythons_own_stream(job: Job) -> None:
+    subprocess.run(["sh", "-c", "echo a; echo b"], stdout=sys.stdout, check=True)
+
+
+async def by_a_process_that_is_awaited(job: Job) -> None:
+    process = await asyncio.create_subprocess_exec("sh", "-c", "echo a; echo b")
+    await process.wait()
+
+
+async def by_a_fork(job: Job) -> None:
+    child = multiprocessing.get_context("fork").Process(target=print, args=("a\nb",))
+    child.start()
+    child.join()
+
+
+OWN = [by_a_thread, by_the_loops_executor, by_a_pool_of_its_own, by_another_pool_of_its_own, by_a_process]
+OWN += [by_a_process_with_pythons_own_stream, by_a_process_that_is_awaited, by_a_fork]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, processes print as they do")
+@pytest.mark.parametrize("speak", OWN, ids=lambda speak: speak.__name__)
+async def test_prints_of_a_handlers_own_threads_pools_and_processes_belong_to_its_job(speak: Handler) -> None:
+    consumer = kit.run(main_with(speak=speak))
+    jobs = await enqueue("speak", b"", b"")
     await kit.wait()
-    assert texts(consumer) == ["[consumer] without a context"]
+    for job in jobs:
+        assert sorted(line.text for line in consumer.output if line.job_id == job) == ["a", "b"]
+    assert len(consumer.output) == 4
+
+
+async def test_a_pool_that_jobs_and_cells_share_prints_for_whoever_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+
+        async def speak(job: Job) -> None:
+            await asyncio.get_running_loop().run_in_executor(pool, print, f"of {job.id}")
+
+        consumer = kit.run(main_with(speak=speak))
+        first, second = await enqueue("speak", b"", b"")
+        await until("both are done", lambda: consumer.done == 2)
+        pool.submit(print, "of the cell").result()
+    assert capsys.readouterr().out == "of the cell\n"
+    assert sorted(texts(consumer)) == [f"[speak #{job}] of {job}" for job in (first, second)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, processes print as they do")
+async def test_a_process_may_print_much_and_longer_than_its_job() -> None:
+    async def speak(job: Job) -> None:
+        much = "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"
+        subprocess.run(["sh", "-c", much], check=True)  # it blocks the loop, and the pipe would be full
+        subprocess.Popen(["sh", "-c", "read line; echo late"], stdin=subprocess.PIPE)
+
+    processes: list[subprocess.Popen[bytes]] = []
+    init = subprocess.Popen.__init__
+
+    def keep(popen: subprocess.Popen[bytes], *arguments: Any, **options: Any) -> None:
+        init(popen, *arguments, **options)
+        processes.append(popen)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", keep)
+        consumer = kit.run(main_with(speak=speak))
+        await enqueue("speak")
+        await kit.wait()
+        assert consumer.output[-1].text == "19999"
+        processes[-1].communicate(b"go on\n")
+        await until("the last line is there", lambda: consumer.output[-1].text == "late")
+        assert consumer.output[-1].job_id == 1
+        consumer.stop()
+
+
+async def test_what_a_handler_captures_itself_stays_its_own() -> None:
+    async def speak(job: Job) -> None:
+        print(
+            subprocess.run(["sh", "-c", "echo a"], capture_output=True, text=True, check=True).stdout, end=""
+        )
+
+    consumer = kit.run(main_with(speak=speak))
+    await enqueue("speak")
+    await kit.wait()
+    assert texts(consumer) == ["[speak #1] a"]
 
 
 async def test_a_print_in_main_is_shown_by_the_call_that_runs_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +237,7 @@ async def test_prints_are_caught_while_a_cell_redirects_its_own() -> None:
 
 
 async def test_the_streams_and_the_logger_are_as_before_when_the_last_consumer_has_ended() -> None:
+    ways = threading.Thread.start, ThreadPoolExecutor.submit, subprocess.Popen.__init__
     streams = sys.stdout, sys.stderr
     handlers = list(logging.getLogger("pgqueuer").handlers)
     interval = sys.getswitchinterval()
@@ -144,6 +247,7 @@ async def test_the_streams_and_the_logger_are_as_before_when_the_last_consumer_h
     assert sys.stdout is not streams[0]
     second.stop()
     assert (sys.stdout, sys.stderr) == streams
+    assert (threading.Thread.start, ThreadPoolExecutor.submit, subprocess.Popen.__init__) == ways
     assert logging.getLogger("pgqueuer").handlers == handlers
     assert sys.getswitchinterval() == interval
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import kit
-from tests.consumer.queue import enqueue, fetch, main_with, nobody_is_connected, nothing, until
+from tests.consumer.queue import enqueue, fetch, main_with, nobody_is_connected, nothing, runner, until
 from tests.sources.processes import hung
 
 
@@ -43,7 +43,7 @@ async def test_a_wait_that_is_under_way_when_postgres_begins_to_hang_comes_back_
     folder = await the_servers_folder()
     begun = time.monotonic()
     waiting = asyncio.create_task(kit.wait(timeout=3))
-    await until("it waits", lambda: consumer._runner.running_jobs())
+    await until("it waits", lambda: runner(consumer).running_jobs())
     with hung(folder):
         with pytest.raises(kit.KitError, match="Postgres does not answer"):
             await waiting

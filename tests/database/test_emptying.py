@@ -19,7 +19,6 @@ from kit.database import emptying, schema
 from kit.database.target import Target
 from kit.session import session
 from kit.sources import Postgres
-from kit.sources.opened import Found
 from tests.sources.processes import ask
 
 Sql = Callable[..., Any]
@@ -199,10 +198,7 @@ async def test_an_open_transaction_is_named_instead_of_waiting_for_ever(
 
 
 def somebodys(dsn: str) -> Postgres:
-    found = Found("", (), None)
-    return Postgres(
-        Target(dsn), source="external", found=found, why="", lease=None, open_beside=lambda _: somebodys(dsn)
-    )
+    return Postgres(Target(dsn), "external", "", "", [], None, None, lambda _: somebodys(dsn))
 
 
 def test_a_database_that_the_kit_did_not_make_is_refused_and_keeps_every_row(

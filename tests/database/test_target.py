@@ -171,6 +171,8 @@ async def test_the_connection_is_closed_however_the_block_ends(server: Postgres,
         ("secret", "does not begin with 'postgresql://'"),
         ("", "does not begin with 'postgresql://'"),
         ("mysql://u:secret@host/x", "it begins with 'mysql://'"),
+        ("mysql+asyncmy://u:secret@host/x", "it begins with 'mysql+asyncmy://'"),
+        ("postgresql+asyncpg://u:secret@host:99999/x", "the port '99999'"),
         ("secret@host://x", "is not the DSN of a PostgreSQL"),
         (5, "KIT_DSN is int"),
         (None, "KIT_DSN is NoneType"),
@@ -185,6 +187,22 @@ def test_what_cannot_be_a_dsn_is_refused_in_one_line_without_its_password(given:
     assert told.endswith(f'Write it like "{dsn.EXAMPLE}".')
     assert "secret" not in told
     assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("postgresql+asyncpg://u:p@h:1/x", "postgresql://u:p@h:1/x"),
+        ("postgresql+psycopg2://u:p%40@h/x?sslmode=require", "postgresql://u:p%40@h/x?sslmode=require"),
+        (
+            "postgresql+asyncpg://u@h/x?ssl=require&prepared_statement_cache_size=0",
+            "postgresql://u@h/x?sslmode=require",
+        ),
+        ("postgres+psycopg:///x?host=/run&port=7", "postgres:///x?host=%2Frun&port=7"),
+    ],
+)
+def test_an_address_of_sqlalchemys_is_taken_without_its_driver(given: str, taken: str) -> None:
+    assert dsn.check(given, "KIT_DSN") == taken
 
 
 @pytest.mark.parametrize(
@@ -216,6 +234,11 @@ EVERYTHING = {
     "PGSSLKEY": "/c/key.pem",
     "PGSSLROOTCERT": "/c/root.pem",
     "PGSSLCRL": "/c/crl.pem",
+    "PGSSLNEGOTIATION": "direct",
+    "PGSSLMINPROTOCOLVERSION": "TLSv1.2",
+    "PGSSLMAXPROTOCOLVERSION": "TLSv1.3",
+    "PGKRBSRVNAME": "postgres",
+    "PGGSSLIB": "gssapi",
     "PGTARGETSESSIONATTRS": "read-write",
 }
 
@@ -239,7 +262,7 @@ def test_what_the_variables_say_a_dsn_says_and_back(environment: dict[str, str])
 
 
 def test_every_variable_is_among_those_that_are_tried() -> None:
-    assert set(EVERYTHING) == dsn.VARIABLES
+    assert set(EVERYTHING) == set(dsn._PARAMETERS.values())
 
 
 @pytest.mark.parametrize("name", ["plain", "a/b ?c#", "ø", "5%"])

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import asyncpg
 import nbformat
+import pydantic
 import pytest
-from pgqueuer import AsyncpgDriver, Queries
+import yaml  # type: ignore[import-untyped]
+from pgqueuer import AsyncpgDriver, PgQueuer, Queries
+from pgqueuer.models import Job
 
+import kit
 from kit.errors.hints import hint
 from kit.errors.place import is_learners, place
 from kit.errors.postgres import worth_another_try
+from kit.errors.text import one_line
 from kit.sources import Postgres
 from tests.kernels import notebook_client
 from tests.lessons.notebook import text_of
@@ -125,3 +132,73 @@ async def test_a_deadlock_is_worth_another_try_and_a_mistake_is_not(queue_databa
     assert worth_another_try(TimeoutError())
     assert not worth_another_try(await refused("SELECT 1 / 0"))
     assert not worth_another_try(ValueError("no such order"))
+
+
+class Order(pydantic.BaseModel):
+    item: str
+    amount: int = 1
+
+    @pydantic.model_validator(mode="after")
+    def not_three(self) -> Order:
+        if self.amount == 3:
+            raise ValueError("three is too many")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("reading", "line"),
+    [
+        (
+            lambda: Order.model_validate({"item": "tea", "amount": "six"}),
+            "ValidationError: amount: Input should be a valid integer, un",
+        ),
+        (lambda: Order.model_validate({}), "ValidationError: item: Field required"),
+        (lambda: Order.model_validate({"amount": "six"}), "ValidationError: item: Field required …"),
+        (lambda: Order(item="tea", amount=3), "ValidationError: Value error, three is too many"),
+        (
+            lambda: Order.model_validate_json(b"{"),
+            "ValidationError: Invalid JSON: EOF while parsing an object",
+        ),
+        (
+            lambda: yaml.safe_load("a: [1\nb: 2"),
+            "ParserError: expected ',' or ']', but got ':' (line 2, column 2)",
+        ),
+        (lambda: yaml.safe_load('a: "x'), "ScannerError: found unexpected end of stream (line 1, column 6)"),
+        (lambda: yaml.safe_load("a: b: c"), "ScannerError: mapping values are not allowed here …"),
+        (lambda: int("six\nseven"), "ValueError: invalid literal for int() with base 10: 'six\\nseven'"),
+    ],
+)
+def test_an_error_is_shown_by_its_first_useful_line(reading: Callable[[], object], line: str) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        reading()
+    assert one_line(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize("text", ["2 errors for Order\nitem\n  missing", "while cooking\n  soup\nit burned"])
+def test_a_heading_of_another_kind_is_the_line_that_is_shown(text: str) -> None:
+    assert one_line(ValueError(text)) == f"ValueError: {text.splitlines()[0]} …"
+
+
+async def test_the_log_the_reason_and_the_wait_show_the_field_and_the_rule(
+    queue_database: Postgres, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @asynccontextmanager
+    async def main() -> AsyncIterator[PgQueuer]:
+        pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect()))
+
+        @pgq.entrypoint("order", on_failure="hold")
+        async def order(job: Job) -> None:
+            Order.model_validate_json(job.payload or b"")
+
+        yield pgq
+
+    connection = await asyncpg.connect()
+    (job,) = await Queries(AsyncpgDriver(connection)).enqueue("order", b'{"amount": 1}')
+    await connection.close()
+    consumer = kit.run(main)
+    await kit.wait()
+    consumer.stop()
+    kit.why(job)
+    line = "ValidationError: item: Field required"
+    assert kit.log().iloc[-1]["error"] == line
+    assert capsys.readouterr().out.count(line) == 2

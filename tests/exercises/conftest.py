@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kit.exercises import record, scratch
+from kit.session import session
 from kit.sources import Postgres
 
 
@@ -31,5 +32,5 @@ def no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A learner who has done nothing yet; the file of their progress."""
     file = tmp_path / "home" / "progress.jsonl"
     monkeypatch.setattr(record, "path", lambda: file)
-    record._unwritten.clear()
+    session.unwritten.clear()
     return file

@@ -1,4 +1,4 @@
-"""The exercises in their notebooks: stubs as the objects say, no answer as shipped, a pass with the solution."""
+"""The exercises in their notebooks: as the objects say, no answer as shipped, a pass with the solution."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def _set_by(source: str) -> set[str]:
     return names
 
 
-@pytest.fixture(scope="module", params=[pytest.param(one, id=one.name) for one in LESSONS])
+@pytest.fixture(scope="module", params=[one.name for one in LESSONS])
 def learner(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[Lesson, Learner]]:
     """A learner with a kernel for a lesson, who has run its setup cells."""
-    lesson = request.param
+    (lesson,) = [one for one in LESSONS if one.name == request.param]
     with postgres_from("embedded"), learner_of(stubs.notebook_of(lesson, FOLDER).stem) as one:
         one.run(one.lesson.setup)
         yield lesson, one

@@ -12,11 +12,13 @@ import pytest
 
 import kit
 from kit.exercises import record
+from kit.session import session
 
 WRITER = """
 import sys
 from pathlib import Path
 from kit.exercises import record
+from kit.session import session
 record.path = lambda: Path(sys.argv[1])
 for number in range(int(sys.argv[3])):
     record.write(sys.argv[2], "hint", number=number)
@@ -71,7 +73,7 @@ def test_where_the_file_cannot_be_written_it_is_kept_in_the_kernel_and_told(
 ) -> None:
     (tmp_path / "a-file").write_text("no folder")
     monkeypatch.setattr(record, "path", lambda: tmp_path / "a-file" / "progress.jsonl")
-    monkeypatch.setattr(record, "_unwritten", [])
+    monkeypatch.setattr(session, "unwritten", [])
     record.write("thank", "check", outcome="passed")
     assert record.read().of("thank").status == "done"
     kit.progress()

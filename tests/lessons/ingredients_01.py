@@ -15,6 +15,11 @@ BEATS: Beats = {
             then={"two-names": (r"Welcome, Ada!", r"Goodbye, Grace\.")},
         ),
         Ingredient(
+            "change it: a higher priority",
+            without=(Edit("two-names", "[0, 0]", "[0, 1]"),),
+            then={"two-names": (r"Welcome, Ada!", r"Goodbye, Grace\.")},
+        ),
+        Ingredient(
             "the typing error",
             without=(Edit("unknown-name", '"welcom"', '"welcome"'),),
             then={"unknown-name": (r"Welcome, Linus!", r"Empty DataFrame")},
@@ -45,6 +50,11 @@ BEATS: Beats = {
             },
         ),
         Ingredient(
+            "change it: 42 images, and at most 32 threads",
+            without=(Edit("side-by-side", 'b"owl"]', 'b"owl"] * 14'),),
+            then={"side-by-side": (r"\A(.*starts\n){4,32}.*is done",)},
+        ),
+        Ingredient(
             "code that blocks",
             without=(
                 Edit(
@@ -63,7 +73,7 @@ BEATS: Beats = {
     ],
     "3 · Things that handlers share": [
         Ingredient(
-            "the resources",
+            "change it: another greeting in the resources",
             without=(Edit("polite", '"Bonjour"', '"Hola"'),),
             then={"greeted": (r"Hola, Ada!",)},
         ),
@@ -76,8 +86,8 @@ BEATS: Beats = {
             },
         ),
         Ingredient(
-            "running kit.run(polite) again",
-            without=(Edit("without-annotation", "kit.run(polite)", ""),),
+            "running kit.run(main) again",
+            without=(Edit("without-annotation", "kit.run(main)", ""),),
             then={"without-annotation": (r"Bonjour, Grace!",)},
         ),
     ],

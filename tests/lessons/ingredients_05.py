@@ -11,6 +11,11 @@ BEATS: Beats = {
             (Edit("charge-plainly", 'raise ValueError("the card has expired")', "pass"),),
             then={"run-plainly": ("charged the expired card",), "log-of-it": ("successful",)},
         ),
+        Ingredient(
+            "change it: two expired cards",
+            (Edit("run-plainly", 'b"green"', 'b"expired"'),),
+            then={"run-plainly": ("#2. exception: ValueError", "#3. exception: ValueError", "^0 jobs left")},
+        ),
     ],
     "2 · The bank is busy": [
         Ingredient(
@@ -18,7 +23,7 @@ BEATS: Beats = {
             (
                 Edit(
                     "charge-again",
-                    'RetryRequested(delay=timedelta(seconds=0.3), reason="the bank is busy")',
+                    'RetryRequested(delay=soon, reason="the bank is busy")',
                     'ConnectionError("the bank is busy")',
                 ),
             ),
@@ -29,6 +34,11 @@ BEATS: Beats = {
             (Edit("charge-again", "job.attempts < 2", "job.attempts < 1"),),
             then={"run-again": ("^queued picked queued picked successful$",)},
         ),
+        Ingredient(
+            "change it: busy four times",
+            (Edit("charge-again", "job.attempts < 2", "job.attempts < 4"),),
+            then={"run-again": ("^(queued picked ){5}successful$",)},
+        ),
     ],
     "3 · Further and further apart": [
         Ingredient(
@@ -38,25 +48,30 @@ BEATS: Beats = {
         ),
         Ingredient(
             "the executor",
-            (Edit("charge-with-back-off", '{"executor_factory": patient}', "{}"),),
-            then={"run-with-back-off": (r"^0 +picked +NaN\n1 +exception",)},
+            (Edit("bank-is-down", '{"executor_factory": patient}', "{}"),),
+            then={"run-with-back-off": (r"^\d +picked +NaN\n\d +exception",)},
+        ),
+        Ingredient(
+            "change it: one more try only",
+            (Edit("charge-with-back-off", "max_attempts=3", "max_attempts=1"),),
+            then={"run-with-back-off": (r"picked +NaN\n\d +picked +[\d.]+\n\d +exception",)},
         ),
     ],
     "4 · Held, mended, let go on": [
         Ingredient(
             'on_failure="hold"',
-            (Edit("options-charge-with-a-mistake", '{"on_failure": "hold"}', "{}"),),
+            (Edit("charge-with-a-mistake", '{"on_failure": "hold"}', "{}"),),
             then={"run-with-a-mistake": ("Empty DataFrame",)},
         ),
         Ingredient(
-            "the mended handler",
-            (Edit("mended", ".replace(b',', b'')", ""),),
+            "change it: the handler is not mended",
+            (Edit("mended", '.replace(b",", b"")', ""),),
             then={"go-on": ("held: ValueError",)},
         ),
     ],
     "5 · One poisonous job": [
         Ingredient(
-            "the hold",
+            "change it: no hold",
             (Edit("options-charge-carefully", ', "on_failure": "hold"', ""),),
             then={"run-with-poison": (" exception +1 ",), "poison-is-held": ("Empty DataFrame",)},
         ),

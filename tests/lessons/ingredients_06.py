@@ -13,7 +13,7 @@ UPDATE_ONCE = """    async with db.transaction():
 
 UNTIL_IT_IS_BACK = """while True:
     try:
-        conn = await asyncpg.connect()
+        db = await asyncpg.connect()
         break
     except (asyncpg.PostgresError, OSError):
         await asyncio.sleep(0.05)"""
@@ -65,7 +65,7 @@ BEATS: Beats = {
                     '"heartbeat_timeout": 2,',
                     '"heartbeat_timeout": 2, "restart_on_failure": False,',
                 ),
-                Edit("after-the-crash", "await kit.wait()\nconn = await asyncpg.connect()", UNTIL_IT_IS_BACK),
+                Edit("after-the-crash", "await kit.wait()\ndb = await asyncpg.connect()", UNTIL_IT_IS_BACK),
             ),
             then={"after-the-crash": (r"^(?!300$)\d+$",)},
         ),

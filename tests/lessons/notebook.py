@@ -20,7 +20,7 @@ from kit.text import without_commands
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 LESSONS = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
-COMPANIONS = ["primer", "two_programs"]
+COMPANIONS = ["primer", "two_programs", "in_production"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tests.lessons.reading import code_lines, folded, in_sight, minutes
 from tests.lessons.terms import TERMS, Term
 from tests.lessons.tidy import notebooks, tidied
 
-TO_BE_MADE_NARROW = ["00", "01", "02", "03", "04", "05", "07", "13", "14"]
+TO_BE_MADE_NARROW = ["00", "02", "03", "04", "07", "13", "14"]
 DOCUMENTATION = "https://janbjorge.github.io/pgqueuer/"
 
 every_lesson = pytest.mark.parametrize("lesson", [pytest.param(read(name), id=name) for name in LESSONS])

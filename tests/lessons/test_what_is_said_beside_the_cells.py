@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import subprocess
 import sys
 import time
@@ -203,6 +204,69 @@ async def test_10_a_dedupe_key_keeps_others_out_while_its_job_waits_or_runs_and_
         await queries.enqueue("ship", None, dedupe_key="ship 1", on_conflict="skip")
         assert len(kit.jobs()) == ids
     await connection.close()
+
+
+async def test_01_threads_are_four_more_than_cores_and_32_at_most() -> None:
+    running: list[int] = []
+    most = 0
+
+    def runs() -> None:
+        nonlocal most
+        running.append(1)
+        most = max(most, len(running))
+        time.sleep(0.2)
+        running.pop()
+
+    await asyncio.gather(*(asyncio.to_thread(runs) for _ in range(40)))
+    cores = getattr(os, "process_cpu_count", os.cpu_count)() or 1  # that is of Python 3.13
+    assert most == min(32, cores + 4)
+
+
+EXITS = """
+import asyncio, sys
+import asyncpg
+from pgqueuer import AsyncpgDriver, PgQueuer
+
+async def main():
+    pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect()))
+
+    @pgq.entrypoint("exits")
+    async def exits(job):
+        sys.exit()
+
+    @pgq.entrypoint("waits")
+    async def waits(job):
+        await asyncio.sleep(3600)
+
+    await pgq.run()
+
+asyncio.run(main())
+"""
+
+
+async def test_05_an_exit_in_a_handler_ends_the_consumer_stays_picked_and_cancels_the_jobs_beside_it(
+    queue_database: Postgres,
+) -> None:
+    await enqueue("waits")
+    await enqueue("exits")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", EXITS, stderr=subprocess.DEVNULL)
+    await asyncio.wait_for(process.wait(), 60)
+    assert process.returncode == 0
+    assert kit.jobs()[["entrypoint", "status"]].to_numpy().tolist() == [["exits", "picked"]]
+    assert kit.log().query("entrypoint == 'waits'")["status"].tolist() == ["queued", "picked", "canceled"]
+
+
+async def test_05_pgq_failed_names_what_is_held_and_not_why(queue_database: Postgres) -> None:
+    async def fails(job: Job) -> None:
+        raise ValueError("the card has expired")
+
+    kit.run(main_with("hold", charge=fails))
+    await enqueue("charge")
+    await kit.wait()
+    command = [sys.executable, "-m", "pgqueuer", "failed"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    printed, _ = await process.communicate()
+    assert (b"charge" in printed, b"expired" in printed) == (True, False)
 
 
 async def test_05_10_a_held_jobs_key_may_be_taken_and_then_requeueing_fails_for_all(

@@ -72,15 +72,15 @@ def test_00_pgqueuer_is_four_tables(run: Callable[[str], Lesson]) -> None:
 def test_01_a_job_with_an_unknown_name_waits_and_is_then_done(run: Callable[[str], Lesson]) -> None:
     lesson = run("01_entrypoints")
     assert re.search(r"queued\s+welcom\s+Linus", lesson.shown_by("kit.jobs()"))
-    assert "[welcom #3] Welcome, Linus!" in lesson.shown_by("kit.run(forgiving)")
+    assert "[welcom #3] Welcome, Linus!" in lesson.sections[0].shown("run-corrected")
 
 
 def test_01_a_taken_name_and_a_plain_function_are_refused_in_plain_words(
     run: Callable[[str], Lesson],
 ) -> None:
     lesson = run("01_entrypoints")
-    assert "welcome" in lesson.shown_by("kit.run(twice)")
-    assert "async" in lesson.shown_by("kit.run(not_async)")
+    assert "welcome" in lesson.sections[0].shown("taken-name")
+    assert "async" in lesson.sections[1].shown("refused")
 
 
 def test_01_blocking_handlers_run_one_by_one_and_threads_side_by_side(run: Callable[[str], Lesson]) -> None:
@@ -88,8 +88,8 @@ def test_01_blocking_handlers_run_one_by_one_and_threads_side_by_side(run: Calla
         return re.findall(r"starts|is done", shown)
 
     lesson = run("01_entrypoints")
-    assert events(lesson.shown_by('"holds_up"] * 3')) == ["starts", "is done"] * 3
-    assert events(lesson.shown_by('"in_a_thread"] * 3'))[:3] == ["starts"] * 3
+    assert events(lesson.sections[1].shown("one-by-one")) == ["starts", "is done"] * 3
+    assert events(lesson.sections[1].shown("side-by-side"))[:3] == ["starts"] * 3
 
 
 def test_01_a_handler_without_the_annotation_misses_its_context(run: Callable[[str], Lesson]) -> None:

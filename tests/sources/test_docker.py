@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ import asyncpg
 import pytest
 
 import kit
-from kit.sources import container, docker, files, open_database, status
+from kit.sources import container, docker, files, open_database, registry
+from tests.sources.conftest import let_go
 from tests.sources.processes import CONSUMER, Program, ask, keepers, processes, wait_until
 from tests.sources.registry import serving
 
@@ -130,7 +134,7 @@ def test_without_an_argument_docker_is_used_where_its_engine_answers(
     with kit.postgres(database="lesson") as database:
         assert database.source == "docker"
         assert capsys.readouterr().out.endswith(": a Docker engine answered.\n")
-        assert [each.source for each in status()] == ["docker"]
+        assert [each.source for each in registry.known()] == ["docker"]
 
 
 @pytest.mark.docker
@@ -180,7 +184,56 @@ def test_an_engine_that_hangs_is_given_up_after_two_seconds(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{listening.getsockname()[1]}")
-        assert (docker.engine().problem or "").startswith("the Docker engine did not answer within 2 s")
+        assert str(docker.problem()).startswith("The Docker engine did not answer within 2 s")
+
+
+@pytest.fixture
+def engine_of_another_kind(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An engine that answers, and leaves out of its answers what the client relies on, as Podman's did."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            said = b'{"Version": "5.0", "ApiVersion": "1.41"}' if self.path.endswith("/version") else b"{}"
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as engine:
+        thread = threading.Thread(target=engine.serve_forever)
+        thread.start()
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{engine.server_port}")
+        yield
+        let_go()
+        wait_until(lambda: not keepers(own_home), "the end of the keepers, which ask that engine")
+        engine.shutdown()
+        thread.join()
+
+
+def test_an_engine_of_another_kind_is_a_plain_error(engine_of_another_kind: None) -> None:
+    with pytest.raises(kit.KitError, match=r"Tried:\n  docker: KeyError|did not start: KeyError"):
+        kit.postgres("docker")
+
+
+def test_without_an_argument_whatever_an_engine_fails_with_leads_to_the_embedded_server_and_is_said(
+    engine_of_another_kind: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kit.postgres().source == "embedded"
+    assert "KeyError" in capsys.readouterr().out
+
+
+def test_without_an_argument_what_was_tried_is_said_when_nothing_works(
+    engine_that_is_off: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KIT_PG_BIN", "/nowhere")
+    with pytest.raises(kit.KitError, match=r"(?s)Tried:\n  no Docker engine answered.*KIT_PG_BIN"):
+        kit.postgres()
 
 
 def test_nothing_of_docker_is_left_running_when_it_cannot_be_used(

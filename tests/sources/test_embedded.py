@@ -18,11 +18,15 @@ import psutil
 import pytest
 
 import kit
-from kit.sources import binaries, files, open_database, status, stop_all
+from kit.cli import servers as command
+from kit.sources import binaries, files, open_database, registry, sharing
 from tests.sources.processes import Program, ask, keepers, processes, servers, wait_until
 
 as_root = pytest.mark.skipif(not files.is_root(), reason="only root can become another account")
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and accounts")
+
+
+KEEPING = Program.code.replace('database="lesson"', 'database="lesson", fresh=False')
 
 
 def answers(dsn: str) -> bool:
@@ -180,6 +184,41 @@ def test_a_recycled_pid_in_postmaster_pid_does_not_keep_the_server_down(own_home
         somebody.kill()
 
 
+def test_a_program_that_names_the_data_folder_is_no_server_and_stays_alive(own_home: Path) -> None:
+    with Program(own_home, "embedded") as program:
+        program.says()
+        pid_file = data_of(own_home) / "postmaster.pid"
+        lines = pid_file.read_text().splitlines()
+        for process in (*keepers(own_home), *servers(own_home)):
+            process.kill()
+        wait_until(lambda: not servers(own_home), "the end of the killed server")
+    editor = [sys.executable, "-c", "input()", "-D", str(data_of(own_home))]
+    with subprocess.Popen(editor, stdin=subprocess.PIPE) as somebody:
+        pid_file.write_text("\n".join([str(somebody.pid), *lines[1:]]) + "\n")
+        command.stop_all(force=True, say=lambda _: None)
+        with Program(own_home, "embedded") as program:
+            assert ask(program.says()["dsn"], "SELECT 1") == 1
+        assert somebody.poll() is None, "somebody's program was ended"
+        somebody.kill()
+
+
+@pytest.mark.parametrize("damage", ["", "garbage\n", "\0" * 64, "-5\n", "9" * 30])
+@pytest.mark.parametrize("runs", [False, True], ids=["after a stop", "while it runs"])
+def test_a_damaged_postmaster_pid_keeps_no_server_down(damage: str, runs: bool, own_home: Path) -> None:
+    with Program(own_home, "embedded") as first:
+        dsn = first.says()["dsn"]
+        ask(dsn, "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (1, 'queued', 'fetch')")
+        if not runs:
+            first.leave()
+            wait_until(lambda: not processes(own_home), "the end of the server")
+        before = servers(own_home)
+        (data_of(own_home) / "postmaster.pid").write_text(damage)
+        with Program(own_home, "embedded", code=KEEPING) as second:
+            dsn = second.says()["dsn"]
+            assert ask(dsn, "SELECT entrypoint FROM pgqueuer") == "fetch"
+            assert [each for each in servers(own_home) if each not in before] == servers(own_home)
+
+
 @as_root
 def test_root_gets_a_server_that_another_account_runs(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
@@ -189,15 +228,13 @@ def test_root_gets_a_server_that_another_account_runs(own_home: Path) -> None:
 
 
 @as_root
-def test_root_with_a_home_that_no_other_account_can_enter_gets_a_server_too(own_home: Path) -> None:
+def test_root_is_told_of_a_home_that_no_other_account_can_enter_and_its_mode_stays(
+    own_home: Path,
+) -> None:
     own_home.chmod(0o700)
-    with Program(own_home, "embedded") as program:
-        dsn = program.says()["dsn"]
-        place = Path(str(ask(dsn, "SHOW data_directory"))).parent
-        assert not place.is_relative_to(own_home)
-        assert stat.S_IMODE(own_home.stat().st_mode) == 0o700
-        program.leave()
-        wait_until(lambda: not place.exists(), "the end of the temporary folder")
+    with pytest.raises(kit.KitError, match=r"'nobody', .* cannot enter '.*Set KIT_HOME"):
+        kit.postgres("embedded")
+    assert stat.S_IMODE(own_home.stat().st_mode) == 0o700
 
 
 @as_root
@@ -285,13 +322,14 @@ def test_a_postgres_that_is_too_old_is_not_used(own_home: Path, monkeypatch: pyt
         kit.postgres("embedded")
 
 
-def test_stop_all_stops_a_server_in_use_and_the_next_call_starts_it_again(own_home: Path) -> None:
+def test_kit_stop_stops_a_server_in_use_and_the_next_call_starts_it_again(own_home: Path) -> None:
     with open_database("embedded") as database:
-        assert [each.users for each in status()] == [1]
-        assert [each.source for each in stop_all()] == ["embedded"]
+        [server] = registry.known()
+        assert sharing.users(server.folder) == [(os.getpid(), 0)]
+        command.stop_all(force=True, say=lambda _: None)
         assert not answers(database.dsn)
         wait_until(lambda: not keepers(own_home), "the end of the keeper")
-        assert [each.where for each in status()] == [None]
+        assert server.running() is None
         with open_database("embedded") as again:
             assert answers(again.dsn)
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -141,7 +142,17 @@ def test_kit_postgres_decides_for_a_whole_class(
     monkeypatch.setenv("KIT_POSTGRES", "embedded")
     monkeypatch.setenv("KIT_DSN", "postgresql://nowhere.invalid/db")
     assert kit.postgres(database=name).source == "embedded"
-    assert "KIT_POSTGRES asks for it" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith(": it runs already\n")
+
+
+def test_who_never_set_kit_postgres_does_not_read_of_it(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kit lab` starts a server and sets the variable for its kernels."""
+    monkeypatch.setenv("KIT_POSTGRES", "embedded")
+    assert kit.postgres().why == "KIT_POSTGRES asks for it"
+    assert kit.postgres().why == "it runs already"
+    assert kit.postgres("embedded").why == "you asked for it"
 
 
 def test_a_dsn_comes_before_docker_and_embedded(
@@ -170,8 +181,22 @@ def test_external_without_a_dsn_asks_for_one() -> None:
 
 
 def test_a_dsn_for_the_embedded_server_is_refused() -> None:
-    with pytest.raises(kit.KitError, match="Leave one of them out"):
+    with pytest.raises(kit.KitError, match=r"the source asks for 'embedded'\. Leave one of them out"):
         kit.postgres("embedded", dsn="postgresql://localhost/x")
+
+
+def test_a_dsn_beside_kit_postgres_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KIT_POSTGRES", "embedded")
+    with pytest.raises(kit.KitError, match=r"KIT_POSTGRES asks for 'embedded'.*\(\"external\", dsn=…\)"):
+        kit.postgres(dsn="postgresql://localhost/x")
+
+
+def test_an_address_of_sqlalchemys_leads_to_the_server(server: Postgres, name: str) -> None:
+    dsn = (
+        dsns.beside(server.dsn, "postgres").replace("postgresql://", "postgresql+asyncpg://") + "?ssl=prefer"
+    )
+    with kit.postgres(dsn=dsn, database=name) as opened:
+        assert ask(opened.dsn, "SELECT count(*) FROM pgqueuer") == 0
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 64, "a\nb", "postgres", "template1"])

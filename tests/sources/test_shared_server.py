@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
@@ -11,7 +13,7 @@ import pytest
 import kit
 from kit.database import dsn as dsns
 from kit.database.schema import MARK
-from kit.sources import Postgres, external
+from kit.sources import Postgres, external, open_database
 from tests.sources.processes import CONSUMER, Program, ask
 
 Sql = Callable[..., Any]
@@ -41,6 +43,55 @@ def test_two_roles_each_get_a_database_of_their_own(two: tuple[str, str], name: 
     kit.reset()
     assert kit.postgres(database=name, dsn=two[1]).name == bob.name
     assert ask(ada.dsn, "SELECT count(*) FROM pgqueuer") == 1
+
+
+MANY = 12
+
+
+@pytest.fixture
+def many(server: Postgres, sql: Sql, name: str) -> Iterator[list[str]]:
+    """The DSNs of as many roles as a class has; half of them name a database of their own."""
+    roles = [f"{name}_{number}" for number in range(MANY)]
+    login = server.dsn.split("//")[1].split("@")[0]
+    for role in roles:
+        sql(f"CREATE ROLE {role} LOGIN CREATEDB PASSWORD 'secret'")
+    for role in roles[::2]:
+        sql(f"CREATE DATABASE {role} OWNER {role}")
+    databases = [role if number % 2 == 0 else "postgres" for number, role in enumerate(roles)]
+    yield [
+        dsns.beside(server.dsn, database).replace(login, f"{role}:secret")
+        for role, database in zip(roles, databases, strict=True)
+    ]
+    for role in roles:
+        for database in (external.PREFIX + name, f"{external.PREFIX}{role}_{name}", role):
+            sql(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        sql(f"DROP ROLE {role}")
+
+
+def test_a_class_that_starts_the_same_lesson_at_once_gets_a_database_each(many: list[str], name: str) -> None:
+    together = threading.Barrier(MANY)
+
+    def start(dsn: str) -> Postgres:
+        together.wait()
+        return open_database(database=name, dsn=dsn, fresh=True)
+
+    with ThreadPoolExecutor(MANY) as pool:
+        opened = list(pool.map(start, many))
+    assert len({each.name for each in opened}) == MANY
+    owner = (
+        "SELECT pg_get_userbyid(datdba) = current_user FROM pg_database WHERE datname = current_database()"
+    )
+    assert all(ask(each.dsn, owner) for each in opened)
+
+
+def test_a_name_that_other_roles_have_both_of_is_said_plainly(
+    two: tuple[str, str], name: str, sql: Sql
+) -> None:
+    kit.postgres(database=name, dsn=two[0])
+    kit.postgres(database=f"{name}_bob_{name}", dsn=two[0])  # as the kit would name bob's own
+    with pytest.raises(kit.KitError, match=r"belongs to another role\. Use another name"):
+        kit.postgres(database=name, dsn=two[1])
+    sql(f"DROP DATABASE {external.PREFIX}{name}_bob_{name} WITH (FORCE)")
 
 
 def test_a_queue_that_another_program_uses_is_not_emptied_without_a_word(

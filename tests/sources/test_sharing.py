@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import stat
@@ -18,7 +17,8 @@ import pytest
 
 import kit
 from kit.cli import servers as command
-from kit.sources import account, embedded, files, open_database, registry, sharing, status
+from kit.sources import account, files, open_database, registry, sharing
+from kit.sources.embedded import Embedded
 from tests.sources.processes import ROOT, Program, ask, keepers, processes, servers, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and accounts")
@@ -61,22 +61,12 @@ def test_a_record_that_names_no_source_of_the_kits_runs_nothing_and_is_passed_ov
     strange = own_home / "strange"
     strange.mkdir(mode=0o700)
     (strange / "server.json").write_text(record.replace("%s", str(ran)), "latin-1")
-    assert status() == []
+    assert registry.known() == []
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert "strange/server.json' is passed over" in said
     assert stop_quietly() == ["No Postgres of the kit's is running."]
-    assert len(registry.troubles()) == 1
     assert not ran.exists()
-
-
-def test_a_record_of_an_earlier_version_still_names_its_server(own_home: Path) -> None:
-    with open_database("embedded"):
-        record = folder_of(own_home) / "server.json"
-        runs = json.loads(record.read_text())["runs"]
-        earlier = {"module": "kit.sources.gone", "class": "Embedded", "arguments": [str(record.parent), runs]}
-        record.write_text(json.dumps(earlier))
-        assert [(each.source, each.users) for each in status()] == [("embedded", 1)]
 
 
 @as_root
@@ -96,12 +86,38 @@ def test_a_record_of_another_account_is_passed_over(
 
 @as_root
 def test_the_folder_of_another_account_is_said_plainly(own_home: Path) -> None:
-    folder = embedded.server().folder
+    folder = Embedded.find().folder
     folder.mkdir(mode=0o777)
     os.chown(folder, NOBODY, NOBODY)
     with pytest.raises(kit.KitError, match=r"belongs to the account 'nobody'.*KIT_HOME"):
         kit.postgres("embedded")
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("link", [True, False], ids=["a link", "a folder that the kit did not make"])
+def test_a_folder_of_somebodys_is_refused_and_stays_as_it_is(link: bool, own_home: Path) -> None:
+    folder = Embedded.find().folder
+    theirs = own_home / "theirs" if link else folder
+    theirs.mkdir(mode=0o755)
+    (theirs / "program").touch(0o755)
+    if link:
+        folder.symlink_to(theirs)
+    what = "is a link" if link else "is a folder that the kit did not make"
+    with pytest.raises(kit.KitError, match=f"{folder.name}' {what}.*KIT_HOME"):
+        kit.postgres("embedded")
+    assert [path.name for path in theirs.iterdir()] == ["program"]
+    assert stat.S_IMODE((theirs / "program").stat().st_mode) == 0o755
+    assert stat.S_IMODE(theirs.stat().st_mode) == 0o755
+
+
+def test_a_file_that_somebody_puts_into_the_servers_folder_keeps_its_mode(own_home: Path) -> None:
+    with open_database("embedded"):
+        program = folder_of(own_home) / "program"
+        program.touch(0o755)
+        folder_of(own_home).chmod(0o755)
+    with open_database("embedded"):
+        assert stat.S_IMODE(program.stat().st_mode) == 0o755
+        assert stat.S_IMODE(folder_of(own_home).stat().st_mode) & 0o066 == 0
 
 
 # Closed to others
@@ -116,44 +132,6 @@ def test_nothing_of_a_server_is_open_to_other_accounts(own_home: Path) -> None:
         for path in folder.rglob("*"):
             if "data" not in path.relative_to(folder).parts[:1] and "programs" not in str(path):
                 assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
-
-
-def test_files_that_an_earlier_version_left_open_are_closed(own_home: Path) -> None:
-    folder = embedded.server().folder
-    folder.mkdir(mode=0o755)
-    for name in ("start.lock", "keeper.lock", "keeper.log", "server.log"):
-        (folder / name).touch(0o644)
-    with Program(own_home, "embedded") as program:
-        program.says()
-        wait_until(lambda: sharing.is_held(folder / "keeper.lock"), "the keeper")
-        for name in ("start.lock", "keeper.lock", "keeper.log", "server.log"):
-            assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600, name
-
-
-@as_root
-@pytest.mark.parametrize("kind", ["another account's", "a link", "open to all"])
-def test_root_does_not_believe_a_temporary_folder_by_its_name(kind: str, own_home: Path) -> None:
-    with Program(own_home, "embedded") as program:
-        program.says()
-    wait_until(lambda: not processes(own_home), "the end of the first server")
-    folder = folder_of(own_home)
-    false, target = own_home.parent / "place", own_home.parent / "target"
-    target.mkdir(mode=0o711)
-    if kind == "a link":
-        false.symlink_to(target)
-    else:
-        false.mkdir(mode=0o711)
-        if kind == "open to all":
-            false.chmod(0o777)
-        else:
-            os.chown(false, NOBODY, NOBODY)
-    (folder / "place").write_text(str(false))
-    own_home.chmod(0o700)
-    with Program(own_home, "embedded") as program:
-        place = Path(str(ask(program.says()["dsn"], "SHOW data_directory"))).parent
-        assert place not in (false, target)
-        assert list(false.iterdir()) == []
-    assert false.exists()
 
 
 @as_root
@@ -323,8 +301,6 @@ def test_a_damaged_password_file_is_said_at_once_with_what_to_delete(
         with pytest.raises(kit.KitError, match=r"password'.*kit stop --force.*delete the folder"):
             kit.postgres("embedded")
         assert time.monotonic() - begin < 5
-        [trouble] = registry.troubles()
-        assert "delete the folder" in trouble
     wait_until(lambda: not processes(own_home), "the end of the server")
     shutil.rmtree(folder_of(own_home))
     with kit.postgres("embedded") as database:
@@ -333,9 +309,9 @@ def test_a_damaged_password_file_is_said_at_once_with_what_to_delete(
 
 @pytest.mark.parametrize("garbage", ["garbage", "99999", "-1", "", "\x00", "5" * 30])
 def test_garbage_in_the_file_of_the_port_is_not_used(garbage: str, own_home: Path) -> None:
-    folder = embedded.server().folder
-    files.make_own(folder)
-    (folder / "port").write_text(garbage)
+    folder = Embedded.find().folder
+    with sharing.locked(folder):
+        (folder / "port").write_text(garbage)
     with open_database("embedded") as database:
         assert ask(database.dsn, "SELECT 1") == 1
 

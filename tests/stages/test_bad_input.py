@@ -261,3 +261,16 @@ async def test_a_failed_query_that_the_handler_hides_holds_the_run(desk: Desk) -
         row = await desk.ended(run)
     assert row["status"] == "failed"
     assert "current transaction is aborted" in row["error"]
+
+
+@pytest.mark.parametrize("given", [{"order": 7}, None, "Queries", "a driver", "a pool"])
+async def test_what_a_run_is_started_on_must_be_a_connection(desk: Desk, given: Any) -> None:
+    async with asyncpg.create_pool(min_size=1) as pool:
+        driver = AsyncpgDriver(desk.connection)
+        made = {"Queries": desk.queries, "a driver": driver, "a pool": pool}
+        with pytest.raises(
+            KitError, match=r"takes a connection of asyncpg's first, not .*, and then the data"
+        ):
+            await two_stages().start(made[given] if isinstance(given, str) else given, {"order": 7})
+        async with pool.acquire() as lent:
+            await two_stages().start(lent, {"order": 7})

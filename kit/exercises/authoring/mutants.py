@@ -52,7 +52,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.AST], None]]]:
             for number, statement in enumerate(statements):
                 if not isinstance(statement, ast.Pass) and not _leaves_no_trace(statement):
                     yield f"dropped `{_short(statement)}`", _drop(field, number)
-                if number + 1 < len(statements):
+                if all(map(_awaits, pair := statements[number : number + 2])) and len(pair) == 2:
                     yield f"swapped `{_short(statement)}` and the next", _swap(field, number)
     if isinstance(node, ast.With | ast.AsyncWith):
         for number, item in enumerate(node.items):
@@ -103,6 +103,10 @@ def _constants(value: object) -> Iterator[tuple[str, Callable[[ast.AST], None]]]
     elif isinstance(value, str | bytes) and value:
         empty: str | bytes = "" if isinstance(value, str) else b""
         yield f"{value!r} is {empty!r}", _set("value", empty)
+
+
+def _awaits(statement: ast.stmt) -> bool:
+    return any(isinstance(node, ast.Await | ast.AsyncWith) for node in ast.walk(statement))
 
 
 def _leaves_no_trace(statement: ast.stmt) -> bool:

@@ -81,7 +81,10 @@ LIMIT = Exercise(
         "too-few": "The bank would take five, and not all of its places were used. The limit counts over all workers.",
         "no-options": "`bank_options` is a dictionary with the options of `pgq.entrypoint`, not {type}.",
     },
-    equivalent={"0.15 is 1.15": "a slower bank"},
+    equivalent={
+        "dropped `await asyncio.sleep(0.15)`": "a bank that answers at once",
+        "0.15 is 1.15": "a slower bank",
+    },
 )
 
 

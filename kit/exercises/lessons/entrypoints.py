@@ -16,9 +16,6 @@ from contextlib import asynccontextmanager
 import asyncpg
 from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
 from pgqueuer.models import Context
-
-async def deliver(job: Job) -> None:
-    print("sent to", job.payload.decode())
 """
 
 
@@ -133,7 +130,9 @@ SUM = Exercise(
     "begins at 0.",
     given=NOTEBOOK,
     names=("calculator",),
-    stub="""@asynccontextmanager
+    stub="""from pgqueuer.models import Context
+
+@asynccontextmanager
 async def calculator():
     connection = await asyncpg.connect()
     pgq = PgQueuer(AsyncpgDriver(connection), resources={"total": []})
@@ -296,7 +295,6 @@ async def shrink(job: Job) -> None:
     },
     equivalent={
         "0.3 is 1.3": "a longer sleep shrinks the image as well",
-        "swapped arguments of `print(job.payload.decode(), 'is small')`": "",
     },
 )
 
@@ -319,7 +317,9 @@ async def both_names(answer: Answer) -> None:
 
 def _renamed(*lines: str) -> str:
     body = "\n    ".join(lines)
-    return f"""@asynccontextmanager
+    return f"""async def deliver(job: Job) -> None: ...
+
+@asynccontextmanager
 async def renamed():
     connection = await asyncpg.connect()
     pgq = PgQueuer(AsyncpgDriver(connection))

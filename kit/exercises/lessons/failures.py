@@ -132,9 +132,12 @@ RETRY = Exercise(
         "no-options": "`my_options` is a dictionary with the options of `pgq.entrypoint`, not {type}.",
     },
     equivalent={
+        "'the card has expired' is ''": "only a text",
+        "'the bank is down' is ''": "only a text",
+        "without `reason=str(error)`": "only a text",
+        "without `seconds=1`": "how long it waits is not asked",
         "1 is 2": "how long it waits is not asked",
         "without `delay=timedelta(seconds=1)`": "how long it waits is not asked",
-        "swapped `if card == b'expired':` and the next": "the bank asks in another order",
     },
 )
 

@@ -111,7 +111,9 @@ STAGE = Exercise(
         "not-said": "The stage was done, and the run has learned nothing of it. It knows {data}.",
         "held": "The run is held at {stage!r}: {error}",
     },
-    equivalent={"10 is 11": "the price is not asked", "'paid' is ''": "the price is not asked"},
+    equivalent={
+        "dropped `return {'paid': 10}`": 'the price is not asked',
+"10 is 11": "the price is not asked", "'paid' is ''": "the price is not asked"},
 )  # fmt: skip
 
 _FIRST_END_FAILS = """

@@ -180,6 +180,10 @@ async def nobody_starves(answer: Answer) -> None:
         "SELECT DISTINCT priority FROM pgqueuer_log WHERE status = 'picked' AND job_id IN"
         " (SELECT job_id FROM pgqueuer_log WHERE status = 'queued' AND priority = 10) ORDER BY 1"
     )
+    enqueued = await answer.sql(
+        "SELECT DISTINCT priority FROM pgqueuer_log WHERE status = 'queued' ORDER BY 1"
+    )
+    answer.same(enqueued, [0, 10], "urgent-changed", columns=("enqueued with",))
     answer.same(levels, [10], "urgent-changed", columns=("priority of urgent jobs",))
 
 
@@ -301,6 +305,9 @@ async def kept_apart(answer: Answer) -> None:
     answer.same(have, [("report", 1), ("urgent", 30)], "fast-does-not", columns=columns)
 
 
+_WORK = "async def work(job: Job) -> None: ...\n\n"
+
+
 def _apart(fast: str, slow: str) -> str:
     made = """@asynccontextmanager
 async def {}():
@@ -308,7 +315,7 @@ async def {}():
     {}
     yield pgq
 """
-    return made.format("fast", fast) + "\n" + made.format("slow", slow)
+    return _WORK + made.format("fast", fast) + "\n" + made.format("slow", slow)
 
 
 _URGENT, _REPORT = 'pgq.entrypoint("urgent")(work)', 'pgq.entrypoint("report")(work)'
@@ -322,9 +329,11 @@ SEPARATE = Exercise(
     processes=2,
     task="Another cure: give reports a consumer that nothing else can keep busy. Make two factories, `fast` for the "
     "entrypoint `urgent` and `slow` for `report`; both use the handler `work`. (Here both know both.)",
-    given=NOTEBOOK + "\nasync def work(job: Job) -> None: ...\n",
+    given=NOTEBOOK,
     names=("fast", "slow"),
-    stub="""@asynccontextmanager
+    stub="""async def work(job: Job) -> None: ...
+
+@asynccontextmanager
 async def fast():
     pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect()))
     pgq.entrypoint("urgent")(work)
@@ -334,7 +343,8 @@ async def fast():
 slow = fast""",
     solution=_apart(_URGENT, _REPORT),
     also=(
-        """def only(name):
+        _WORK
+        + """def only(name):
     @asynccontextmanager
     async def main():
         connection = await asyncpg.connect()
