@@ -11,7 +11,7 @@ from typing import get_args
 from pgqueuer.types import JOB_STATUS
 
 import kit
-from kit import palette
+from kit.display import palette
 from kit.pictures.board.history import ACTIVE, ENDINGS
 from kit.pictures.timeline.histories import OUTCOMES
 from kit.stages import store

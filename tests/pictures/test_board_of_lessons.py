@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Page
 
-from kit import palette
+from kit.display import palette
 from kit.pictures.board.history import History
 from kit.sources import Postgres
 from tests.jupyterlab import ARTIFACTS, browser_page, wait_until

@@ -240,9 +240,7 @@ BAD = """
 """
 
 
-async def test_what_cannot_run_is_told_in_plain_words(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_cannot_run_is_told_in_plain_words(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write("bad.py", BAD)
     write("broken.py", "def half():\n    return 1 / 0\n\nhalf()\n")
     said = {

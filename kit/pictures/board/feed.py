@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
-from kit import payloads
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import Target, Unreachable
+from kit.display import payloads
 from kit.errors.postgres import NO_TABLES, tables_are_missing
 from kit.errors.text import headline, one_line
 from kit.pictures.board.history import ACTIVE, ENDINGS, History

@@ -15,14 +15,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from kit import extras, live, notebook, palette
+from kit import extras, notebook
 from kit.database.target import Target
+from kit.display import palette
 from kit.errors import KitError
 from kit.errors.text import one_line
-from kit.live import Live
+from kit.pictures import live
 from kit.pictures.board import detail
 from kit.pictures.board.feed import Feed
 from kit.pictures.board.history import History
+from kit.pictures.live import Live
 from kit.session import session
 
 SCRIPT, STYLE = Path(__file__).with_name("board.js"), Path(__file__).with_name("board.css")

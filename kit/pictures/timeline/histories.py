@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from kit import palette
+from kit.display import palette
 from kit.session import session
 from kit.stages.tables import spans
 from kit.tables import sql
