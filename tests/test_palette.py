@@ -23,7 +23,11 @@ LOOKS = [*palette.JOBS.values(), *palette.RUNS.values(), palette.WAITING]
 def others(*folders: str) -> list[Path]:
     """The files that may say nothing of it themselves."""
     found = [path for folder in folders for path in (HOUSE / folder).rglob("*") if path.is_file()]
-    return [path for path in found if path.suffix in (".py", ".js", ".css") and path != HOUSE / "palette.py"]
+    return [
+        path
+        for path in found
+        if path.suffix in (".py", ".js", ".css") and path != HOUSE / "display/palette.py"
+    ]
 
 
 def test_every_status_of_a_job_and_of_a_run_has_a_look() -> None:
