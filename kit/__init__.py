@@ -1,6 +1,8 @@
 """The PGQueuer notebook kit: a Postgres, a consumer in the kernel, and tables you can see.
 
 Every name is imported when it is first used, so that ``import kit`` and ``kit --help`` stay instant.
+
+PYTEST_DONT_REWRITE: else pytest, which finds the kit's fixtures, warns where the kit was imported before.
 """
 
 from __future__ import annotations

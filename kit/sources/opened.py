@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
@@ -86,9 +85,7 @@ class Postgres:
 
     def beside(self, name: str) -> Postgres:
         """Return a database that is there, as long as this one keeps the server up."""
-        other = copy(self)
-        other.target, other.lease = self.target.beside(name), None
-        return other
+        return replace(self, target=self.target.beside(name), lease=None)
 
     def stop(self) -> None:
         """Let the server go, which stops it when nobody else uses it, and put ``PG*`` back as they were."""

@@ -257,6 +257,23 @@ async def test_the_next_test_finds_nothing_of_what_one_has_left_behind(
         assert await enqueue("fetch", b"x", b"y") == [1, 2]
 
 
+OID = "SELECT oid FROM pg_database WHERE datname = current_database()"
+
+
+async def test_a_database_of_which_only_rows_were_changed_is_used_again(
+    queue_databases: QueueDatabases,
+) -> None:
+    oids = []
+    for _ in range(3):
+        with queue_databases.fresh() as database:
+            oids.append(ask(database.dsn, OID))
+            kit.run(main_with(fetch=nothing))
+            assert await enqueue("fetch", b"x", b"y") == [1, 2]
+            await kit.wait()
+            await asyncpg.connect()
+    assert len(set(oids)) == 1, "or each test would cost what making a database does"
+
+
 def test_a_test_that_drops_its_database_hurts_no_other(queue_databases: QueueDatabases) -> None:
     with queue_databases.fresh() as first:
         ask(queue_databases._server.dsn, f"DROP DATABASE {first.name}")

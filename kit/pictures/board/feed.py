@@ -380,6 +380,7 @@ class Feed:
                     history.put(now, "lanes", row["worker"], beat=row["beat"])
         mine = {} if self._target.read_only else dict(session.consumers)
         current, limits = {}, dict[str, int]()
+        timeouts = [consumer.heartbeat_timeout for consumer in mine.values()]
         for name, consumer in mine.items():
             key = current[name] = _manager_of(name) or name
             was = lanes.get(key, {}).get("state", "stopped")
@@ -395,6 +396,11 @@ class Feed:
             {} if self._target.read_only else {key[:8]: name for key, name in list(session.managers.items())}
         )
         for key, lane in list(lanes.items()):
+            if "beat" in lane and (holding[key] or lane.get("silent")):
+                quiet = now - history.begin - max(lane["beat"], 0)
+                silent = bool(holding[key]) and quiet > lane.get("timeout", max(timeouts, default=30.0))
+                if silent != lane.get("silent", False):
+                    history.put(now, "lanes", key, silent=silent)
             if key in current.values() or key.startswith("elsewhere"):
                 continue
             if key in mine:  # its id is known by now
