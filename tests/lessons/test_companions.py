@@ -94,7 +94,8 @@ def test_what_two_programs_shows_of_the_old_form_is_what_pgq_run_says(home: Path
         mended = [blank(cell) for cell in cells]
         one_with_id(mended, "old-consumer").source = one_with_id(mended, "consumer").source.replace(
             "%%writefile -a programs/consumer.py",
-            "%%writefile programs/old_consumer.py\nfrom contextlib import asynccontextmanager\nimport asyncpg\n"
+            "%%writefile programs/old_consumer.py\n"
+            "from contextlib import asynccontextmanager\nimport asyncpg\n"
             "from pgqueuer import AsyncpgDriver, Job, PgQueuer",
         )
         for cells_, fails in ((cells, True), (mended, False)):
