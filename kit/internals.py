@@ -15,15 +15,19 @@ from typing import Any
 
 
 @contextmanager
-def replaced(
-    owner: type, name: str, made: Callable[[Callable[..., Any]], Callable[..., Any]]
-) -> Iterator[None]:
-    """Have a method replaced by what ``made`` makes of it; left alone where the class has no such method."""
+def replaced(owner: type, name: str, by: Callable[..., Any]) -> Iterator[None]:
+    """Have a method replaced by a function that gets the method itself, and then what that is called with.
+
+    Nothing happens where the class has no such method.
+    """
     before = getattr(owner, name, None)
     if before is None:
         yield
         return
-    ours = made(before)
+
+    def ours(*arguments: Any, **options: Any) -> Any:
+        return by(before, *arguments, **options)
+
     setattr(owner, name, ours)
     try:
         yield
@@ -50,14 +54,11 @@ def asked_before_each_use(ask: Callable[[asyncio.AbstractEventLoop | None], None
     """
     import asyncpg
 
-    def made(before: Callable[[Any], None]) -> Callable[[Any], None]:
-        def check(connection: Any) -> None:
-            before(connection)
-            ask(loop_of(connection))
+    def check(before: Callable[[Any], None], connection: Any) -> None:
+        before(connection)
+        ask(loop_of(connection))
 
-        return check
-
-    with replaced(asyncpg.Connection, "_check_open", made):
+    with replaced(asyncpg.Connection, "_check_open", check):
         yield
 
 

@@ -72,11 +72,11 @@ def test_a_method_that_is_not_there_is_left_alone_and_one_that_others_replaced_s
         def method(self) -> str:
             return "its own"
 
-    with internals.replaced(Library, "gone", lambda before: pytest.fail("nothing to replace")):
+    with internals.replaced(Library, "gone", lambda *_: pytest.fail("nothing to replace")):
         pass
-    with internals.replaced(Library, "method", lambda before: lambda self: f"ours, over {before(self)}"):
+    with internals.replaced(Library, "method", lambda method, self: f"ours, over {method(self)}"):
         assert Library().method() == "ours, over its own"
     assert Library().method() == "its own"
-    with internals.replaced(Library, "method", lambda before: lambda self: "ours"):
+    with internals.replaced(Library, "method", lambda method, self: "ours"):
         Library.method = lambda self: "theirs"  # type: ignore[method-assign]
     assert Library().method() == "theirs"

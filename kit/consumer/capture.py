@@ -243,46 +243,34 @@ def _of(capture: Capture | None, function: Callable[..., Any]) -> Callable[..., 
     return of_that_job
 
 
-def _starting_threads(start: Callable[..., None]) -> Callable[..., None]:
-    """Return what `threading.Thread.start` is to be: a handler's threads belong to its job."""
-
-    def start_of_a_job(thread: threading.Thread) -> None:
-        if (capture := _capture.get()) is not None:
-            thread.run = _of(capture, thread.run)  # type: ignore[method-assign]
-        start(thread)
-
-    return start_of_a_job
+def _start(start: Callable[..., None], thread: threading.Thread) -> None:
+    """Start a thread, one of a handler's for its job."""
+    if (capture := _capture.get()) is not None:
+        thread.run = _of(capture, thread.run)  # type: ignore[method-assign]
+    start(thread)
 
 
-def _submitting(submit: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what a pool's ``submit`` is to be: the call belongs to the job, and a new thread to none."""
-
-    def submit_of_a_job(pool: Executor, function: Any, /, *arguments: Any, **options: Any) -> Any:
-        capture = _capture.get()
-        if capture is not None and isinstance(pool, ThreadPoolExecutor):
-            function = _of(capture, function)
-        return _of(None, submit)(pool, function, *arguments, **options)
-
-    return submit_of_a_job
+def _submit(submit: Callable[..., Any], pool: Executor, call: Any, /, *arguments: Any, **options: Any) -> Any:
+    """Let a pool call something for the job that asks for it; a thread that it starts for that is no job's."""
+    capture = _capture.get()
+    if capture is not None and isinstance(pool, ThreadPoolExecutor):
+        call = _of(capture, call)
+    return _of(None, submit)(pool, call, *arguments, **options)
 
 
-def _starting_processes(init: Callable[..., None]) -> Callable[..., None]:
-    """Return what the ``__init__`` of `subprocess.Popen` is to be: what it prints belongs to the job."""
-
-    def open_of_a_job(popen: Any, *arguments: Any, **options: Any) -> None:
-        capture = of_a_handler()
-        to = {name: options.get(name) for name in ("stdout", "stderr")}
-        free = [name for name, stream in to.items() if stream is None or type(stream) is _Stream]
-        if capture is None or not free or len(arguments) > 4:  # its fifth and sixth are those two
-            init(popen, *arguments, **options)
-            return
-        process = _Process(capture)
-        try:
-            init(popen, *arguments, **options | dict.fromkeys(free, process.to))
-        finally:
-            process.started()
-
-    return open_of_a_job
+def _open(init: Callable[..., None], popen: Any, *arguments: Any, **options: Any) -> None:
+    """Start a process, one of a handler's so that what it prints is taken for the job."""
+    capture = of_a_handler()
+    to = {name: options.get(name) for name in ("stdout", "stderr")}
+    free = [name for name, stream in to.items() if stream is None or type(stream) is _Stream]
+    if capture is None or not free or len(arguments) > 4:  # its fifth and sixth are those two
+        init(popen, *arguments, **options)
+        return
+    process = _Process(capture)
+    try:
+        init(popen, *arguments, **options | dict.fromkeys(free, process.to))
+    finally:
+        process.started()
 
 
 def _before_a_fork() -> None:
@@ -307,11 +295,11 @@ def prints_are_caught() -> Iterator[None]:
         block.callback(_unwrap_streams)
         logging.getLogger("pgqueuer").addHandler(_log)
         block.callback(logging.getLogger("pgqueuer").removeHandler, _log)
-        block.enter_context(replaced(threading.Thread, "start", _starting_threads))
-        block.enter_context(replaced(ThreadPoolExecutor, "submit", _submitting))
-        block.enter_context(replaced(ProcessPoolExecutor, "submit", _submitting))
+        block.enter_context(replaced(threading.Thread, "start", _start))
+        block.enter_context(replaced(ThreadPoolExecutor, "submit", _submit))
+        block.enter_context(replaced(ProcessPoolExecutor, "submit", _submit))
         if sys.platform != "win32":
-            block.enter_context(replaced(subprocess.Popen, "__init__", _starting_processes))
+            block.enter_context(replaced(subprocess.Popen, "__init__", _open))
         yield
 
 

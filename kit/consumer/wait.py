@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from kit import reasons
 from kit.consumer import capture, console
-from kit.consumer.long_running import LongRunning
 from kit.consumer.queue import Queue, jobs_are
 from kit.database.target import LIMIT, Target, Unreachable
 from kit.errors import KitError
@@ -22,6 +21,7 @@ LEAST = 1.0  # seconds that Postgres is given to answer, also when the time is u
 POLL_SECONDS = 0.05
 STUCK_SECONDS = 1.0
 GIVE_WAY = 0.01  # seconds
+SLOW_SECONDS = 2.0  # that a job has been running, and been waited for, before it is named
 TO_FINISH = 1.0  # seconds for handlers to end whose jobs have left the queue
 
 
@@ -75,7 +75,7 @@ async def _until_done(target: Target, limit: float, soon: timedelta, until: str)
 
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
-    stuck, slow, finishing = _Stuck(), LongRunning(), _Finishing()
+    stuck, slow, finishing = _Stuck(), _Slow(), _Finishing()
     connection: asyncpg.Connection | None = None
     try:
         while True:
@@ -151,6 +151,29 @@ class _Finishing:
     def _jobs(self) -> list[int]:
         awake = (consumer for consumer in _consumers() if consumer.state == "running")
         return sorted({job for consumer in awake for job in consumer.running_jobs()})
+
+
+class _Slow:
+    """Names each job that has been running for long, once; or else says once what is waited for."""
+
+    def __init__(self) -> None:
+        self._named: set[int] = set()
+        self._next_look = asyncio.get_running_loop().time() + SLOW_SECONDS
+        self._said = False
+
+    async def look(self, queue: Queue) -> list[str]:
+        """Return what has not been said yet, in lines."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_look:
+            return []
+        self._next_look = now + SLOW_SECONDS / 4
+        rows = await queue.running_for(SLOW_SECONDS, self._named)
+        first, self._said = not self._said, True
+        if not rows:
+            return [await queue.what_is_waited_for(SLOW_SECONDS)] if first else []
+        self._named.update(row["id"] for row in rows)
+        names = listed([f"{row['entrypoint']} #{row['id']}" for row in rows], len(rows), 5)
+        return [f"Still running after {SLOW_SECONDS:g} s: {names}."]
 
 
 class _Stuck:
