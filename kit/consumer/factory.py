@@ -302,7 +302,7 @@ def _misplaced_handlers(factory: Factory) -> Iterator[str]:
     """Yield what is wrong with the handlers in a factory's code that PGQueuer never hears of."""
     try:
         (main,) = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(factory)))).body
-    except (OSError, TypeError, ValueError, SyntaxError):  # its text is gone, or is more than a function
+    except Exception:  # its text is gone, or is more than a function: nothing is said of it
         return
     given = [each for each in ast.walk(main) if isinstance(each, ast.Yield | ast.Return)]
     names = {each.value.id: each.lineno for each in given if isinstance(each.value, ast.Name)}
@@ -363,7 +363,7 @@ def explain(error: BaseException, what: str = "main()", *, was_ready: bool = Fal
     for pattern, said in _SAID.items():
         if found := re.search(pattern, line):
             return said.format(at=at, line=line, **found.groupdict())
-    if tables_are_missing(error):
+    if tables_are_missing(error) and sqlstate(error) != "42703":  # a column: of a query of main's own
         return f"{NO_TABLES} ({line})"
     if sqlstate(error) in ("3D000", "28P01", "28000"):
         return f"Postgres answers, but refuses the connection{at}: {line}. {_the_kits_own(line)}"

@@ -21,7 +21,7 @@ from typing import Any
 from kit import notebook
 from kit.errors import unawaited
 from kit.errors.place import failing_code, is_learners, learners_frames, place
-from kit.errors.postgres import NO_TABLES, kind, sqlstate
+from kit.errors.postgres import NO_TABLES, TABLES, kind, sqlstate
 from kit.errors.text import one_line
 from kit.internals import connection_of
 
@@ -93,11 +93,14 @@ def hint(error: BaseException) -> str | None:
 def _unknown_name(error: NameError, found: re.Match[str]) -> str:
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
     name, file = found["name"], frame.f_code.co_filename
-    known = [*frame.f_locals, *frame.f_globals, *dir(builtins)]
-    if alike := difflib.get_close_matches(name, known, 1, 0.75):
-        return f"There is no name {name!r} here. Is {alike[0]!r} meant?"
     if notebook.cell_name(file) is None:
         return f"{Path(file).name} has no name {name!r}: a file knows only what it imports or makes itself."
+    known = [*frame.f_locals, *frame.f_globals, *dir(builtins)]
+    if alike := difflib.get_close_matches(name, known, 1, 0.75):
+        return (
+            f"This notebook has no name {name!r}. Is {alike[0]!r} meant? If not, run the cells above first, "
+            "from the top."
+        )
     return (
         f"This notebook has no name {name!r} yet. Run the cells above first, from the top: a "
         "restarted kernel has forgotten all that they made."
@@ -136,10 +139,12 @@ def _second_loop(error: RuntimeError, _found: re.Match[str]) -> str | None:
             f"`await {awaited}` would not come back, because {name} runs a consumer. Let {name} end with "
             f"`yield pgq` under @asynccontextmanager, and write kit.run({name})."
         )
-    return (
-        "A notebook has a loop that runs already, so a cell awaits by itself. "
-        f"Write `await {awaited}` instead."
+    why = (
+        "A loop runs in here already."
+        if not top
+        else "A notebook has a loop that runs already, so a cell awaits by itself."
     )
+    return f"{why} Write `await {awaited}` instead."
 
 
 def _for_a_cell(error: BaseException) -> str | None:
@@ -199,7 +204,8 @@ def _duplicate(error: Any, _found: re.Match[str]) -> str:
         )
     keys = [key for key in error.dedupe_key if key is not None]
     same = re.match(r"Key \(dedupe_key\)=\((.*)\) already exists", detail)
-    key = same[1] if same else keys[0] if len(keys) == 1 else None
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    key = same[1] if same else twice or (keys[0] if len(keys) == 1 else None)
     if keys.count(key) > 1:
         return f"Nothing was enqueued: the dedupe_key {key!r} stands more than once in this call."
     which = f"A job with the dedupe_key {key!r}" if key is not None else f"A job with one of {keys}"
@@ -222,7 +228,7 @@ def _two_columns(error: BaseException, found: re.Match[str]) -> str | None:
     levels = [frame.columns.nlevels for frame in _locals(error, "self") if hasattr(frame, "columns")]
     return (
         f"Several columns are a list, in brackets of its own: [[{found['names']}]]."
-        if levels == [1]
+        if set(levels) == {1}
         else None
     )
 
@@ -375,7 +381,7 @@ HINTS = (
         "ROLLBACK; a block `async with connection.transaction():` ends by itself.",
     ),
     Hint(r' 42703: column "(?P<name>[^"]+)" does not exist', _quoted),
-    Hint(r' 42P01: relation "([^"]*\.)?pgqueuer', NO_TABLES),
+    Hint(rf" 42P01: relation .*{TABLES}", NO_TABLES),
     Hint(
         r" 3D000: |^ConnectionRefused|^psycopg.OperationalError: .*(database .* not exist|refused)",
         "Nothing is there under this address. kit.postgres(…) starts a Postgres, and a connect() without an "

@@ -7,6 +7,7 @@ appendix A.
 from __future__ import annotations
 
 import math
+import re
 import traceback
 from typing import Any
 
@@ -15,6 +16,8 @@ NO_TABLES = (
     "`pgq install` in a terminal; `pgq upgrade` brings old tables up to date."
 )
 
+# The end of what Postgres calls one of them in a message; what stands before may be a schema and a prefix.
+TABLES = r'pgqueuer(_log|_schedules|_statistics)?" does not exist'
 _DRIVERS = ("asyncpg", "psycopg", "psycopg_pool")
 
 
@@ -78,6 +81,8 @@ def worth_another_try(error: BaseException) -> bool:
 
 def tables_are_missing(error: BaseException | None) -> bool:
     """Return whether the error means that PGQueuer's tables, or a column of today's, are not there."""
-    if sqlstate(error) in ("42P01", "42703"):  # undefined table, undefined column
+    if error is not None and sqlstate(error) == "42P01":  # undefined table
+        return re.search(TABLES, str(error)) is not None
+    if sqlstate(error) == "42703":  # undefined column
         return True
     return type(error) is RuntimeError and "is missing" in str(error) and "pgq" in str(error)

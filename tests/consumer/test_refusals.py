@@ -177,6 +177,12 @@ async def returns_and_yields_in_its_handler() -> PgQueuer:
     return pgq
 
 
+async def reads_a_table_of_its_own() -> PgQueuer:
+    connection = await asyncpg.connect()
+    await connection.fetch("SELECT * FROM orders")
+    return PgQueuer(AsyncpgDriver(connection))
+
+
 CLOSED = ["whose connection is closed", "`yield pgq` inside of that block", "@asynccontextmanager"]
 
 
@@ -186,6 +192,7 @@ CLOSED = ["whose connection is closed", "`yield pgq` inside of that block", "@as
         (runs_its_pgqueuer, ["main() runs its PgQueuer itself", "`await pgq.run()`", "yield pgq"]),
         (runs_it_before_its_yield, ["main() runs its PgQueuer itself"]),
         (runs_both_managers, ["main() runs its PgQueuer itself"]),
+        (reads_a_table_of_its_own, ["main() raised UndefinedTableError", "orders", "test_refusals.py, line"]),
         (returns_inside_of_a_pools_block, CLOSED),
         (returns_what_is_back_in_its_pool, CLOSED),
         (returns_a_closed_psycopg_connection, CLOSED),

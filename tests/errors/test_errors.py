@@ -17,7 +17,7 @@ from pgqueuer.models import Job
 import kit
 from kit.errors.hints import hint
 from kit.errors.place import is_learners, place
-from kit.errors.postgres import worth_another_try
+from kit.errors.postgres import tables_are_missing, worth_another_try
 from kit.errors.text import one_line
 from kit.sources import Postgres
 from tests.kernels import notebook_client
@@ -58,9 +58,19 @@ async def test_a_duplicate_job_names_its_dedupe_key(queue_database: Postgres) ->
     assert "'only once'" in (hint(caught.value) or "")
 
 
-async def test_missing_tables_name_the_call_that_makes_them(queue_database: Postgres) -> None:
-    error = await refused("SELECT * FROM pgqueuer_nowhere")
-    assert "kit.postgres" in (hint(error) or "")
+async def test_missing_tables_name_the_call_that_makes_them_and_a_slip_of_the_pen_does_not(
+    queue_database: Postgres,
+) -> None:
+    slip = await refused("SELECT * FROM pgqueuer_logs")
+    assert hint(slip) is None
+    assert not tables_are_missing(slip)
+    connection = await asyncpg.connect()
+    await Queries(AsyncpgDriver(connection)).uninstall()
+    await connection.close()
+    for table in ("pgqueuer", "public.pgqueuer_schedules", "pgqueuer_statistics"):
+        error = await refused(f"SELECT * FROM {table}")
+        assert "kit.postgres" in (hint(error) or "")
+        assert tables_are_missing(error)
 
 
 async def test_a_closed_connection_is_told_to_be_made_again(queue_database: Postgres) -> None:

@@ -160,7 +160,12 @@ MISTAKES = [
         NAMES,
         "_unknown_name",
     ),
-    Mistake("pritn('x')", "There is no name 'pritn' here. Is 'print' meant?", NAMES, "_unknown_name"),
+    Mistake(
+        "pritn('x')",
+        "This notebook has no name 'pritn'. Is 'print' meant? If not, run",
+        NAMES,
+        "_unknown_name",
+    ),
     Mistake(
         "import lacks\nlacks.go()",
         "lacks.py has no name 'Job': a file knows only what it imports",
@@ -392,13 +397,13 @@ MISTAKES = [
             "PGQueuer's tables are not in this database",
             (
                 "await conn.fetch('SELECT 1 FROM pgqueuer'), plain.execute('SELECT 1 FROM pgqueuer_log')",
-                "with contextlib.suppress(asyncpg.PostgresError):\n    await conn.fetch('TABLE orders')",
+                "with contextlib.suppress(psycopg.Error):\n    plain.execute('TABLE pgqueuer_logs')",
                 "await conn.execute('CREATE TEMP TABLE IF NOT EXISTS orders (id int)')",
             ),
         )
         for code in (
-            "await conn.fetch('SELECT 1 FROM pgqueuer_no')",
-            "plain.execute('SELECT 1 FROM pgqueuer_no')",
+            "own = await asyncpg.connect(database='postgres')\nawait own.fetch('TABLE public.pgqueuer')",
+            "own = psycopg.connect(dbname='postgres')\nown.execute('TABLE pgqueuer_log')",
         )
     ),
     Mistake("await asyncpg.connect(database='there_is_none')", NOTHING_THERE, ADDRESSES),
