@@ -13,7 +13,7 @@ from kit.errors import KitError
 from kit.pictures.board import board
 from kit.pictures.timeline import timeline
 from kit.session import session
-from kit.threads import Duration, run_sync
+from kit.threads import run_sync
 
 if TYPE_CHECKING:
     import asyncpg
@@ -139,12 +139,10 @@ class Look:
         *,
         color: Color = "outcome",
         last: int | None = 60,
-        window: Duration | None = None,
-        ax: Axes | None = None,
     ) -> Axes:
         """Do what `kit.timeline` does, from the log's newest 100,000 rows."""
         with session.looking_at(self._with_schema if by == "run" else self._target):
-            return timeline(by, color=color, last=last, window=window, ax=ax)
+            return timeline(by, color=color, last=last)
 
     def board(self) -> Board:
         """Do what `kit.board` does, by looking at the tables now and then.

@@ -168,8 +168,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Fixtures and files of tests that start programs: kernels, workers, servers, commands.
-STARTS = {"own_home", "learner", "run", "kernel", "lab", "wheel", "lesson", "lesson_server"}
+STARTS = {"own_home", "learner", "run", "kernel", "lab", "wheel"}
 STARTING = (
+    "tests/errors/test_hints.py",
+    "tests/exercises/",
     "tests/lessons/test_crashes_hurt_nobody.py",
     "tests/lessons/test_companions.py",
     "tests/lessons/test_deployment.py",

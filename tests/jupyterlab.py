@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 
 from playwright.sync_api import Page, sync_playwright
 
+from kit.cli.lab import LABEXTENSIONS
 from tests.conftest import chromium
 
 T = TypeVar("T")
@@ -110,13 +111,17 @@ class JupyterLab:
     Args:
         root: the folder it serves.
         dark: start in JupyterLab's dark theme.
+        docked: with the board beside the text, as it is in the project now.
         env: more environment variables for the server and its kernels.
     """
 
-    def __init__(self, root: Path, *, dark: bool = False, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, root: Path, *, dark: bool = False, docked: bool = False, env: dict[str, str] | None = None
+    ) -> None:
         self.root = root
         self.token = secrets.token_hex(16)
         self._dark = dark
+        self._docked = docked
         self._env = env or {}
 
     def __enter__(self) -> JupyterLab:
@@ -134,7 +139,7 @@ class JupyterLab:
             path.write_text(json.dumps(values))
         page = self._home / "config" / "labconfig" / "page_config.json"  # each test puts its boards itself
         page.parent.mkdir(parents=True)
-        page.write_text(json.dumps({"disabledExtensions": {"kit-docked-board": True}}))
+        page.write_text(json.dumps({"disabledExtensions": {"kit-docked-board": not self._docked}}))
         self._log = self._home / "server.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -142,6 +147,7 @@ class JupyterLab:
                     *(sys.executable, "-m", "kit.cli.jupyter", "--no-browser", "--allow-root"),
                     *(
                         "--expose-app-in-browser",
+                        f"--LabApp.extra_labextensions_path={LABEXTENSIONS}",
                         "--ip=127.0.0.1",
                         f"--port={port}",
                         "--ServerApp.port_retries=0",

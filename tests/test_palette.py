@@ -11,7 +11,7 @@ from typing import get_args
 from pgqueuer.types import JOB_STATUS
 
 import kit
-from kit import palette
+from kit.display import palette
 from kit.pictures.board.history import ACTIVE, ENDINGS
 from kit.pictures.timeline.histories import OUTCOMES
 from kit.stages import store
@@ -23,7 +23,11 @@ LOOKS = [*palette.JOBS.values(), *palette.RUNS.values(), palette.WAITING]
 def others(*folders: str) -> list[Path]:
     """The files that may say nothing of it themselves."""
     found = [path for folder in folders for path in (HOUSE / folder).rglob("*") if path.is_file()]
-    return [path for path in found if path.suffix in (".py", ".js", ".css") and path != HOUSE / "palette.py"]
+    return [
+        path
+        for path in found
+        if path.suffix in (".py", ".js", ".css") and path != HOUSE / "display/palette.py"
+    ]
 
 
 def test_every_status_of_a_job_and_of_a_run_has_a_look() -> None:

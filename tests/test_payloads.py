@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kit import payloads
+from kit.display import payloads
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import kit
 
 KIT = Path(__file__).parents[1] / "kit"
 MODULES = sorted(KIT.rglob("*.py"))
@@ -70,13 +73,59 @@ def test_staged_jobs_in_production_import_nothing_that_shows_tables_or_pictures(
     assert said.stdout.strip() == "[]"
 
 
-def test_the_map_for_contributors_names_files_that_are_there() -> None:
+def keyword_only_parameters() -> Iterator[tuple[str, str]]:
+    """Yield each public call, or method of a public class, with each of its keyword-only parameters."""
+    public = {name: getattr(kit, name) for name in kit.__all__}
+    public |= {f"stages.{name}": getattr(kit.stages, name) for name in kit.stages.__all__}
+    for name, value in public.items():
+        if inspect.isclass(value):
+            methods = {each: call for each, call in vars(value).items() if not each.startswith("_")}
+            calls = {f"{name}.{each}": call for each, call in methods.items() if inspect.isfunction(call)}
+        else:
+            calls = {name: value} if inspect.isfunction(value) else {}
+        for call, function in calls.items():
+            for parameter in inspect.signature(function).parameters.values():
+                if parameter.kind is parameter.KEYWORD_ONLY:
+                    yield call, parameter.name
+
+
+@pytest.mark.parametrize(("call", "name"), list(keyword_only_parameters()))
+def test_an_option_is_used_in_a_notebook_or_named_in_the_readme(call: str, name: str) -> None:
     root = KIT.parent
-    text = (root / "README.md").read_text("utf-8").split("## For those who change the kit")[1]
-    named = set(re.findall(r"`((?:kit|notebooks|tests)/[\w/]+\.\w+)`", text))
-    assert len(named) > 20
-    missing = sorted(name for name in named if not (root / name).is_file())
+    texts = [(root / "README.md").read_text("utf-8")]
+    texts += [path.read_text("utf-8") for path in (root / "notebooks").rglob("*.ipynb")]
+    assert any(re.search(rf"\b{name}=", text) for text in texts), f"who needs {name}= of kit.{call}?"
+
+
+def rows_of_the_map() -> list[tuple[list[str], list[str]]]:
+    """Each row of the README's map: the files it names, and the names to look for in them."""
+    text = (KIT.parent / "README.md").read_text("utf-8").split("## For those who change the kit")[1]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [
+        (
+            re.findall(r"`((?:kit|notebooks|tests)/[\w/.-]+)`", row[1]),
+            re.findall(r"`(_?[A-Za-z]\w*)`", row[2]),
+        )
+        for row in rows[1:]
+        if len(row) == 3 and not row[0].startswith("---")
+    ]
+
+
+@pytest.mark.parametrize(("files", "names"), rows_of_the_map())
+def test_the_map_for_contributors_names_files_and_what_to_look_for_in_them(
+    files: list[str], names: list[str]
+) -> None:
+    root = KIT.parent
+    assert 1 <= len(files) <= 3
+    assert names
+    missing = [file for file in files if not (root / file).is_file()]
     assert not missing, f"the README sends contributors to {missing}, which are not there"
+    text = "\n".join((root / file).read_text("utf-8") for file in files)
+    for name in names:
+        made = (
+            rf"^(\s*(async )?def|\s*class|export (default )?function|(const|function)) {name}\b|^{name}\b.* ="
+        )
+        assert re.search(made, text, re.MULTILINE), f"{files} define no {name!r}"
 
 
 def test_the_page_on_the_kits_inside_names_what_is_there() -> None:

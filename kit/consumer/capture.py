@@ -23,12 +23,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from kit.consumer.console import LONGEST_LINE, Console, Failure, Kind
+from kit.display.text import without_commands
 from kit.errors.hints import in_one_line
 from kit.errors.place import own_traceback
 from kit.errors.text import one_line
 from kit.internals import replaced
 from kit.session import session
-from kit.text import without_commands
 
 _writing = threading.Lock()
 

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
 from kit import notebook
+from kit.display.text import without_commands
 from kit.errors.text import storable_text
 from kit.session import session
-from kit.text import without_commands
 
 Kind = Literal["print", "error", "retry", "canceled", "log", "notice"]
 T = TypeVar("T")

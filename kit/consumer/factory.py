@@ -199,6 +199,7 @@ async def _not_run_by_itself(made: object) -> AsyncIterator[None]:
                 each
                 for each in (*_awaited_by(made), *(task.get_coro() for task in gathered_by(entering)))
                 if getattr(each, "cr_code", None) in _RUNS
+                and each.cr_frame is not None
                 and each.cr_frame.f_locals.get("mode") is not QueueExecutionMode.drain
             )
         for each in runs:
@@ -232,19 +233,13 @@ def _refuse_what_does_not_yield(made: object) -> None:
     inner = getattr(made, "gen", None)
     if inspect.iscoroutine(inner):
         inner.close()
-        inside = [
-            code.co_name
-            for code in inner.cr_code.co_consts
-            if isinstance(code, CodeType) and code.co_flags & inspect.CO_ASYNC_GENERATOR
-        ]
-        why = (
-            f"The one in {inside[0]} is indented too far."
-            if inside
-            else "It takes the place of `return pgq`."
-        )
+        mend = "Write `yield pgq` instead of `return pgq`."
+        for each in inner.cr_code.co_consts:
+            if isinstance(each, CodeType) and each.co_flags & inspect.CO_ASYNC_GENERATOR:
+                mend = f"The one in {each.co_name} is indented too far."
         raise KitError(
             "main is under @asynccontextmanager, so it has to end with `yield pgq`, and it has no yield. "
-            + why
+            + mend
         )
     if inner is not None and not inspect.isasyncgen(inner):
         raise KitError(f"main is not async. Write `async def main()`: it is {SHAPE}.")

@@ -51,7 +51,7 @@ class Loop(asyncio.SelectorEventLoop):
                 self.run_until_complete(task)
                 return
             except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
-                if task.done():
+                if task.done() or self.is_closed():
                     raise
                 # asyncio lets the first two through to its caller, out of any task or callback. The third
                 # says that the loop was stopped.

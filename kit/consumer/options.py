@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, get_type_hints
 
 from kit.errors import KitError
 from kit.threads import Duration, as_timedelta
@@ -94,9 +94,10 @@ def takes_options(call: Call) -> Call:
     """Give a call with ``**options`` their names, defaults and meanings, for ``help()`` and completion."""
     own = inspect.signature(call)
     keywords = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    types = get_type_hints(Given)
     for field in fields(Options):
         keyword = inspect.Parameter.KEYWORD_ONLY
-        annotation = Given.__annotations__[field.name]
+        annotation = types[field.name]
         keywords.append(inspect.Parameter(field.name, keyword, default=field.default, annotation=annotation))
     call.__signature__ = own.replace(parameters=keywords)  # type: ignore[attr-defined]
     meanings = str(Options.__doc__).split("Args:\n")[1].split("\n\n")[0]

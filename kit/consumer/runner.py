@@ -30,6 +30,7 @@ from kit.database.other_consumers import consumers_connected, takes_jobs_too
 from kit.errors import KitError
 from kit.errors.postgres import postgres_is_away
 from kit.errors.text import one_line
+from kit.internals import connection_of
 from kit.session import session
 from kit.threads import Duration, as_timedelta, happens_within, run_sync
 
@@ -50,6 +51,7 @@ class Runner(Consumer):
         self._entered = False
         self._was_ready = False
         self._asked_to_stop = False
+        self._is_cut_off = False
         self._speak_again_at = math.inf
         self._error: BaseException | None = None
         self._started = threading.Event()
@@ -196,6 +198,7 @@ class Runner(Consumer):
     async def _supervise(self) -> None:
         options = self._options.of_pgqueuer()
         while True:
+            self._is_cut_off = False
             try:
                 # Notifications that no longer arrive are a lost connection, too.
                 await pgqueuer.run(
@@ -206,7 +209,7 @@ class Runner(Consumer):
                 if self._shutdown.is_set() or not self._was_ready or not self._options.restart_on_failure:
                     raise
                 # A learner's mistake would come back again and again; a lost connection comes back once.
-                if not postgres_is_away(error):
+                if not self._is_cut_off and not postgres_is_away(error):
                     raise
                 self._lost(error)
             with suppress(TimeoutError):
@@ -242,6 +245,10 @@ class Runner(Consumer):
             try:
                 yield manager
             except Exception as error:
+                held = connection_of(factory.driver_of(manager))
+                self._is_cut_off = postgres_is_away(error, held if hasattr(held, "is_closed") else None)
+                if self._is_cut_off:
+                    raise
                 if (why := await self._job_that_ended_it(manager)) is not None:
                     raise KitError(why) from error
                 raise

@@ -11,9 +11,9 @@ from kit.database import creation, schema
 from kit.database.other_consumers import consumers_connected
 from kit.database.schema import MARK
 from kit.database.target import Target
+from kit.display.text import number_of
 from kit.errors import KitError
 from kit.errors.text import server_message
-from kit.text import number_of
 
 if TYPE_CHECKING:
     import asyncpg

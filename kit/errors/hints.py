@@ -181,7 +181,7 @@ def _not_awaitable(error: TypeError, found: re.Match[str]) -> str:
     code = failing_code(error)
     value = code.value if isinstance(code, ast.Await) else None
     text = next(text for pattern, text in _NOT_AWAITABLE.items() if re.fullmatch(pattern, given))
-    if given == "Consumer":
+    if given == "Runner":
         return "The consumer runs: kit.run is a plain call. Write kit.run(main), without await."
     if isinstance(value, ast.Call) and not text.startswith("Nothing was done"):
         return _CALLED

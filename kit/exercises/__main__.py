@@ -74,7 +74,7 @@ def _stubs(package: str, folder: Path, *, only_check: bool) -> int:
     for lesson in course.lessons(package):
         path = stubs.notebook_of(lesson, folder)
         text = path.read_text("utf-8")
-        if (new := stubs.written(text, lesson)) != text:
+        if (new := stubs.written(text, lesson, folder)) != text:
             changed += 1
             print(f"{'differs' if only_check else 'wrote'}: {path}")
             if not only_check:

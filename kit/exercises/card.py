@@ -7,10 +7,11 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from kit import notebook, palette, theme
+from kit import notebook
+from kit.display import palette, theme
+from kit.display.text import number_of, visible
 from kit.exercises.exercise import Exercise
 from kit.exercises.judging import Outcome
-from kit.text import number_of, visible
 
 ROWS = 10  # rows of a table that are shown
 

@@ -54,7 +54,7 @@ def _is_stub(namespace: Mapping[str, Any], name: str, stub: str) -> bool:
     value = namespace[name]
     for node in ast.parse(stub).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return bool(_code_of(value) == _signature(_compiled(stub, name)))
+            return _code_of(value) in _compiled(stub, name)
         if isinstance(node, ast.ClassDef) and node.name == name:
             return _is_stub_class(value, node)
         if isinstance(node, ast.Assign) and any(
@@ -66,11 +66,19 @@ def _is_stub(namespace: Mapping[str, Any], name: str, stub: str) -> bool:
     return False
 
 
-def _compiled(source: str, name: str) -> CodeType:
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    module = compile(source, "<stub>", "exec", flags=flags, dont_inherit=True)
-    found = [const for const in module.co_consts if isinstance(const, CodeType) and const.co_name == name]
-    return found[-1]
+def _compiled(source: str, name: str) -> list[Any]:
+    """Return what a function of the source does, compiled as a whole and by itself, as IPython compiles it.
+
+    The two differ where the source imports a module that the function calls.
+    """
+    tree = ast.parse(source)
+    alone = ast.Module([node for node in tree.body if getattr(node, "name", None) == name], [])
+    signatures = []
+    for part in (tree, alone):
+        module = compile(part, "<stub>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        codes = [const for const in module.co_consts if isinstance(const, CodeType)]
+        signatures.append(_signature([code for code in codes if code.co_name == name][-1]))
+    return signatures
 
 
 def _code_of(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.colors import to_hex
 
-from kit import palette, theme
+from kit.display import palette, theme
 
 LONGEST = 2_000_000  # characters; what is longer stays the image that it is
 NEVER_THE_SAME = {"Date": None, "Creator": None}  # what two equal pictures would differ in

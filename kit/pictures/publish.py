@@ -13,7 +13,7 @@ from typing import Any
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 
-from kit.live import WIDGET, WORDS
+from kit.pictures.live import WIDGET, WORDS
 
 
 def without_widgets(notebook: NotebookNode) -> NotebookNode:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from kit import theme
-from kit.palette import NEUTRAL, RUNS
-from kit.text import number_of, shortened
+from kit.display import theme
+from kit.display.palette import NEUTRAL, RUNS
+from kit.display.text import number_of, shortened
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -45,12 +44,11 @@ def history(run: int | None = None) -> pd.DataFrame:
     return _frame(store.history(), run)
 
 
-def spans(last: int | None = None, window: timedelta | None = None) -> pd.DataFrame:
+def spans(last: int | None = None) -> pd.DataFrame:
     """Return what runs and their branches did from when to when: the history as stretches of time.
 
     Args:
         last: only of the runs that moved last, at most so many.
-        window: only of the runs that moved in so long a time up to now.
 
     Returns:
         A row for each stretch, in order of run, branch and time: ``run`` and ``branch`` (Int64), ``pipeline``
@@ -60,7 +58,7 @@ def spans(last: int | None = None, window: timedelta | None = None) -> pd.DataFr
     Raises:
         KitError: no Postgres, or it does not answer.
     """
-    return _frame(store.spans(), last, window)
+    return _frame(store.spans(), last)
 
 
 def _frame(queries: tuple[str, str], *args: Any) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import asyncpg
 import numpy as np
 import pandas as pd
 
-from kit import payloads
+from kit.display import payloads
 from kit.errors import KitError
 from kit.errors.hints import hint
 from kit.errors.postgres import NO_TABLES, postgres_is_away, tables_are_missing

@@ -35,9 +35,9 @@ import asyncpg
 import numpy as np
 import pandas as pd
 
+from kit.display.text import joined, without_commands
 from kit.errors import KitError
 from kit.tables import columns
-from kit.text import joined, without_commands
 
 BLOCK = 2_000_000  # bytes that are turned into numbers at a time, while Postgres sends the next
 

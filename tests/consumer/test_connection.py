@@ -51,6 +51,35 @@ async def test_a_lost_connection_comes_back_and_both_are_told(capsys: pytest.Cap
     assert len(await connections()) == 1
 
 
+class InOtherWords(AsyncpgDriver):
+    """Tells of a connection that is lost as asyncpg does when it is cut in the middle of an operation."""
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        try:
+            return await super().fetch(query, *args)
+        except Exception:
+            if not self._connection.is_closed():
+                raise
+            words = "cannot switch to state 12; another operation (2) is in progress"
+            raise asyncpg.InternalClientError(words) from None
+
+
+async def test_a_connection_that_is_cut_in_the_middle_of_an_operation_comes_back_too() -> None:
+    @asynccontextmanager
+    async def main() -> AsyncIterator[PgQueuer]:
+        connection = await asyncpg.connect()
+        pgq = PgQueuer(InOtherWords(connection))
+        pgq.entrypoint("fetch")(nothing)
+        yield pgq
+
+    consumer = kit.run(main)
+    await cut_connections()
+    await until(
+        "it came back", lambda: any("connected to Postgres again" in line for line in texts(consumer))
+    )
+    assert any("another operation (2)" in line for line in texts(consumer))
+
+
 async def test_it_waits_for_postgres_for_as_long_as_that_is_away() -> None:
     tries = 0
     async with Gate() as gate:

@@ -10,7 +10,7 @@ import asyncpg
 import nbformat
 import pydantic
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 from pgqueuer import AsyncpgDriver, PgQueuer, Queries
 from pgqueuer.models import Job
 
@@ -149,11 +149,11 @@ class Order(pydantic.BaseModel):
     ("reading", "line"),
     [
         (
-            lambda: Order(item="tea", amount="six"),
+            lambda: Order.model_validate({"item": "tea", "amount": "six"}),
             "ValidationError: amount: Input should be a valid integer, un",
         ),
-        (lambda: Order(), "ValidationError: item: Field required"),  # type: ignore[call-arg]
-        (lambda: Order(amount="six"), "ValidationError: item: Field required …"),  # type: ignore[call-arg]
+        (lambda: Order.model_validate({}), "ValidationError: item: Field required"),
+        (lambda: Order.model_validate({"amount": "six"}), "ValidationError: item: Field required …"),
         (lambda: Order(item="tea", amount=3), "ValidationError: Value error, three is too many"),
         (
             lambda: Order.model_validate_json(b"{"),
@@ -198,7 +198,7 @@ async def test_the_log_the_reason_and_the_wait_show_the_field_and_the_rule(
     consumer = kit.run(main)
     await kit.wait()
     consumer.stop()
-    kit.why(job)
     line = "ValidationError: item: Field required"
+    assert capsys.readouterr().out.strip() == f"[order #{job}] held: {line}"
     assert kit.log().iloc[-1]["error"] == line
-    assert capsys.readouterr().out.count(line) == 2
+    assert line in kit.why(job)

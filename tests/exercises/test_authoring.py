@@ -120,7 +120,7 @@ def test_stubs_come_behind_their_cell_and_twice_changes_nothing(another_course: 
 def test_a_stub_that_was_changed_is_written_anew(another_course: Path) -> None:
     command.main(["stubs", "--course", "zoo_course"])
     text = another_course.read_text("utf-8")
-    another_course.write_text(text.replace("pets = ''", "pets = 'SELECT 1'"))
+    another_course.write_text(text.replace('pets = \\"\\"', 'pets = \\"SELECT 1\\"'))
     assert command.main(["stubs", "--course", "zoo_course", "--check"]) == 1
     command.main(["stubs", "--course", "zoo_course"])
     assert another_course.read_text("utf-8") == text
@@ -134,7 +134,9 @@ def test_an_exercise_without_a_place_stands_in_practice_and_one_may_have_a_cell_
 
     def ids(**what: str) -> list[str]:
         exercise = dataclasses.replace(lesson.exercises[0], **{"after": ""} | what)  # type: ignore[arg-type]
-        made = json.loads(written(text, dataclasses.replace(lesson, exercises=(exercise,))))
+        made = json.loads(
+            written(text, dataclasses.replace(lesson, exercises=(exercise,)), another_course.parent)
+        )
         return [cell["id"] for cell in made["cells"]]
 
     practice = ["practice", "about-pets", "exercise-pets", "check-pets"]

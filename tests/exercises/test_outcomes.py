@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 from typing import Any
 
@@ -63,6 +64,15 @@ def test_comments_and_blank_lines_are_no_attempt_and_anything_else_is(
     for source, attempted in ((stub, False), (same, False), (other, True)):
         with proving.answering(exercise, source) as (names, guess):
             assert (why_not_attempted(exercise, names, guess) is None) is attempted, source
+
+
+def test_a_stub_is_no_attempt_also_where_a_notebook_compiles_each_statement_by_itself() -> None:
+    """Then Python does not know that `time` is a module, and compiles the call another way."""
+    stub = "import time\n\nasync def work(job):\n    time.sleep(1)"
+    names: dict[str, Any] = {}
+    for node in ast.parse(stub).body:
+        exec(compile(ast.Module([node], []), "<cell>", "exec"), names)
+    assert why_not_attempted(changed(stub=stub), names, None) is not None
 
 
 def test_a_name_that_is_not_there_yet_is_no_attempt(lesson: Postgres) -> None:

@@ -60,7 +60,7 @@ Beats: TypeAlias = dict[str, list[Ingredient] | str]
 
 def beats_of(lesson: str) -> Beats:
     """Return the table of a lesson, by its name; empty when it has none."""
-    module = f"tests.lessons.ingredients_{lesson[:2]}"
+    module = f"tests.lessons.ingredients_{lesson[:2] if lesson[:2].isdigit() else lesson}"
     if importlib.util.find_spec(module) is None:
         return {}
     beats: Beats = importlib.import_module(module).BEATS

@@ -14,9 +14,9 @@ from typing import Any
 
 import nbformat
 
-from kit import live
+from kit.display.text import without_commands
 from kit.exercises.authoring.stubs import is_written
-from kit.text import without_commands
+from kit.pictures import live
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 LESSONS = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))

@@ -13,8 +13,8 @@ import pytest
 
 from tests.lessons.conftest import postgres_from
 from tests.lessons.learner import Learner, learner_of
-from tests.lessons.notebook import COMPANIONS, FOLDER, LESSONS, one_with_id, read
-from tests.lessons.reading import minutes
+from tests.lessons.notebook import COMPANIONS, FOLDER, LESSONS, blank, one_with_id, read, text_of
+from tests.lessons.reading import code_lines, minutes
 
 GLOSSARY = "glossary"
 MOST_LINES = 12  # of a cell: a whole program, as a blog post prints it
@@ -67,7 +67,8 @@ def _is_a_program_of_the_lesson(process: psutil.Process) -> bool:
 def test_it_is_stored_without_outputs_has_short_cells_and_says_how_long_it_takes(name: str) -> None:
     lesson = read(name)
     assert not any(cell.outputs or cell.execution_count for cell in lesson.code)
-    assert [cell.id for cell in lesson.code if len(cell.source.splitlines()) > MOST_LINES] == []
+    assert [cell.id for cell in lesson.read_code if code_lines(cell) > MOST_LINES] == []
+    assert [cell.id for cell in lesson.code if max(map(len, cell.source.splitlines())) > 72] == []
     if name != GLOSSARY:
         assert f"**Takes** about {minutes(lesson)} minutes" in lesson.prose[0]
         assert lesson.code[0].source == f'import kit\n\nkit.postgres(database="{name}")'
@@ -84,6 +85,22 @@ def test_the_two_consumers_differ_only_in_the_lines_that_are_marked() -> None:
     added = [line for line in lines if line[0] == "+"]
     assert len(added) == 4
     assert all(re.search("# (new|differs)", line) for line in added)
+
+
+def test_what_two_programs_shows_of_the_old_form_is_what_pgq_run_says(home: Path) -> None:
+    """Mended, it shows no error: the cell does not say the word by itself."""
+    with postgres_from("embedded"), learner_of("two_programs") as learner:
+        cells = [cell for cell in learner.lesson.code if cell.id not in ("producer", "run-producer")]
+        mended = [blank(cell) for cell in cells]
+        one_with_id(mended, "old-consumer").source = one_with_id(mended, "consumer").source.replace(
+            "%%writefile -a programs/consumer.py",
+            "%%writefile programs/old_consumer.py\n"
+            "from contextlib import asynccontextmanager\nimport asyncpg\n"
+            "from pgqueuer import AsyncpgDriver, Job, PgQueuer",
+        )
+        for cells_, fails in ((cells, True), (mended, False)):
+            shown = text_of(one_with_id(learner.run(cells_), "run-old-consumer"))
+            assert ("TypeError" in shown) is fails, shown
 
 
 @pytest.mark.parametrize("name", [*LESSONS, *COMPANIONS, GLOSSARY])

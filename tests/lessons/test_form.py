@@ -16,7 +16,7 @@ from tests.lessons.reading import code_lines, folded, in_sight, minutes
 from tests.lessons.terms import TERMS, Term
 from tests.lessons.tidy import notebooks, tidied
 
-TO_BE_MADE_NARROW = ["00", "02", "03", "04", "07", "13", "14"]
+TO_BE_MADE_NARROW = ["00", "02", "03", "04", "07", "14"]
 DOCUMENTATION = "https://janbjorge.github.io/pgqueuer/"
 
 every_lesson = pytest.mark.parametrize("lesson", [pytest.param(read(name), id=name) for name in LESSONS])
@@ -108,7 +108,7 @@ def test_a_prediction_stands_right_before_its_cell_and_a_look_right_after_it(les
 def test_cells_are_short(lesson: Lesson) -> None:
     """One at most is folded: it holds what only helps, and the text above it says what."""
     lengths = {cell.id: code_lines(cell) for cell in lesson.read_code}
-    assert sorted(lengths.values())[len(lengths) // 2] <= 5
+    assert sorted(lengths.values())[len(lengths) // 2] <= 6
     assert {name: length for name, length in lengths.items() if length > 8} == {}
     folded = [cell for cell in lesson.code if cell not in lesson.read_code]
     assert [cell.id for cell in folded if cell not in lesson.setup] == []

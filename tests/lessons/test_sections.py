@@ -12,7 +12,7 @@ import pytest
 
 from tests.lessons.ingredients import Ingredient, beats_of
 from tests.lessons.learner import Learner
-from tests.lessons.notebook import LESSONS, Section, read
+from tests.lessons.notebook import COMPANIONS, LESSONS, Section, read
 
 EXERCISE = "Your turn"
 
@@ -48,14 +48,14 @@ def test_a_section_runs_again_after_any_other_whose_cells_were_each_run_twice(le
 def every_ingredient() -> list[Any]:
     return [
         pytest.param(name, title, ingredient, id=f"{name[:2]}-{title.split(' ·')[0]}-{ingredient.name}")
-        for name in LESSONS
+        for name in [*LESSONS, *COMPANIONS]
         for title, ingredients in beats_of(name).items()
         if not isinstance(ingredients, str)
         for ingredient in ingredients
     ]
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", [*LESSONS, "in_production"])
 def test_each_section_names_what_it_credits_or_says_why_there_is_nothing(name: str) -> None:
     titles = [section.title for section in read(name).sections if section.title != EXERCISE]
     beats = beats_of(name)

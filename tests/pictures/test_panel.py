@@ -12,7 +12,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 import kit
-from kit import live
+from kit.pictures import live
 from kit.sources import Postgres
 from tests.kernels import notebook_client
 

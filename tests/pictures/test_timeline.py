@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from itertools import combinations
 
 import asyncpg
@@ -82,7 +81,7 @@ async def lived(
 
 async def test_a_history_is_made_of_waits_and_runs(hands: Hands) -> None:
     await lived(hands, 7, (0, "queued"), (2, "picked"), (5, "successful"))
-    [history] = histories_of_jobs(None, None)
+    [history] = histories_of_jobs(1000)
     assert (history.id, history.group, history.outcome) == (7, "work", "done")
     assert [(span.doing, (span.end - span.begin).total_seconds()) for span in history.spans] == [
         ("waiting", 2),
@@ -93,7 +92,7 @@ async def test_a_history_is_made_of_waits_and_runs(hands: Hands) -> None:
 async def test_every_attempt_is_a_bar_of_its_own_in_the_same_row(hands: Hands) -> None:
     steps = [(0, "queued"), (1, "picked"), (2, "queued"), (6, "picked"), (8, "exception")]
     await lived(hands, 1, *steps)
-    [history] = histories_of_jobs(None, None)
+    [history] = histories_of_jobs(1000)
     assert [(span.doing, span.outcome) for span in history.spans] == [
         *(("waiting", ""), ("running", "retried"), ("waiting", ""), ("running", "failed"))
     ]
@@ -107,7 +106,7 @@ async def test_every_attempt_is_a_bar_of_its_own_in_the_same_row(hands: Hands) -
 
 async def test_a_job_that_waits_for_its_next_attempt_has_waited_until_the_last_one(hands: Hands) -> None:
     await lived(hands, 1, (0, "queued"), (1, "picked"), (2, "queued"))
-    [history] = histories_of_jobs(None, None)
+    [history] = histories_of_jobs(1000)
     assert history.waited() == 1
 
 
@@ -120,46 +119,42 @@ async def test_the_time_until_an_end_is_logged_is_no_work(hands: Hands) -> None:
     trace = TracebackRecord.from_exception(error, job, about)  # type: ignore[arg-type]
     await asyncio.sleep(0.3)
     await hands.queries.log_jobs([(picked[0], "exception", trace)])
-    [history] = histories_of_jobs(None, None)
+    [history] = histories_of_jobs(1000)
     assert history.seconds("running") < 0.2  # type: ignore[operator]
     await hands.enqueue(b"x")
     kit.run(silent, name="second", batch_size=1)
     await kit.wait()
-    _, history = histories_of_jobs(None, None)
+    _, history = histories_of_jobs(1000)
     assert history.ended is not None
     assert history.spans[-1].end < history.ended
 
 
 async def test_a_held_job_that_was_requeued_has_not_ended(hands: Hands) -> None:
     await lived(hands, 1, (0, "queued"), (1, "picked"), (2, "failed"))
-    assert histories_of_jobs(None, None)[0].outcome == "held"
+    assert histories_of_jobs(1000)[0].outcome == "held"
     await lived(hands, 1, (3, "queued"))
-    assert histories_of_jobs(None, None)[0].outcome == "waiting"
+    assert histories_of_jobs(1000)[0].outcome == "waiting"
 
 
 async def test_what_has_not_ended_reaches_up_to_now(hands: Hands) -> None:
     await hands.enqueue(b"x", b"y")
     await hands.pick(1)
-    first, second = histories_of_jobs(None, None)
+    first, second = histories_of_jobs(1000)
     assert (first.outcome, second.outcome) == ("running", "waiting")
     assert first.spans[-1].end == second.spans[-1].end > first.spans[-1].begin
 
 
-async def test_only_the_last_jobs_or_those_of_a_window_are_taken(hands: Hands) -> None:
+async def test_only_the_last_jobs_are_taken(hands: Hands) -> None:
     for job in range(1, 6):
         await lived(hands, job, (job, "queued"))
-    assert [history.id for history in histories_of_jobs(2, None)] == [4, 5]
-    await hands.connection.execute(
-        "UPDATE pgqueuer_log SET created = now() - interval '1 hour' WHERE job_id <= 3"
-    )
-    assert [history.id for history in histories_of_jobs(None, timedelta(minutes=1))] == [4, 5]
+    assert [history.id for history in histories_of_jobs(2)] == [4, 5]
 
 
 async def test_the_summary_has_median_and_95th_percentile_for_each_priority(hands: Hands) -> None:
     for job, wait in enumerate((1, 2, 9), start=1):
         await lived(hands, job, (0, "queued"), (wait, "picked"), (wait + 4, "successful"), priority=5)
     await lived(hands, 9, (0, "queued"), priority=1)
-    table = summary(histories_of_jobs(None, None))
+    table = summary(histories_of_jobs(1000))
     assert list(table.index) == [5, 1]
     assert table.loc[5].to_dict() == pytest.approx(
         {"jobs": 3, "wait median": 2, "wait p95": 8.3, "run median": 4, "run p95": 4}
@@ -210,7 +205,7 @@ async def test_a_job_that_was_taken_over_has_a_bar_with_each_of_its_workers(hand
     await asyncio.to_thread(first.stop, 0)
     ax = kit.timeline("worker")
     assert {text.get_text() for text in ax.texts} >= {"second"}
-    attempts = by_worker(histories_of_jobs(None, None))
+    attempts = by_worker(histories_of_jobs(1000))
     assert attempts[0].outcome == "taken over"
     assert attempts[-1].outcome == "done"
     assert {attempt.group for attempt in attempts} <= {"first", "second"}
@@ -259,7 +254,7 @@ async def test_a_staged_run_is_one_row_with_its_stages(hands: Hands) -> None:
     consumer = kit.run(staged)
     await kit.wait()
     consumer.stop()
-    [history] = histories_of_runs(None, None)
+    [history] = histories_of_runs(1000)
     assert (history.id, history.group, history.outcome) == (run, "orders", "done")
     ran = [span.stage for span in history.spans if span.doing == "running"]
     assert ran.count("validate") == 1
@@ -281,7 +276,7 @@ async def test_a_run_that_nobody_has_begun_is_drawn(hands: Hands) -> None:
     legend = kit.timeline("run").get_legend()
     assert legend is not None
     assert "still pending" in [text.get_text() for text in legend.get_texts()]
-    assert [(history.id, history.outcome) for history in histories_of_runs(None, None)] == [(run, "pending")]
+    assert [(history.id, history.outcome) for history in histories_of_runs(1000)] == [(run, "pending")]
 
 
 async def test_a_job_that_is_held_does_not_run_meanwhile(hands: Hands) -> None:
@@ -295,7 +290,7 @@ async def test_a_job_that_is_held_does_not_run_meanwhile(hands: Hands) -> None:
         (61, "picked"),
         (62, "successful"),
     )
-    [history] = histories_of_jobs(None, None)
+    [history] = histories_of_jobs(1000)
     assert history.seconds("running") == 2
 
 
@@ -344,12 +339,6 @@ async def test_no_text_of_twenty_entrypoints_covers_another(hands: Hands, jobs: 
     assert all(box.x1 <= whole.x1 and box.y0 >= whole.y0 for box in boxes.values()), "a text is cut off"
 
 
-async def test_it_draws_on_the_axes_it_is_given(hands: Hands) -> None:
-    await lived(hands, 1, (0, "queued"))
-    _, ax = plt.subplots()
-    assert kit.timeline(ax=ax) is ax
-
-
 async def test_an_empty_log_is_said_in_the_plot(hands: Hands, capsys: pytest.CaptureFixture[str]) -> None:
     assert hands.connection is not None
     assert [text.get_text() for text in kit.timeline().texts] == ["No job yet."]
@@ -363,7 +352,6 @@ async def test_an_empty_log_is_said_in_the_plot(hands: Hands, capsys: pytest.Cap
         ({"by": "lane"}, "by='lane'"),
         ({"color": "red"}, "color='red'"),
         ({"last": 0}, "last=0"),
-        ({"window": -1}, "window=-1"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments: dict[str, object], words: str) -> None:

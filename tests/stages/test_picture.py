@@ -6,7 +6,7 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
-from kit import palette
+from kit.display import palette
 from kit.stages import Pipeline, Step
 from kit.stages.picture import Flow
 

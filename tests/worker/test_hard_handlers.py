@@ -19,7 +19,7 @@ from tests.worker.conftest import Write
 from tests.worker.test_spawn import consumer, is_there, started
 
 HANDLERS = """
-import asyncio, os, subprocess, time
+import asyncio, os, subprocess, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from multiprocessing import Process, get_context
@@ -68,6 +68,8 @@ async def main():
                 print(leave_the_group(by_fork=True))
             case "exit":
                 os._exit(3)
+            case "exit politely":
+                sys.exit("bye")
 
     yield pgq
     await connection.close()
@@ -141,6 +143,31 @@ async def test_a_worker_that_ends_itself_is_told_with_its_job_and_the_way_out(
     assert f"`await q.mark_job_as_cancelled([{job}])`" in said.out
     assert "None" not in said.out
     assert said.out.endswith("No consumer is running.\n")
+
+
+async def test_a_worker_outlives_a_handler_that_calls_exit_and_names_it(write: Write) -> None:
+    write("hard.py", HANDLERS)
+    worker = kit.spawn("hard:main")
+    (job,) = await enqueue("do", b"exit politely")
+    await kit.wait()
+    assert (worker.state, worker.failed) == ("running", 1)
+    assert await logged(job) == ["queued", "picked", "exception"]
+    assert any(f"SystemExit in do #{job} does not end this consumer." in line.text for line in worker.output)
+
+
+async def test_a_job_that_ends_every_worker_is_named_with_the_way_out(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("hard.py", HANDLERS)
+    worker = kit.spawn("hard:main", heartbeat_timeout=0.1)
+    (job,) = await enqueue("do", headers="ada")
+    await until("it has ended", lambda: not worker.alive)
+    named = f'(#{job}: its headers are "ada", and PGQueuer reads a JSON object there'
+    out = f"Take it out of the queue with `await q.mark_job_as_cancelled([{job}])`"
+    await kit.wait()
+    for said in (str(worker.problem), capsys.readouterr().out):
+        assert named in said
+        assert out in said
 
 
 async def test_a_deleted_working_folder_is_told_in_plain_words(

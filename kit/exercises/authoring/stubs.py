@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,10 @@ def notebook_of(lesson: Lesson, folder: Path) -> Path:
     return found[0]
 
 
-def written(text: str, lesson: Lesson) -> str:
+def written(text: str, lesson: Lesson, folder: Path) -> str:
     """Return a stored notebook with the cells of its exercises, in the form in which JupyterLab writes.
 
-    Done twice it changes nothing.
+    Code is formatted as ruff does in this ``folder``, where there is a ruff. Done twice it changes nothing.
 
     Raises:
         KitError: the cell that is an exercise's own is not there.
@@ -41,7 +43,7 @@ def written(text: str, lesson: Lesson) -> str:
     cells = [cell for cell in notebook["cells"] if not is_written(cell)]
     practice = [_cell("markdown", "practice", PRACTICE, {})]
     for exercise in lesson.exercises:
-        about, stub, check = _cells(exercise)
+        about, stub, check = _cells(exercise, folder)
         ids = [cell["id"] for cell in cells]
         if exercise.cell:
             place = _place_of(exercise.cell, ids, lesson)
@@ -84,12 +86,20 @@ def _first(cell: Any) -> str:
     return "".join(cell["source"]).partition("\n")[0] if cell["cell_type"] == "markdown" else ""
 
 
-def _cells(exercise: Exercise) -> list[Any]:
+def _formatted(source: str, folder: Path) -> str:
+    if source.startswith("%%"):
+        return source
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "cell.py", "-"]
+    done = subprocess.run(command, input=source, capture_output=True, text=True, cwd=folder, check=False)
+    return done.stdout if done.returncode == 0 else source
+
+
+def _cells(exercise: Exercise, folder: Path) -> list[Any]:
     worked_in = {"minutes": exercise.minutes, "tags": ["exercise", f"exercise:{exercise.id}"]}
     title = f"### {exercise.title}\n\n{exercise.task}"
     return [
         _cell("markdown", f"about-{exercise.id}", title, {"tags": [f"about:{exercise.id}"]}),
-        _cell("code", f"exercise-{exercise.id}", exercise.stub, worked_in),
+        _cell("code", f"exercise-{exercise.id}", _formatted(exercise.stub, folder), worked_in),
         _cell(
             "code", f"check-{exercise.id}", f'kit.check("{exercise.id}")', {"tags": [f"check:{exercise.id}"]}
         ),

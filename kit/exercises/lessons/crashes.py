@@ -143,8 +143,6 @@ except asyncpg.UniqueViolationError:
     equivalent={
         "dropped `await asyncio.sleep(0.8)`": "the paperwork has no effect",
         "0.8 is 1.8": "the paperwork has no effect",
-        "swapped `await db.close()` and the next": "the order of two ends",
-        "swapped `async with db.transaction():` and the next": "",
     },
 )  # fmt: skip
 
@@ -299,7 +297,7 @@ WHO = Exercise(
         "young": "Job 2 is among them, and its worker gave a sign of life 5 seconds ago.",
         "since": "The jobs or the times are others: it is silent since its last heartbeat.",
     },
-    equivalent={"SQL: another word for `30`": "31 seconds: nothing lies between"},
+
 )  # fmt: skip
 
 DELIVERIES_TABLE = """

@@ -295,7 +295,6 @@ async def shrink(job: Job) -> None:
     },
     equivalent={
         "0.3 is 1.3": "a longer sleep shrinks the image as well",
-        "swapped arguments of `print(job.payload.decode(), 'is small')`": "",
     },
 )
 

@@ -138,7 +138,6 @@ RETRY = Exercise(
         "without `seconds=1`": "how long it waits is not asked",
         "1 is 2": "how long it waits is not asked",
         "without `delay=timedelta(seconds=1)`": "how long it waits is not asked",
-        "swapped `if card == b'expired':` and the next": "the bank asks in another order",
     },
 )
 

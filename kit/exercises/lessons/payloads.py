@@ -59,7 +59,7 @@ RESIZE = Exercise(
     id="resize",
     kind="complete",
     title="A payload that checks itself",
-    minutes=5,
+    minutes=4,
     cell="your-turn",
     task="Describe a payload `Resize` with a `file` (text) and a `width` (a whole number above 0), and write the "
     "handler `resize` that reads one from the job's JSON and prints it. A job with a good payload is successful, any "
@@ -70,7 +70,7 @@ RESIZE = Exercise(
 
 class Resize(BaseModel):
     file: str
-    # width: a whole number above 0. Look for pydantic's Field(gt=...) or PositiveInt.
+    # width: a whole number above 0 (Field(gt=...) or PositiveInt)
 
 async def resize(job: Job) -> None:
     print(job.payload)""",

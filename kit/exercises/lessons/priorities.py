@@ -180,6 +180,10 @@ async def nobody_starves(answer: Answer) -> None:
         "SELECT DISTINCT priority FROM pgqueuer_log WHERE status = 'picked' AND job_id IN"
         " (SELECT job_id FROM pgqueuer_log WHERE status = 'queued' AND priority = 10) ORDER BY 1"
     )
+    enqueued = await answer.sql(
+        "SELECT DISTINCT priority FROM pgqueuer_log WHERE status = 'queued' ORDER BY 1"
+    )
+    answer.same(enqueued, [0, 10], "urgent-changed", columns=("enqueued with",))
     answer.same(levels, [10], "urgent-changed", columns=("priority of urgent jobs",))
 
 

@@ -57,8 +57,9 @@ LONGEST = Exercise(
     "seconds from when it was picked *last* to its end, the longest first. An exception is an end, too.",
     names=("my_question",),
     stub='''my_question = """SELECT p.job_id, p.created AS seconds
-                 FROM pgqueuer_log p JOIN pgqueuer_log e ON e.job_id = p.job_id
-                 WHERE p.status = 'picked' AND e.status = 'successful' ORDER BY p.job_id LIMIT 3"""''',
+    FROM pgqueuer_log p JOIN pgqueuer_log e ON e.job_id = p.job_id
+    WHERE p.status = 'picked' AND e.status = 'successful'
+    ORDER BY p.job_id LIMIT 3"""''',
     solution='''my_question = """
     SELECT e.job_id, extract(epoch FROM e.created - max(p.created)) AS seconds
     FROM pgqueuer_log e JOIN pgqueuer_log p ON p.job_id = e.job_id AND p.status = 'picked'

@@ -171,9 +171,7 @@ STALE = Exercise(
         "same": "Two workers that asked at the same time have both taken {name!r}.",
         "several": "One task at a time is asked for.",
     },
-    equivalent={
-        "SQL: another word for `30`": "31 seconds: nothing lies between",
-    },
+
 )  # fmt: skip
 
 

@@ -7,8 +7,10 @@
 
 const ENDINGS = ["successful", "exception", "failed", "canceled", "deleted"];
 const TABLES = ["jobs", "lanes", "limits", "schedules", "more", "gone", "said"];
+const DEAD = ["killed", "gone", "failed"]; // states of a lane whose jobs nobody works on
 const QUIET = 2; // seconds: a stretch in which nothing happens is played as one of this length
 const RATE = 30; // seconds that the line of jobs a second shows
+const MARKS = 60; // beside the moment, at most
 
 // ---- What happened -------------------------------------------------------------------------------------------------
 
@@ -24,21 +26,21 @@ function fold(tables, [at, table, key, change]) {
 
 class History {
   constructor() {
-    this.changes = [];
-    this.next = 0; // the number of the change that comes next
     this.base = Object.fromEntries(TABLES.map((table) => [table, []]));
     this.restart();
   }
 
   restart() {
-    this.head = this.start();
-    this.jobs = this.head.jobs.size > 0; // whether there is, or was, one
+    this.changes = [];
+    this.head = this.start(); // the state after all changes
     this.folded = null;
     this.knots = [[0, 0]]; // moments, and when each is played
     this.ends = []; // moments at which jobs ended, and how many had by then
     this.marks = []; // what happened when, to be seen beside the moment
-    this.peak = { waiting: 0, later: 0, running: 0 };
-    this.used = new Set();
+    this.jobs = this.head.jobs.size > 0; // whether there is, or was, one
+    this.waiting = this.most = 0; // how many jobs wait, and the most that did
+    this.timed = false; // whether one ever waited for its time
+    this.used = new Set(); // the ways in which jobs ended
   }
 
   start() {
@@ -48,15 +50,11 @@ class History {
   // Take in a message; return whether it fits to what is known.
   take(message) {
     if (message.base) {
-      Object.assign(this, { name: message.name, begin: message.begin, base: message.base, changes: [] });
-      this.next = message.from;
+      Object.assign(this, { name: message.name, begin: message.begin, base: message.base, next: message.from });
       this.restart();
     }
-    if (message.from > this.next || !this.name) return false;
-    for (const change of message.changes.slice(this.next - message.from)) {
-      this.changes.push(change);
-      this.note(change);
-    }
+    if (!this.name || message.from > this.next) return false;
+    message.changes.slice(this.next - message.from).forEach((change) => this.note(change));
     this.next = Math.max(this.next, message.from + message.changes.length);
     this.now = message.now;
     return true;
@@ -66,43 +64,42 @@ class History {
   note(change) {
     const [at, table, key, fields] = change;
     const before = this.head[table].get(key);
-    fold(this.head, change);
-    const [last, played] = this.knots.at(-1);
-    if (this.changes.length === 1) this.knots = [[at, 0]];
-    else if (at > last) this.knots.push([at, played + Math.min(at - last, QUIET)]);
     const status = fields?.status;
-    this.jobs ||= table === "jobs";
-    if (table === "jobs" && ENDINGS.includes(status)) {
-      this.used.add(status);
-      if (status !== "failed") this.ended(at, 1);
-      if (status === "exception" || status === "failed") this.mark(at, status);
+    const [last, played] = this.knots.at(-1);
+    if (!this.changes.length) this.knots = [[at, 0]];
+    else if (at > last) this.knots.push([at, played + Math.min(at - last, QUIET)]);
+    this.changes.push(change);
+    fold(this.head, change);
+    if (table === "jobs") {
+      this.jobs = true;
+      if (status || !fields) this.waiting += (status === "queued") - (before?.status === "queued");
+      this.most = Math.max(this.most, this.waiting);
+      if (ENDINGS.includes(status)) {
+        this.used.add(status);
+        if (status !== "failed") this.end(at, 1);
+        if (status === "exception" || status === "failed") this.mark(at, status);
+      }
     } else if (table === "more" && ENDINGS.includes(key) && fields) {
       this.used.add(key);
-      this.ended(at, fields.n - (before?.n ?? fields.n));
-    } else if (table === "lanes" && before && ["killed", "gone"].includes(fields?.state)) this.mark(at, "lost");
-    if (status === "queued" || status === "picked") {
-      const jobs = [...this.head.jobs.values()];
-      this.peak.waiting = Math.max(this.peak.waiting, jobs.filter((job) => job.status === "queued").length);
-    }
-    if (fields?.due > at || table === "schedules") this.peak.later = 1;
+      this.end(at, fields.n - (before?.n ?? fields.n));
+    } else if (table === "lanes" && before && DEAD.includes(fields?.state)) this.mark(at, "lost");
+    this.timed ||= fields?.due > at || table === "schedules";
   }
 
-  ended(at, jobs) {
+  end(at, jobs) {
     if (jobs > 0) this.ends.push([at, (this.ends.at(-1)?.[1] ?? 0) + jobs]);
   }
 
   mark(at, what) {
-    const { length } = this.marks;
-    if (length < 60 && !(length && this.marks[length - 1][1] === what && at - this.marks[length - 1][0] < 0.3)) {
-      this.marks.push([at, what]);
-    }
+    const again = this.marks.some(([moment, other]) => other === what && at - moment < 0.3);
+    if (!again && this.marks.length < MARKS) this.marks.push([at, what]);
   }
 
   // The state at a moment. Going forward takes in what is new, going back begins at the beginning.
   at(t) {
-    if (!this.folded || t < this.folded.t) this.folded = { t: -Infinity, count: 0, tables: this.start() };
+    if (!this.folded || t < this.folded.t) this.folded = { count: 0, tables: this.start() };
     const { folded, changes } = this;
-    while (folded.count < changes.length && changes[folded.count][0] <= t) fold(folded.tables, changes[folded.count++]);
+    while (changes[folded.count]?.[0] <= t) fold(folded.tables, changes[folded.count++]);
     folded.t = t;
     return folded.tables;
   }
@@ -116,8 +113,8 @@ class History {
   moment(played) {
     const place = this.place(1, played);
     const [at, begin] = this.knots[place];
-    const [next, end] = this.knots[place + 1] ?? [at + (played - begin), played];
-    return end > begin ? at + ((played - begin) / (end - begin)) * (next - at) : at;
+    const [next, end] = this.knots[place + 1] ?? [at + 1, begin + 1];
+    return at + ((played - begin) / (end - begin)) * (next - at);
   }
 
   place(column, value) {
@@ -155,76 +152,77 @@ function span(seconds) {
   return s < 6000 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`;
 }
 
+const PAD = 12;
 // The sizes of a card: width, height, gap. The two small ones show the id alone, after their priority.
-const SIZES = [
+const sizes = (digits) => [
   [112, 24, 6],
   [76, 22, 5],
-  [48, 19, 3],
-  [36, 16, 2],
+  [24 + 7 * digits, 19, 3],
+  [13 + 6 * digits, 16, 2],
 ];
-const PAD = 12;
 
-// Where everybody and everything is at a moment, before it is known how much room there is.
+// Who waits, who works and what has ended at a moment, before it is known how much room there is.
 function facts(history, t) {
   const tables = history.at(t);
-  const timeouts = [...tables.lanes.values()].map((lane) => lane.timeout ?? 0);
-  const usual = Math.max(0, ...timeouts) || 30; // what PGQueuer has where nobody says otherwise
+  const usual = Math.max(0, ...[...tables.lanes.values()].map((lane) => lane.timeout ?? 0)) || 30; // PGQueuer's own
   const lanes = new Map();
   for (const [key, lane] of tables.lanes) {
-    const dead = ["killed", "gone", "failed"].includes(lane.state);
-    lanes.set(key, { ...lane, key, dead, timeout: lane.timeout ?? usual, jobs: [] });
+    lanes.set(key, { timeout: usual, ...lane, key, dead: DEAD.includes(lane.state), jobs: [] });
   }
-  const found = { tables, lanes, waiting: [], later: [], ended: {}, slots: new Map(), counts: {}, nobody: [] };
+  const seen = { tables, lanes, waiting: [], later: [], ended: {}, counts: {}, slots: new Map() };
+  const unknown = { name: "a consumer", state: "working", key: "?", timeout: usual, jobs: [] };
   for (const [id, job] of tables.jobs) {
-    found.counts[job.status] = (found.counts[job.status] ?? 0) + 1;
-    const card = { id, ...job, turn: Math.max(job.turn ?? 0, (job.tries ?? 0) + (job.status === "picked")) };
-    if (job.status === "queued") (job.due > t ? found.later : found.waiting).push(card);
-    else if (job.status === "picked") {
-      const lane = lanes.get(job.worker);
-      (lane ? lane.jobs : found.nobody).push(card);
-    } else (found.ended[job.status] ??= []).push(card);
+    const turn = Math.max(job.turn ?? 0, (job.tries ?? 0) + (job.status === "picked"));
+    const card = { id, ...job, turn };
+    seen.counts[job.status] = (seen.counts[job.status] ?? 0) + 1;
+    if (job.status === "queued") (job.due > t ? seen.later : seen.waiting).push(card);
+    else if (job.status === "picked") (lanes.get(job.worker) ?? unknown).jobs.push(card);
+    else (seen.ended[job.status] ??= []).push(card);
   }
+  if (unknown.jobs.length) lanes.set("?", unknown);
   for (const [status, { n }] of [...tables.more, ...tables.gone]) {
-    if (n) found.counts[status] = (found.counts[status] ?? 0) + n;
+    if (n) seen.counts[status] = (seen.counts[status] ?? 0) + n;
   }
   for (const lane of lanes.values()) {
     lane.jobs.sort((a, b) => b.priority - a.priority || a.picked - b.picked || a.id - b.id);
-    const begun = Math.max(0, ...lane.jobs.map((job) => job.picked));
-    lane.silent = Math.max(0, t - Math.max(lane.beat ?? 0, begun));
-    lane.left = lane.jobs.length ? Math.max(0, 1 - lane.silent / lane.timeout) : Number(!lane.dead);
-    lane.lost = lane.jobs.length > 0 && (lane.dead || lane.left === 0);
+    lane.quiet = Math.max(0, t - Math.max(lane.beat ?? 0, ...lane.jobs.map((job) => job.picked)));
+    lane.left = lane.jobs.length ? Math.max(0, 1 - lane.quiet / lane.timeout) : Number(!lane.dead);
+    lane.lost = lane.jobs.length > 0 && (lane.dead || lane.silent === true);
     for (const job of lane.jobs) {
       job.lost = lane.lost;
-      found.slots.set(job.entrypoint, [...(found.slots.get(job.entrypoint) ?? []), job.lost]);
+      seen.slots.set(job.entrypoint, [...(seen.slots.get(job.entrypoint) ?? []), job.lost]);
     }
     // Whoever is silent for too long has lost its jobs: they stand in the queue again, until another takes them.
-    if (lane.lost && lane.left === 0) found.waiting.push(...lane.jobs.splice(0));
+    if (lane.lost && lane.left === 0) seen.waiting.push(...lane.jobs.splice(0));
     if (lane.dead && lane.state !== "killed" && !lane.lost) lanes.delete(lane.key);
   }
-  found.waiting.sort((a, b) => b.priority - a.priority || a.id - b.id);
-  found.later.sort((a, b) => a.due - b.due || a.id - b.id);
-  for (const cards of Object.values(found.ended)) cards.sort((a, b) => b.at - a.at || b.id - a.id);
-  const { limits } = tables;
-  const open = ({ entrypoint }) =>
-    !limits.size || (limits.has(entrypoint) && !(limits.get(entrypoint).n <= (found.slots.get(entrypoint)?.length ?? 0)));
-  const free = ({ entrypoint }) => open({ entrypoint }) || limits.get(entrypoint)?.n === 0;
-  const known = ({ entrypoint }) => !limits.size || limits.has(entrypoint);
-  found.next = (found.waiting.find(free) ?? found.waiting.find(known))?.id;
-  const due = found.waiting.map((job) => Math.max(job.created, job.due ?? 0));
-  if (tables.more.get("oldest")?.due != null) due.push(tables.more.get("oldest").due);
-  found.oldest = due.length ? t - Math.min(...due) : null;
-  return found;
+  seen.waiting.sort((a, b) => b.priority - a.priority || a.id - b.id);
+  seen.later.sort((a, b) => a.due - b.due || a.id - b.id);
+  for (const cards of Object.values(seen.ended)) cards.sort((a, b) => b.at - a.at || b.id - a.id);
+  seen.next = next(seen)?.id;
+  const due = [...seen.waiting.map((job) => Math.max(job.created, job.due ?? 0)), tables.more.get("oldest")?.due ?? t];
+  seen.oldest = t - Math.min(...due);
+  return seen;
 }
 
-// Put cards into a box, the small ones each group after its priority; return how high that is, and what had no place.
-function flow(cards, x, y, width, size, rows) {
-  const [least, high, gap] = SIZES[size];
+// Which job is next: the first of those that a consumer has the entrypoint of, and a slot for.
+function next({ waiting, slots, lanes, tables: { limits } }) {
+  const strangers = [...lanes.values()].some((lane) => lane.state === "working" || lane.state === "connected");
+  if (!limits.size || strangers) return waiting[0];
+  const known = waiting.filter(({ entrypoint }) => limits.has(entrypoint));
+  const free = ({ entrypoint, lost }) =>
+    lost || !limits.get(entrypoint).n || (slots.get(entrypoint)?.length ?? 0) < limits.get(entrypoint).n;
+  return known.find(free) ?? known[0];
+}
+
+// Put cards into a box, the small ones each group after its priority; say how high that is, and how many had no place.
+function flow(cards, x, y, width, [least, high, gap], small, rows) {
   const across = Math.max(1, Math.floor((width + gap) / (least + gap)));
-  const wide = size > 1 ? least : (width + gap) / across - gap;
+  const wide = small ? least : (width + gap) / across - gap;
   const placed = [];
-  let [left, row, group] = [x, 0, undefined];
+  let [left, row, group] = [x, 0, null];
   for (const [index, card] of cards.entries()) {
-    const chip = size > 1 && card.priority !== group && group !== null ? 10 + 6 * String(card.priority).length : 0;
+    const chip = small && card.priority !== group ? 10 + 6 * String(card.priority).length : 0;
     if (left + chip + wide > x + width + 1 && left > x) [left, row] = [x, row + 1];
     if (row >= rows) return { placed, height: rows * (high + gap) - gap, rest: cards.length - index };
     const top = y + row * (high + gap);
@@ -239,9 +237,9 @@ function flow(cards, x, y, width, size, rows) {
 // The largest size in which all cards have a place.
 function fit(cards, x, y, width, height) {
   let found;
-  for (let size = 0; size < SIZES.length; size++) {
-    const rows = Math.max(1, Math.floor((height + SIZES[size][2]) / (SIZES[size][1] + SIZES[size][2])));
-    found = { size, ...flow(cards, x, y, width, size, rows) };
+  for (const [size, shape] of sizes(String(cards.at(-1)?.id ?? 1).length).entries()) {
+    const rows = Math.max(1, Math.floor((height + shape[2]) / (shape[1] + shape[2])));
+    found = { size, ...flow(cards, x, y, width, shape, size > 1, rows) };
     if (!found.rest) break;
   }
   return found;
@@ -250,136 +248,126 @@ function fit(cards, x, y, width, height) {
 // What is to be seen at the moment `t`: boxes with their places, in the order in which they are read.
 function draw(history, t, { width, height, fill, palette }) {
   const seen = facts(history, t);
-  const { lanes, counts, tables } = seen;
-  const boxes = [];
+  const { counts, tables } = seen;
+  const lanes = [...seen.lanes.values()];
+  const ends = ENDINGS.filter((status) => history.used.has(status) || counts[status]);
   const wide = width - 2 * PAD;
-  const word = (status) => palette.jobs[status].word;
+  const boxes = [];
   let y = 6;
   const put = (id, kind, x, top, w, h, more) => boxes.push({ id, kind, x, y: top, w, h, ...more });
-  const cards = (placed, where, size) => {
-    for (const { card, chip, ...box } of placed) {
-      if (!card) put(`chip ${where} ${box.x} ${box.y}`, "chip", box.x, box.y, box.w, box.h, { text: `${chip}` });
-      else put(card.id, "card", box.x, box.y, box.w, box.h, { ...say(card, seen, t, palette), size, where });
+  const cards = (placed, where, size, down = 0) => {
+    for (const { card, chip, x, y: top, w, h } of placed) {
+      if (!card) put(`chip ${where} ${x} ${top}`, "chip", x, top + down, w, h, { text: `${chip}` });
+      else put(card.id, "card", x, top + down, w, h, { ...say(card, seen, t, palette), size, where });
     }
   };
-  const bar = (id, left, top, w, all, drawn) =>
-    put(id, "bar", left, top, w, 16, { left: drawn / all, text: `${number(drawn)} drawn of ${number(all)}` });
+  const bar = (id, x, top, w, all, drawn) =>
+    put(id, "bar", x, top, w, 16, { left: drawn / all, text: `${number(drawn)} drawn of ${number(all)}` });
 
   // How high what stands below the queue is: lanes share a part of it, a smaller one where many jobs wait
-  const ends = ENDINGS.filter((status) => history.used.has(status) || counts[status]);
-  const rows = [...lanes.values()];
-  const slim = rows.length > 4;
-  const label = slim ? 158 : Math.min(wide * 0.42, 176);
+  const slim = lanes.length > 4;
+  const head = slim ? 158 : Math.min(wide * 0.42, 176);
   const least = slim ? 26 : 40;
-  const timed = seen.later.length || tables.schedules.size || history.peak.later ? 37 : 0;
   let queue;
   for (const part of [0.42, 0.24]) {
-    const share = Math.max(least, (height * part) / Math.max(1, rows.length));
-    for (const lane of rows) {
-      lane.fit = fit(lane.jobs, PAD + label, 0, wide - label - 8, share - 10);
+    const share = Math.max(least, (height * part) / Math.max(1, lanes.length));
+    for (const lane of lanes) {
+      lane.fit = fit(lane.jobs, PAD + head, 0, wide - head - 8, share - 10);
       lane.high = Math.max(least, lane.fit.height + 12 + (lane.fit.rest ? 20 : 0));
     }
-    const below = rows.reduce((sum, lane) => sum + lane.high + 5, 100) + ends.length * 29 + timed;
+    const below = lanes.reduce((sum, { high }) => sum + high + 5, 100) + ends.length * 30 + (history.timed ? 37 : 0);
     queue = fit(seen.waiting, PAD, y + 27, wide, Math.max(54, height - below));
     if (!queue.rest) break;
   }
 
   // The queue
   const queued = counts.queued ?? 0;
-  const unseen = tables.more.get("queued")?.n ?? 0;
-  const oldest = seen.oldest === null ? "" : `oldest due: ${span(seen.oldest)}`;
-  put("waiting", "title", PAD, y, wide, 18, { text: [word("queued"), queued], right: oldest });
+  const due = seen.waiting.length + (tables.more.get("queued")?.n ?? 0);
+  const drawn = seen.waiting.length - queue.rest;
+  const right = due ? `oldest due: ${span(seen.oldest)}` : "";
+  put("waiting", "title", PAD, y, wide, 18, { text: palette.jobs.queued.word, count: number(queued), right });
   y += 27;
   cards(queue.placed, "queue", queue.size);
-  if (!seen.waiting.length) put("none", "note", PAD, y + 3, wide, 18, { text: queued ? "none is due" : "none" });
-  y += Math.max(queue.height, Math.min(54, 30 * Math.ceil(history.peak.waiting / Math.floor(wide / 118))), 24) + 6;
-  const due = seen.waiting.length + unseen;
-  const drawn = seen.waiting.length - queue.rest;
+  if (!due) put("none", "note", PAD, y + 3, wide, 18, { text: queued ? "none is due" : "none" });
+  // As much room as the queue has ever needed, up to two rows, so that what stands below it does not jump
+  y += Math.max(24, queue.height, Math.min(54, 30 * Math.ceil(history.most / Math.floor(wide / 118)))) + 6;
   if (drawn < due) {
     bar("more", PAD, y, wide, due, drawn);
     y += 22;
   }
-  // What waits for its time: a bar that shrinks until it is due
-  if (timed) {
+  // What waits for its time: a bar that shrinks until then
+  if (history.timed) {
     const timers = [
       ...[...tables.schedules].map(([key, row]) => [`schedule ${key}`, plan(row, t, palette), row.last, row.next]),
-      ...seen.later.map((job) => [job.id, say(job, seen, t, palette), Math.max(job.at, job.created), job.due]),
+      ...seen.later.map((job) => [job.id, say(job, seen, t, palette), job.at, job.due]),
     ];
     const across = Math.max(1, Math.min(3, Math.floor(wide / 180)));
     const w = (wide - 8 * (across - 1)) / across;
-    const shown = timers.slice(0, timers.length > across * 2 ? across * 2 - 1 : across * 2);
-    shown.forEach(([id, said, from, to], index) => {
+    const place = (index) => [PAD + (index % across) * (w + 8), y + Math.floor(index / across) * 37];
+    const shown = timers.length > 2 * across ? 2 * across - 1 : timers.length;
+    timers.slice(0, shown).forEach(([id, said, from, to], index) => {
       const left = Math.min(1, Math.max(0, (to - t) / Math.max(0.01, to - from)));
-      const [x, top] = [PAD + (index % across) * (w + 8), y + Math.floor(index / across) * 37];
-      put(id, "timer", x, top, w, 31, { ...said, size: 0, where: "later", left, last: to - t < 0.3 });
+      put(id, "timer", ...place(index), w, 31, { ...said, size: 0, where: "later", left });
     });
-    const more = timers.length - shown.length;
-    if (more) put("later more", "note", PAD + (across - 1) * (w + 8) + 8, y + 44, w, 18, { text: `and ${more} more later` });
-    y += 37 * Math.max(1, Math.ceil((shown.length + (more ? 1 : 0)) / across)) + 2;
+    const rest = `and ${number(timers.length - shown)} more later`;
+    if (shown < timers.length) put("later", "note", ...place(shown), w, 31, { text: rest });
+    y += 37 * Math.max(1, Math.ceil(Math.min(timers.length, 2 * across) / across)) + 2;
   }
   put("line 1", "line", 0, y, width, 1, {});
   y += 7;
 
   // Who works
   const slots = [...tables.limits].filter(([, { n }]) => n).map(([entrypoint, { n }]) => {
-    const held = seen.slots.get(entrypoint) ?? [];
-    return { entrypoint, n, held: held.filter((lost) => !lost).length, lost: held.filter(Boolean).length };
+    const taken = seen.slots.get(entrypoint) ?? [];
+    return { entrypoint, n, taken: taken.length, lost: taken.filter(Boolean).length };
   });
-  put("workers", "title", PAD, y, wide, 18, { text: ["workers", null], slots });
+  put("workers", "title", PAD, y, wide, 18, { text: "workers", count: "", slots });
   y += 22;
-  for (const lane of rows) {
-    const { key, fit: inside, high } = lane;
-    put(`lane ${key}`, "lane", PAD, y, wide, high, { lane, slim, head: label, ...sayLane(lane, slim) });
-    const down = y + (lane.fit.rest ? 6 : Math.max(6, (high - inside.height) / 2));
-    cards(inside.placed.map((box) => ({ ...box, y: box.y + down })), "lane", inside.size);
-    if (inside.rest) {
-      const count = inside.placed.filter(({ card }) => card).length;
-      bar(`lane more ${key}`, PAD + label, y + high - 20, wide - label - 8, lane.jobs.length, count);
-    }
-    y += high + 5;
+  if (!lanes.length) put("nobody", "note", PAD, y + 3, wide, 18, { text: "No consumer is known." });
+  for (const lane of lanes) {
+    const { placed, rest, size, height: inside } = lane.fit;
+    put(`lane ${lane.key}`, "lane", PAD, y, wide, lane.high, { lane, slim, head, ...sayLane(lane, slim) });
+    cards(placed, "lane", size, y + (rest ? 6 : Math.max(6, (lane.high - inside) / 2)));
+    const all = lane.jobs.length;
+    if (rest) bar(`more ${lane.key}`, PAD + head, y + lane.high - 20, wide - head - 8, all, all - rest);
+    y += lane.high + 5;
   }
-  if (!rows.length) {
-    put("nobody", "note", PAD, y + 3, wide, 18, { text: "No consumer is known." });
-    y += 29;
-  }
+  y += lanes.length ? 0 : 29;
 
   // What became of jobs: a row each, and where there is room, more
   if (ends.length) put("line 2", "line", 0, y + 1, width, 1, {});
   y += 6;
-  let spare = fill ? Math.floor((height - y - ends.length * 30) / 30) : 0;
+  let spare = fill ? Math.max(0, Math.floor((height - y - ends.length * 30) / 30)) : 0;
   for (const status of ends) {
-    const { word: name, sign } = palette.jobs[status];
-    put(`end ${status}`, "end", PAD, y + 3, 116, 22, { text: name, sign, count: number(counts[status] ?? 0), status });
-    const { placed, height: high } = flow(seen.ended[status] ?? [], PAD + 122, y + 2, wide - 122, 0, 1 + Math.max(0, spare));
+    const { word: text, sign } = palette.jobs[status];
+    put(`end ${status}`, "end", PAD, y + 3, 116, 22, { text, sign, count: number(counts[status] ?? 0), status });
+    const { placed, height: high } = flow(
+      ...[seen.ended[status] ?? [], PAD + 122, y + 2, wide - 122, sizes(1)[0], false, 1 + spare],
+    );
     cards(placed, "end", 0);
     spare -= Math.max(0, Math.round(high / 30) - 1);
     y += Math.max(24, high) + 6;
   }
-  for (const card of seen.nobody) put(card.id, "card", PAD + 40, -40, 112, 24, { ...say(card, seen, t, palette), size: 0 });
-  const parts = ["queued", "picked", ...ends].map((status) => `${number(counts[status] ?? 0)} ${word(status)}`);
-  const ran = ends.length || queued || counts.picked;
-  const words = ran ? parts.join(" · ") : "no job yet";
-  return { boxes, height: y + 4, words, trouble: tables.said.get("trouble")?.text, drawn, due, running: rows.length > 0 };
+  const count = (status) => `${number(counts[status] ?? 0)} ${palette.jobs[status].word}`;
+  const words = history.jobs || ends.length ? ["queued", "picked", ...ends].map(count).join(" · ") : "no job yet";
+  const trouble = tables.said.get("trouble")?.text;
+  return { boxes, height: y + 4, words, trouble, due };
 }
 
 // A job in words and signs.
 function say(job, seen, t, palette) {
-  const look = palette.jobs[job.status];
   const text = `#${job.id}${job.payload ? ` ${job.payload}` : ""}`;
-  const words = [`Job ${job.id}`, job.entrypoint, job.payload, `priority ${job.priority}`].filter(Boolean);
-  let [status, mark] = [job.status, job.turn > 1 ? `×${job.turn}` : ""];
-  if (job.lost) {
-    [status, mark] = ["lost", palette.again];
-    words.push("its worker is gone");
-  } else if (job.status === "queued" && job.due > t) {
-    mark = job.turn ? `again in ${span(job.due - t)} · try ${job.turn + 1}` : `due in ${span(job.due - t)}`;
-    words.push(mark);
-  } else words.push(look.word);
-  if (job.turn > 1) words.push(`delivered ${job.turn} times`);
-  if (job.error && job.status !== "successful") words.push(job.error);
-  const next = job.id === seen.next;
-  if (next) words.push("next");
-  return { text, priority: `${job.priority}`, mark, status, next, again: job.turn > 1, label: words.join(", "), job };
+  const again = job.turn > 1;
+  let [status, mark, how] = [job.status, again ? `×${job.turn}` : "", palette.jobs[job.status].word];
+  if (job.lost) [status, mark, how] = ["lost", palette.again, "its worker is gone"];
+  else if (status === "queued" && job.due > t) {
+    mark = how = job.turn ? `again in ${span(job.due - t)} · try ${job.turn + 1}` : `due in ${span(job.due - t)}`;
+  }
+  const words = [`Job ${job.id}`, job.entrypoint, job.payload, `priority ${job.priority}`, how];
+  words.push(again && `delivered ${job.turn} times`, status !== "successful" && job.error);
+  words.push(job.id === seen.next && "next");
+  const label = words.filter(Boolean).join(", ");
+  return { text, priority: `${job.priority}`, mark, status, next: job.id === seen.next, again, label, job };
 }
 
 function plan(row, t, palette) {
@@ -391,33 +379,41 @@ function plan(row, t, palette) {
 
 function sayLane(lane, slim) {
   const has = lane.jobs.length;
-  let doing = lane.state === "running" || lane.state === "working" ? "" : (lane.state ?? "");
+  let doing = lane.state === "running" || lane.state === "working" ? [] : [lane.state];
   if (lane.lost) {
-    const back = lane.timeout - lane.silent;
-    doing = `${lane.dead ? doing : "silent"}${back > 0 ? ` · back in ${span(back)}` : ""}`;
-  } else if (!lane.dead && has) {
-    doing = `${doing ? `${doing} · ` : slim ? "" : "beat "}${span(lane.silent)} ago`;
-  } else doing ||= "idle";
+    const back = lane.timeout - lane.quiet;
+    doing = [lane.dead ? lane.state : "silent", back > 0 && `back in ${span(back)}`];
+  } else if (has && !lane.dead) doing.push(`${slim ? "" : "beat "}${span(lane.quiet)} ago`);
+  doing = doing.filter(Boolean).join(" · ") || "idle";
   return { doing, label: `${lane.name}: ${doing}${has ? `, ${plural(has, "job")}` : ""}` };
 }
 
 // What is shown, in grey, before there has been a job.
-function SAMPLE() {
+function sample(name) {
   const history = new History();
-  const jobs = [10, 5, 0, 0, 0, 0, 0, 0, 0, -1].map((priority, at) => [0, "jobs", at + 1, { status: "queued", entrypoint: "page", priority, payload: `page ${at + 1}` }]);
-  const runs = [1, 2, 3, 4].map((id) => [1, "jobs", id, { status: "picked", worker: id % 2, turn: 1 }]);
-  const lanes = [0, 1].map((key) => [0, "lanes", key, { name: `worker ${key + 1}`, state: "running", timeout: 10, beat: 1 }]);
-  const done = [1, 2].map((id) => [1.5, "jobs", id, { status: "successful" }]);
-  const changes = [[0, "limits", "page", { n: 4 }], ...lanes, ...jobs, ...runs, ...done];
-  history.take({ name: "queue", begin: 0, base: history.base, from: 0, now: 3, changes });
+  const job = (id, priority) => ({ status: "queued", entrypoint: "page", priority, payload: `page ${id}` });
+  const lane = (key) => ({ name: `worker ${key + 1}`, state: "running", timeout: 10, beat: 1 });
+  const changes = [
+    [0, "limits", "page", { n: 4 }],
+    ...[0, 1].map((key) => [0, "lanes", key, lane(key)]),
+    ...[10, 5, 0, 0, 0, 0, 0, 0, 0, -1].map((priority, at) => [0, "jobs", at + 1, job(at + 1, priority)]),
+    ...[1, 2, 3, 4].map((id) => [1, "jobs", id, { status: "picked", worker: id % 2, turn: 1 }]),
+    ...[1, 2].map((id) => [1.5, "jobs", id, { status: "successful" }]),
+  ];
+  history.take({ name, begin: 0, base: history.base, from: 0, now: 3, changes });
   return history;
 }
 
 // ---- On a page -----------------------------------------------------------------------------------------------------
 
-function make(tag, name, ...children) {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
+// An element: its name and classes, attributes, and what is in it.
+const SVG = ["svg", "path", "circle", "foreignObject"];
+function make(kind, attributes = {}, ...children) {
+  const [tag, ...classes] = kind.split(".");
+  const space = SVG.includes(tag) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml";
+  const node = document.createElementNS(space, tag);
+  if (classes.length) node.setAttribute("class", classes.join(" "));
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
 }
@@ -426,18 +422,25 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-const SVG = "http://www.w3.org/2000/svg";
-function svg(tag, attributes, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 const LEAP = 120; // more cards than this going elsewhere at once do not fly
 const SAY_EVERY = 8000; // milliseconds between two announcements to a screen reader
-const LEGEND = "number: priority · edge: what became of it · ×2: delivered twice · ring: time until the jobs of a silent worker go back";
-const HINT = "Point at a card, or reach it with Tab and the arrow keys. Enter keeps it here.";
+const LEGEND =
+  "number: priority · edge: what became of it · ×2: delivered twice · ring: time until a silent worker's jobs go back";
+
+// What is in a box of each kind.
+const INSIDE = {
+  card: () => [make("b.kb-p"), make("span.kb-t"), make("span.kb-m"), make("i.kb-left")],
+  lane: () => [ring(), make("b.kb-t"), make("span.kb-m")],
+  end: () => [make("i.kb-sign"), make("span.kb-t"), make("b.kb-m")],
+  title: () => [make("b.kb-t"), make("span.kb-m")],
+  bar: () => [make("i.kb-left"), make("span.kb-t")],
+  chip: () => [make("span.kb-t")],
+  note: () => [make("span.kb-t")],
+  line: () => [],
+};
+INSIDE.timer = INSIDE.card;
+const circle = (name) => make(`circle.kb-${name}`, { cx: 12, cy: 12, r: 9 });
+const ring = () => make("svg.kb-ring", { viewBox: "0 0 24 24" }, circle("whole"), circle("left"));
 
 class Board {
   // `ask` sends a question to the kernel; without one there is none. A `docked` one fills the room that it is given.
@@ -446,33 +449,36 @@ class Board {
     this.at = null; // the moment that is seen; null is now
     this.speed = 1;
     this.nodes = new Map();
-    this.order = [];
+    this.order = []; // what is reached by keys
+    this.timers = {};
+    root.board = this;
     this.build();
-    this.sized = new ResizeObserver(() => this.later());
-    this.sized.observe(root);
-    this.shown = new IntersectionObserver(([entry]) => {
-      this.visible = entry.isIntersecting;
-      this.later();
-    });
-    this.shown.observe(root);
+    this.watches = [
+      new ResizeObserver(() => this.later()),
+      new IntersectionObserver(([entry]) => {
+        this.visible = entry.isIntersecting;
+        this.later();
+      }),
+    ];
+    this.watches.forEach((watch) => watch.observe(root));
     this.arrived();
   }
 
   close() {
-    this.sized.disconnect();
-    this.shown.disconnect();
-    clearTimeout(this.timer);
-    clearTimeout(this.saying);
-    clearTimeout(this.settled);
-    clearTimeout(this.tidying);
+    this.watches.forEach((watch) => watch.disconnect());
+    Object.values(this.timers).forEach(clearTimeout);
     cancelAnimationFrame(this.frame);
     this.root.replaceChildren();
   }
 
+  wait(what, milliseconds, act) {
+    clearTimeout(this.timers[what]);
+    this.timers[what] = setTimeout(act, milliseconds);
+  }
+
   build() {
     const { root, palette } = this;
-    root.classList.add("kit-board");
-    root.classList.toggle("kb-docked", this.docked);
+    root.className = `kit-board ${this.ask ? "kit-live" : ""} ${this.docked ? "kb-docked" : ""}`;
     root.setAttribute("role", "region");
     root.setAttribute("aria-label", "Board of the queue");
     root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's own keys are ours while it has the focus
@@ -481,96 +487,74 @@ class Board {
       root.style.setProperty(`--l-${name}`, light);
       root.style.setProperty(`--d-${name}`, dark);
     }
-    this.line = svg("path", {});
-    const spark = svg("svg", { viewBox: "0 0 90 20", class: "kb-spark", "aria-hidden": "true" }, this.line);
-    this.name = make("strong", "kb-name");
-    this.words = make("span", "kb-words");
-    this.rate = make("span", "kb-rate");
-    const head = make("div", "kb-head", this.name, this.words, make("span", "kb-pace", spark, this.rate));
-    this.trouble = make("div", "kb-trouble");
-    this.stage = make("div", "kb-stage");
-    this.stage.setAttribute("role", "listbox");
-    this.stage.setAttribute("aria-label", "Workers and jobs");
-    this.stage.tabIndex = 0;
-    this.detail = make("div", "kb-detail");
-    this.detail.setAttribute("role", "region");
-    this.detail.setAttribute("aria-label", "The job that was chosen");
-    this.detail.tabIndex = 0;
-    this.detail.hidden = true;
-    this.legend = make("div", "kb-legend", LEGEND);
-    this.voice = make("div", "kb-voice");
-    this.voice.setAttribute("role", "status");
-    const middle = make("div", "kb-middle", this.stage);
-    root.replaceChildren(head, this.trouble, middle, this.controls(), this.legend, this.detail, this.voice);
+    this.line = make("path");
+    const spark = make("svg.kb-spark", { viewBox: "0 0 90 20", "aria-hidden": "true" }, this.line);
+    [this.name, this.words, this.rate] = [make("strong.kb-name"), make("span.kb-words"), make("span.kb-rate")];
+    const head = make("div.kb-head", {}, this.name, this.words, make("span.kb-pace", {}, spark, this.rate));
+    this.trouble = make("div.kb-trouble");
+    this.stage = make("div.kb-stage", { role: "listbox", "aria-label": "Workers and jobs", tabindex: 0 });
+    this.middle = make("div.kb-middle", {}, this.stage);
+    this.legend = make("div.kb-legend");
+    this.detail = make("div.kb-detail", { role: "region", "aria-label": "The chosen job", tabindex: 0, hidden: "" });
+    this.voice = make("div.kb-voice", { role: "status" });
+    root.replaceChildren(head, this.trouble, this.middle, this.controls(), this.legend, this.detail, this.voice);
+    const at = (event) => event.target.closest("[role=option]")?.box;
     this.stage.addEventListener("keydown", (event) => this.press(event));
-    this.stage.addEventListener("pointerover", (event) => this.point(event.target.closest("[role=option]")?.box));
-    this.stage.addEventListener("pointerleave", () => this.point(null));
-    this.stage.addEventListener("click", (event) => this.choose(event.target.closest("[role=option]")?.box));
-    this.detail.addEventListener("keydown", (event) => event.key === "Escape" && this.choose(null));
-    this.stage.addEventListener("blur", () => this.focusOn(null));
+    this.stage.addEventListener("pointerover", (event) => this.point(at(event)));
+    this.stage.addEventListener("pointerleave", () => this.point());
+    this.stage.addEventListener("click", (event) => this.choose(at(event)));
+    this.stage.addEventListener("blur", () => this.focusOn());
+    this.detail.addEventListener("keydown", (event) => event.key === "Escape" && this.choose());
+    this.point();
   }
 
   controls() {
-    const button = (label, act) => {
-      const node = make("button", "kb-button");
-      node.type = "button";
-      node.setAttribute("aria-label", label);
+    const button = (act) => {
+      const node = make("button.kb-button", { type: "button" });
       node.addEventListener("click", act);
       return node;
     };
-    this.play = button("Play again", () => (this.playing ? this.pause() : this.replay()));
-    this.pace = button("Speed", () => {
+    this.play = button(() => this.go(this.at, !this.playing));
+    this.pace = button(() => {
       this.speed = this.speed === 1 ? 0.5 : 1;
       this.later();
     });
-    this.slider = make("input", "kb-slider");
-    Object.assign(this.slider, { type: "range", min: 0, step: "any" });
-    this.slider.setAttribute("aria-label", "Moment");
+    this.slider = make("input.kb-slider", { type: "range", min: 0, step: "any", "aria-label": "Moment" });
     this.slider.addEventListener("input", () => {
-      this.pause();
       const value = Number(this.slider.value);
       this.go(value >= Number(this.slider.max) - 0.01 ? null : this.history.moment(value));
     });
-    this.dots = make("span", "kb-dots");
-    this.dots.setAttribute("aria-hidden", "true");
-    this.moment = make("span", "kb-moment");
-    return make("div", "kb-controls", this.play, this.pace, make("span", "kb-track", this.dots, this.slider), this.moment);
+    this.dots = make("span.kb-dots", { "aria-hidden": "true" });
+    this.moment = make("span.kb-moment");
+    const track = make("span.kb-track", {}, this.dots, this.slider);
+    return make("div.kb-controls", {}, this.play, this.pace, track, this.moment);
   }
 
   // ---- The moment
 
   // Now by the database's clock. What a message took to arrive is the least that one took.
   get now() {
-    const { history } = this;
-    return this.ask ? Math.max(history.now, performance.now() / 1000 - this.lag) : history.now;
+    const { now } = this.history;
+    return this.ask ? Math.max(now, performance.now() / 1000 - this.lag) : now;
   }
 
   // Something has come from the kernel.
   arrived() {
-    const lag = performance.now() / 1000 - this.history.now;
-    this.lag = this.begin === this.history.begin ? Math.min(this.lag ?? Infinity, lag) : lag;
-    this.begin = this.history.begin;
+    const { now, begin } = this.history;
+    const lag = performance.now() / 1000 - now;
+    this.lag = begin === this.begin ? Math.min(this.lag, lag) : lag;
+    if (begin !== this.begin) this.most = 0;
+    this.begin = begin;
+    if (this.ask) this.wait("still", 1500, () => this.still());
     this.later();
-    if (!this.ask) return;
-    clearTimeout(this.settled);
-    this.settled = setTimeout(() => this.still(), 1500);
   }
 
-  replay() {
+  // Go to a moment; null is now. Played again from there, or from now, it begins at the beginning.
+  go(t, play = false) {
     const { history } = this;
-    const ended = this.at === null || history.played(this.at) >= history.played(this.now) - 0.1;
-    this.go(ended ? history.knots[0][0] - 0.01 : this.at);
-    this.playing = performance.now();
-    this.later();
-  }
-
-  pause() {
-    this.playing = null;
-    this.later();
-  }
-
-  go(t) {
-    this.at = t;
+    const over = t === null || history.played(t) >= history.played(this.now) - 0.1;
+    this.at = play && over ? history.knots[0][0] - 0.01 : t;
+    this.playing = play ? performance.now() : null;
     this.later();
   }
 
@@ -579,108 +563,87 @@ class Board {
   later() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      this.step();
+      if (this.visible !== false && !document.hidden) this.step();
     });
   }
 
   step() {
-    if (this.visible === false || document.hidden) return;
-    clearTimeout(this.timer);
     const { history } = this;
     if (this.playing) {
-      const since = ((performance.now() - this.playing) / 1000) * this.speed;
+      const played = history.played(this.at) + ((performance.now() - this.playing) / 1000) * this.speed;
       this.playing = performance.now();
-      const t = history.moment(history.played(this.at) + since);
-      this.at = t;
-      if (history.played(t) >= history.played(this.now) - 0.01) [this.at, this.playing] = [null, null];
+      this.at = history.moment(played);
+      if (played >= history.played(this.now) - 0.01) [this.at, this.playing] = [null, null];
     }
-    const alive = this.draw();
-    const pause = this.playing ? 40 : this.at === null && this.ask && alive;
-    if (pause) this.timer = setTimeout(() => this.later(), pause);
+    const again = this.draw();
+    const pause = this.playing ? 40 : this.at === null && this.ask && again;
+    if (pause) this.wait("step", pause, () => this.later());
   }
 
   // Draw the moment; return after how many milliseconds it looks another way without any news, 0 for never.
   draw() {
     const { palette, docked: fill } = this;
-    const sample = fill && !this.history.jobs;
-    const history = sample ? SAMPLE() : this.history;
-    const t = sample ? history.now : (this.at ?? this.now);
+    const none = fill && !this.history.jobs;
+    const history = none ? sample(this.history.name) : this.history;
+    const t = none ? history.now : (this.at ?? this.now);
     const width = Math.max(280, this.stage.clientWidth);
-    const height = fill ? Math.max(320, this.stage.parentElement.clientHeight - 12) : 500;
+    const height = fill ? this.middle.clientHeight - 8 : width < 480 ? 700 : 500;
     const scene = draw(history, t, { width, height, fill, palette });
-    this.root.classList.toggle("kb-sample", sample);
-    setText(this.name, this.history.name || "queue");
-    setText(this.words, sample ? "A sample: so it looks when jobs run." : scene.words);
+    this.root.classList.toggle("kb-sample", none);
+    setText(this.name, history.name);
+    setText(this.words, none ? "A sample: so it looks when jobs run." : scene.words);
     this.trouble.hidden = !scene.trouble;
     setText(this.trouble, scene.trouble ? `⚠ ${scene.trouble}` : "");
     this.drawRate(t);
-    this.drawBoxes(scene, t);
+    this.drawBoxes(scene);
     this.drawControls(t);
     this.say(scene.trouble || this.words.textContent);
-    if (this.chosen !== undefined) this.tell();
-    if (sample) return 0;
-    if (scene.boxes.some(({ left, lane }) => left !== undefined || lane?.jobs.length)) return 250;
+    if (this.chosen !== undefined) this.tell(t);
+    if (none) return 0;
+    if (scene.boxes.some(({ kind, lane }) => kind === "timer" || lane?.jobs.length || lane?.lost)) return 250;
     return scene.due || history.rate(t).some(Boolean) ? 1000 : 0;
   }
 
   drawRate(t) {
     const seconds = this.history.rate(t);
     const most = Math.max(1, ...seconds);
-    this.line.setAttribute("d", `M${seconds.map((jobs, at) => `${(at * 90) / (RATE - 1)},${19 - (jobs / most) * 17}`).join("L")}`);
+    const points = seconds.map((jobs, at) => `${(at * 90) / (RATE - 1)},${19 - (jobs / most) * 17}`);
+    this.line.setAttribute("d", `M${points.join("L")}`);
     const recent = seconds.slice(-3).reduce((sum, jobs) => sum + jobs, 0) / 3;
     setText(this.rate, `${recent >= 10 ? number(Math.round(recent)) : recent.toFixed(1).replace(".0", "")} jobs/s`);
   }
 
   drawBoxes({ boxes, height }) {
     const gone = new Set(this.nodes.keys());
-    const cut = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    let flying = 0;
-    for (const box of boxes) {
-      const node = this.nodes.get(box.id);
-      if (node && node.box.where !== box.where) flying += 1;
-    }
-    this.order = [];
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const leaves = ({ id, where }) => this.nodes.has(id) && this.nodes.get(id).box.where !== where;
+    const leaving = boxes.filter(leaves).length;
+    this.order = boxes.filter(({ label }) => label).map(({ id }) => id);
+    let moved = false;
     for (const box of boxes) {
       gone.delete(box.id);
-      let node = this.nodes.get(box.id);
-      const before = node?.box;
-      if (!node || node.sort !== sort(box)) {
-        node?.remove();
-        node = this.node(box);
-        this.nodes.set(box.id, node);
-      }
+      const node = this.nodes.get(box.id) ?? this.node(box);
+      const before = node.box;
       node.box = box;
-      this.fill(node, box, before);
-      const place = `translate(${Math.round(box.x)}px, ${Math.round(box.y)}px)`;
+      const [x, y, w, h] = [box.x, box.y, box.w, box.h].map(Math.round);
+      const place = `translate(${x}px, ${y}px)`;
       if (node.place !== place) {
-        this.untidy = true;
         // What goes elsewhere flies; the many small ones of a queue that moves up do not.
-        const fly = before && !cut && (before.where !== box.where ? flying < LEAP : !(box.size > 1));
-        node.classList.toggle("kb-fly", Boolean(fly));
+        node.flies = before && !still && (before.where === box.where ? !(box.size > 1) : leaving < LEAP);
         node.style.transform = node.place = place;
-        if (fly && before.where === "queue" && box.where === "end") this.through(node, before, box);
+        moved = true;
+        if (node.flies && before.where === "queue" && box.where === "end") this.through(node, before, box);
       }
-      const size = `${Math.round(box.w)} ${Math.round(box.h)}`;
-      if (node.size !== size) {
-        node.size = size;
-        node.style.width = `${Math.round(box.w)}px`;
-        node.style.height = `${Math.round(box.h)}px`;
-      }
-      if (box.label) this.order.push(box.id);
+      Object.assign(node.style, { width: `${w}px`, height: `${h}px` });
+      this.fill(node, box, before);
     }
     for (const id of gone) {
       this.nodes.get(id).remove();
       this.nodes.delete(id);
     }
-    if (this.begin !== this.high?.begin) this.high = { begin: this.begin, most: 0 };
-    this.high.most = Math.max(this.high.most, height); // the text below stays where it is
-    if (this.untidy) {
-      this.untidy = false;
-      clearTimeout(this.tidying);
-      this.tidying = setTimeout(() => this.tidy(boxes), 800);
-    }
-    const high = `${Math.round(this.docked ? height : this.high.most)}px`;
-    if (this.stage.style.height !== high) this.stage.style.height = high;
+    if (moved) this.wait("tidy", 800, () => this.tidy(boxes));
+    this.most = this.docked ? height : Math.max(this.most, height); // the text below stays where it is
+    this.stage.style.height = `${Math.round(this.most)}px`;
   }
 
   // Let what is read aloud come in the order in which it is seen. Not while anything flies, which that would end.
@@ -694,247 +657,193 @@ class Board {
 
   // A job that came and went between two pictures is seen to pass the lane that it ran in.
   through(node, before, box) {
-    const lane = this.nodes.get(`lane ${box.job?.worker}`)?.box;
+    const lane = this.nodes.get(`lane ${box.job.worker}`)?.box;
     if (!lane) return;
-    const [from, over, to] = [before, { x: lane.x + lane.head, y: lane.y + 8 }, box].map(
-      ({ x, y }) => ({ transform: `translate(${x}px, ${y}px)` }),
-    );
-    node.animate([from, over, over, to], { duration: 600, easing: "ease-in-out" });
+    const over = { x: lane.x + lane.head, y: lane.y + 8 };
+    const steps = [before, over, over, box].map(({ x, y }) => ({ transform: `translate(${x}px, ${y}px)` }));
+    node.animate(steps, { duration: 600, easing: "ease-in-out" });
   }
 
   node(box) {
-    const node = make("div");
-    node.sort = sort(box);
-    const inner = {
-      card: () => [make("b", "kb-p"), make("span", "kb-t"), make("span", "kb-m"), make("i", "kb-left")],
-      lane: () => [ring(), make("b", "kb-t"), make("span", "kb-m")],
-      end: () => [make("i", "kb-sign"), make("span", "kb-t"), make("b", "kb-m")],
-      title: () => [make("b", "kb-t"), make("span", "kb-m")],
-      bar: () => [make("i", "kb-left"), make("span", "kb-t")],
-      line: () => [],
-    }[node.sort] ?? (() => [make("span", "kb-t")]);
-    node.append(...inner());
+    const node = make("div", {}, ...INSIDE[box.kind]());
     if (box.label) {
       node.setAttribute("role", "option");
       node.setAttribute("aria-selected", "false");
-      node.id = `kb-${++Board.ids}`;
+      node.id = `kb-${(Board.ids = (Board.ids ?? 0) + 1)}`;
     } else node.setAttribute("aria-hidden", "true");
-    this.stage.append(node);
-    return node;
+    this.nodes.set(box.id, node);
+    return this.stage.appendChild(node);
   }
 
   fill(node, box, before) {
-    const name = ["kb-box", `kb-${box.kind}`];
-    if (box.status) name.push(`kb-${box.status}`);
-    if (box.size) name.push(`kb-size-${box.size}`);
-    if (box.next) name.push("kb-next");
-    if (box.again) name.push("kb-again");
-    if (box.lane) name.push(box.lane.lost || box.lane.dead ? "kb-dead" : box.lane.jobs.length ? "kb-busy" : "kb-idle");
-    if (box.slim) name.push("kb-slim");
-    if (this.chosen === box.id) name.push("kb-chosen");
-    if (this.focused === box.id) name.push("kb-focused");
-    if (node.classList.contains("kb-fly")) name.push("kb-fly");
-    const names = name.join(" ");
+    const { kind, lane, size, left = lane?.left } = box;
+    const looks = {
+      [`kb-${kind}`]: true,
+      [`kb-${box.status}`]: box.status,
+      [`kb-size-${size}`]: size,
+      "kb-next": box.next,
+      "kb-again": box.again,
+      "kb-slim": box.slim,
+      "kb-dead": lane?.lost || lane?.dead,
+      "kb-idle": lane && !lane.jobs.length,
+      "kb-fly": node.flies,
+      "kb-chosen": this.chosen === box.id,
+      "kb-focused": this.focused === box.id,
+    };
+    const names = `kb-box ${Object.keys(looks).filter((look) => looks[look]).join(" ")}`;
     if (node.className !== names) node.className = names;
     if (box.label && node.label !== box.label) node.setAttribute("aria-label", (node.label = box.label));
-    if (box.left !== undefined) node.style.setProperty("--left", box.left.toFixed(3));
-    if (box.kind === "lane") {
-      node.style.setProperty("--left", box.lane.left.toFixed(3));
-      node.style.setProperty("--head", `${Math.round(box.head)}px`);
-      setText(node.children[1], box.lane.name ?? "");
-      setText(node.children[2], box.doing);
-    } else if (node.sort === "card") {
-      setText(node.children[0], box.size > 1 ? "" : box.priority);
-      setText(node.children[1], box.size > 1 ? box.text.split(" ")[0] : box.text);
-      setText(node.children[2], box.size > 1 ? "" : box.mark);
-    } else if (box.kind === "end") {
-      setText(node.children[0], box.sign);
-      setText(node.children[1], box.text);
-      setText(node.children[2], box.count);
-    } else if (box.kind === "title") {
-      setText(node.children[0], box.text[0]);
-      node.children[0].dataset.count = box.text[1] === null ? "" : number(box.text[1]);
-      if (box.slots) this.drawSlots(node.children[1], box.slots, before?.slots);
-      else setText(node.children[1], box.right ?? "");
-    } else if (box.kind === "bar") setText(node.children[1], box.text);
-    else if (node.firstChild) setText(node.firstChild, box.text);
+    if (left !== undefined) node.style.setProperty("--left", left.toFixed(3));
+    const texts = {
+      card: size > 1 ? ["", box.text?.split(" ")[0], ""] : [box.priority, box.text, box.mark],
+      lane: [null, lane?.name ?? "", box.doing],
+      end: [box.sign, box.text, box.count],
+      title: [box.text, box.slots ? null : (box.right ?? "")],
+      bar: [null, box.text],
+    }[kind === "timer" ? "card" : kind] ?? [box.text];
+    texts.forEach((text, at) => text != null && setText(node.children[at], text));
+    if (kind === "lane") node.style.setProperty("--head", `${Math.round(box.head)}px`);
+    if (kind === "title") node.firstChild.dataset.count = box.count;
+    if (box.slots && JSON.stringify(box.slots) !== JSON.stringify(before?.slots)) {
+      node.lastChild.replaceChildren(...box.slots.map((limit) => this.limit(limit)));
+    }
   }
 
   // An entrypoint's limit: a dot for each slot, or a bar where there are many.
-  drawSlots(node, slots, before) {
-    if (JSON.stringify(slots) === JSON.stringify(before)) return;
-    node.replaceChildren(
-      ...slots.map(({ entrypoint, n, held, lost }) => {
-        const dots = make("span", "kb-slots");
-        const of = (at) => (at < held ? "kb-held" : at < held + lost ? "kb-lost" : "");
-        if (n <= 12) dots.append(...Array.from({ length: n }, (_, at) => make("i", of(at))));
-        else dots.append(make("meter"));
-        if (n > 12) Object.assign(dots.firstChild, { max: n, value: held + lost });
-        return make("span", "kb-limit", `${entrypoint}: ${held + lost} of ${plural(n, "slot")}`, dots);
-      }),
-    );
+  limit({ entrypoint, n, taken, lost }) {
+    const slot = (at) => make(at < taken - lost ? "i.kb-taken" : at < taken ? "i.kb-lost" : "i");
+    const slots = n > 12 ? [make("meter", { max: n, value: taken })] : Array.from({ length: n }, (_, at) => slot(at));
+    const said = `${entrypoint}: ${taken} of ${plural(n, "slot")}`;
+    return make("span.kb-limit", {}, said, make("span.kb-slots", {}, ...slots));
   }
 
   drawControls(t) {
     const { history } = this;
-    const whole = history.played(this.now);
-    const live = this.at === null;
-    if (Number(this.slider.max) !== whole) this.slider.max = whole;
+    const [begin] = history.knots[0];
+    const [whole, live] = [history.played(this.now), this.at === null];
+    const since = span(t - begin);
+    const moment = live && this.ask ? `now · ${since}` : `${since} of ${span(this.now - begin)}`;
+    this.slider.max = whole;
     this.slider.value = live ? whole : history.played(t);
-    const since = Math.max(0, t - history.knots[0][0]);
-    const label = live && this.ask ? `now · ${span(since)}` : `${span(since)} of ${span(this.now - history.knots[0][0])}`;
-    setText(this.moment, label);
-    this.slider.setAttribute("aria-valuetext", label);
+    this.slider.setAttribute("aria-valuetext", moment);
+    setText(this.moment, moment);
     this.root.classList.toggle("kb-replay", !live);
     setText(this.play, this.playing ? "❚❚" : "►");
     this.play.setAttribute("aria-label", this.playing ? "Pause" : "Play again");
     setText(this.pace, this.speed === 1 ? "1×" : "½×");
     this.pace.setAttribute("aria-label", `Speed: ${this.speed === 1 ? "full" : "half"}`);
-    const marks = history.marks.map(([at, what]) => [what, (100 * history.played(at)) / (whole || 1)]);
-    const key = JSON.stringify(marks);
-    if (key === this.marked) return;
-    this.marked = key;
-    this.dots.replaceChildren(
-      ...marks.map(([what, left]) => {
-        const dot = make("i", `kb-${what}`);
-        dot.style.left = `${left}%`;
-        return dot;
-      }),
-    );
+    const place = (at) => `left: ${(100 * history.played(at)) / (whole || 1)}%`;
+    const marks = history.marks.map(([at, what]) => make(`i.kb-${what}`, { style: place(at) }));
+    if (marks.length || this.dots.firstChild) this.dots.replaceChildren(...marks);
   }
 
   // The last words always come, but no more often than a listener can bear.
   say(words) {
     this.spoken = words;
-    this.saying ??= setTimeout(() => {
-      this.saying = null;
-      setText(this.voice, this.spoken);
-    }, this.voice.textContent ? SAY_EVERY : 0);
+    this.timers.say ??= setTimeout(
+      () => {
+        this.timers.say = undefined;
+        setText(this.voice, this.spoken);
+      },
+      this.voice.textContent ? SAY_EVERY : 0,
+    );
   }
 
   // ---- One job
 
   point(box) {
-    setText(this.legend, box?.label ?? (this.focused === undefined || this.focused === null ? LEGEND : HINT));
+    setText(this.legend, box?.label ?? LEGEND);
   }
 
   focusOn(id) {
-    for (const each of [this.focused, id]) this.nodes.get(each)?.classList.toggle("kb-focused", each === id);
     this.focused = id;
     const node = this.nodes.get(id);
     if (node) this.stage.setAttribute("aria-activedescendant", node.id);
     else this.stage.removeAttribute("aria-activedescendant");
-    node?.scrollIntoView?.({ block: "nearest" });
+    node?.scrollIntoView({ block: "nearest" });
     this.point(node?.box);
+    this.later();
   }
 
   press(event) {
+    const last = this.order.length - 1;
     const at = this.order.indexOf(this.focused);
-    const steps = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: this.order.length - 1 };
-    if (event.key in steps) {
-      const goal = this.order[Math.min(this.order.length - 1, Math.max(0, steps[event.key]))];
-      if (goal !== undefined) this.focusOn(goal);
-    } else if (event.key === "Enter" || event.key === " ") this.choose(this.nodes.get(this.focused)?.box);
-    else if (event.key === "Escape") this.choose(null);
+    const goals = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: last };
+    if (event.key in goals) this.focusOn(this.order[Math.min(last, Math.max(0, goals[event.key]))]);
+    else if (event.key === "Enter" || event.key === " ") this.choose(this.nodes.get(this.focused)?.box);
+    else if (event.key === "Escape") this.choose();
     else return;
     event.preventDefault();
   }
 
-  // Keep a job's life in sight, until Escape or another one.
+  // Keep a job's life in sight, until Escape, another one, or the same again.
   choose(box) {
-    const id = box?.job && box.id !== this.chosen ? box.id : undefined;
-    this.chosen = id;
+    this.chosen = box?.job && box.id !== this.chosen ? box.id : undefined;
     this.told = null;
-    this.detail.hidden = id === undefined;
-    if (id !== undefined) this.ask?.({ kind: "detail", job: id });
+    this.detail.hidden = this.chosen === undefined;
+    if (this.chosen !== undefined) this.ask?.({ kind: "detail", job: this.chosen });
     this.later();
   }
 
+  // The kernel has told what it knows of a job.
   answer(message) {
-    if (message.job !== this.chosen) return;
-    this.told = message;
-    this.tell();
+    if (message.job === this.chosen) this.told = message;
+    this.later();
   }
 
-  tell() {
-    const { history, palette } = this;
-    const job = history.at(this.at ?? this.now).jobs.get(this.chosen);
-    const life = history.changes.filter(([, table, key, change]) => table === "jobs" && key === this.chosen && change?.status);
+  tell(t) {
+    const { history, palette, chosen } = this;
+    const job = history.at(t).jobs.get(chosen);
     const clock = (at) => new Date((history.begin + at) * 1000).toLocaleTimeString([], { hour12: false });
-    const lane = (key) => history.head.lanes.get(key)?.name ?? (key ? `worker ${key}` : "");
-    const lines = life.map(([at, , , change]) =>
-      [clock(at), palette.jobs[change.status].word, change.status === "picked" ? lane(change.worker) : "", change.error ?? ""]
-        .filter(Boolean).join("  "));
-    const parts = [
-      make("strong", "", `#${this.chosen} ${job?.entrypoint ?? ""}`),
-      make("div", "", this.told?.why ?? (job ? "" : "It is not on the board at this moment.")),
-      make("code", "", [`priority ${job?.priority ?? "?"}`, job?.payload].filter((part) => part !== undefined).join("  ·  ")),
-      make("pre", "", [...lines, ...(this.told?.traceback ? ["", this.told.traceback] : [])].join("\n")),
+    const who = (key) => history.head.lanes.get(key)?.name ?? (key ? `worker ${key}` : "");
+    const life = history.changes
+      .filter(([, table, key, change]) => table === "jobs" && key === chosen && change?.status)
+      .map(([at, , , { status, worker, error }]) =>
+        [clock(at), palette.jobs[status].word, status === "picked" && who(worker), error].filter(Boolean).join("  "));
+    const texts = [
+      `#${chosen} ${job?.entrypoint ?? ""}`,
+      this.told?.why ?? (job ? "" : "It is not on the board at this moment."),
+      [`priority ${job?.priority ?? "?"}`, job?.payload].filter(Boolean).join("  ·  "),
+      [...life, ...(this.told?.traceback ? ["", this.told.traceback] : [])].join("\n"),
     ];
-    const key = parts.map((part) => part.textContent).join("\n");
-    if (key === this.detail.key) return;
-    this.detail.key = key;
-    this.detail.replaceChildren(...parts);
+    if (!this.detail.firstChild) this.detail.append(...["strong", "div", "code", "pre"].map((tag) => make(tag)));
+    texts.forEach((text, at) => setText(this.detail.children[at], text));
   }
-
-  // ---- What a saved notebook keeps
 
   // Send the kernel the picture as it stands, as an SVG that needs no script: it is what GitHub and paper show.
   still() {
     if (this.at !== null || this.visible === false || document.hidden || !this.root.clientWidth) return;
     const copy = this.root.cloneNode(true);
-    copy.querySelectorAll(".kb-controls, .kb-voice, .kb-detail").forEach((node) => node.remove());
-    copy.querySelectorAll("[id], [role]").forEach((node) => ["id", "role", "aria-label"].forEach((name) => node.removeAttribute(name)));
     copy.className = "kit-board";
-    const { width, height } = { width: this.root.clientWidth, height: this.root.clientHeight - 38 };
-    copy.style.height = "auto";
-    const page = make("div", "kb-page", make("style", "", this.css()), copy);
-    const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height },
-      svg("foreignObject", { width, height }, page));
-    this.ask({ kind: "still", svg: new XMLSerializer().serializeToString(drawn) });
-  }
-
-  css() {
-    for (const sheet of document.styleSheets) {
-      try {
-        const rules = [...sheet.cssRules].map((rule) => rule.cssText);
-        if (rules.some((rule) => rule.startsWith(".kit-board {"))) return rules.filter((rule) => rule.includes("kb-") || rule.includes("kit-")).join("\n");
-      } catch {
-        // A sheet from elsewhere, which may not be read.
-      }
+    copy.querySelectorAll(".kb-controls, .kb-voice, .kb-detail").forEach((node) => node.remove());
+    for (const name of ["id", "role", "aria-label"]) {
+      copy.querySelectorAll(`[${name}]`).forEach((node) => node.removeAttribute(name));
     }
-    return "";
+    const [width, height] = [this.root.clientWidth + 2, this.root.clientHeight - 34];
+    const page = make("div.kb-page", {}, make("style"), copy);
+    const box = { viewBox: `0 0 ${width} ${height}`, width, height };
+    const picture = make("svg", box, make("foreignObject", box, page));
+    this.ask({ kind: "still", svg: new XMLSerializer().serializeToString(picture) });
   }
-}
-Board.ids = 0;
-
-const sort = ({ kind }) => (kind === "timer" ? "card" : kind);
-
-function ring() {
-  const circle = (name) => svg("circle", { class: name, cx: 12, cy: 12, r: 9 });
-  return svg("svg", { class: "kb-ring", viewBox: "0 0 24 24" }, circle("kb-whole"), circle("kb-left"));
 }
 
 // ---- Three ways to a board -----------------------------------------------------------------------------------------
 
 // A board that a kernel keeps up to date. Until it answers there is none, and what was kept stands in its place.
 function follow(root, palette, ask, options = {}) {
-  const history = new History();
-  let board = null;
+  let [history, board] = [new History(), null];
   return {
     hear(text) {
       const message = JSON.parse(text);
-      if (message.kind) return board?.answer(message);
-      if (!history.take(message)) return ask({ kind: "again" });
-      if (board) return board.arrived();
-      root.classList.add("kit-live");
-      board = new Board(root, history, palette, { ask, ...options });
+      if (message.kind) board?.answer(message);
+      else if (!history.take(message)) ask({ kind: "again" });
+      else if (board) board.arrived();
+      else board = new Board(root, history, palette, { ask, ...options });
     },
     close() {
       board?.close();
-      board = null;
-      root.classList.remove("kit-live");
-      history.name = undefined;
+      root.className = "";
+      [history, board] = [new History(), null];
     },
   };
 }
@@ -942,17 +851,11 @@ function follow(root, palette, ask, options = {}) {
 // In a widget
 function render({ model, el }) {
   const root = el.appendChild(make("div"));
-  const ask = (question) => {
-    try {
-      model.send(question);
-    } catch {
-      // There is no kernel: what was kept is shown.
-    }
-  };
+  const ask = (question) => model.send(question);
   const board = follow(root, model.get("palette"), ask);
   const hear = (_, buffers) => board.hear(new TextDecoder().decode(buffers[0]));
   const anew = () => {
-    board.close(); // the kernel was restarted, or has ended: it is believed to be there when it answers
+    board.close(); // the kernel was restarted, or has ended: it is there when it answers
     ask({ kind: "again" });
   };
   model.on("msg:custom", hear);

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kit import notebook, palette
+from kit import notebook
+from kit.display import palette
 from kit.session import session
 
 NAME = "kit-docked-board"

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from pgqueuer.domain.settings import db_settings
 
-from kit import payloads
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import Target, Unreachable
+from kit.display import payloads
 from kit.errors.postgres import NO_TABLES, tables_are_missing
 from kit.errors.text import headline, one_line
 from kit.pictures.board.history import ACTIVE, ENDINGS, History
@@ -380,6 +380,7 @@ class Feed:
                     history.put(now, "lanes", row["worker"], beat=row["beat"])
         mine = {} if self._target.read_only else dict(session.consumers)
         current, limits = {}, dict[str, int]()
+        timeouts = [consumer.heartbeat_timeout for consumer in mine.values()]
         for name, consumer in mine.items():
             key = current[name] = _manager_of(name) or name
             was = lanes.get(key, {}).get("state", "stopped")
@@ -395,6 +396,11 @@ class Feed:
             {} if self._target.read_only else {key[:8]: name for key, name in list(session.managers.items())}
         )
         for key, lane in list(lanes.items()):
+            if "beat" in lane and (holding[key] or lane.get("silent")):
+                quiet = now - history.begin - max(lane["beat"], 0)
+                silent = bool(holding[key]) and quiet > lane.get("timeout", max(timeouts, default=30.0))
+                if silent != lane.get("silent", False):
+                    history.put(now, "lanes", key, silent=silent)
             if key in current.values() or key.startswith("elsewhere"):
                 continue
             if key in mine:  # its id is known by now

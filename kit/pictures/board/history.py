@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from typing import Any
 
-from kit import palette
+from kit.display import palette
 
 Key = int | str
 Row = dict[str, Any]

@@ -7,6 +7,7 @@ import atexit
 import base64
 import gzip
 import json
+import re
 import threading
 import uuid
 from contextlib import suppress
@@ -14,20 +15,23 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from kit import extras, live, notebook, palette
+from kit import extras, notebook
 from kit.database.target import Target
+from kit.display import palette
 from kit.errors import KitError
 from kit.errors.text import one_line
-from kit.live import Live
+from kit.pictures import live
 from kit.pictures.board import detail
 from kit.pictures.board.feed import Feed
 from kit.pictures.board.history import History
+from kit.pictures.live import Live
 from kit.session import session
 
 SCRIPT, STYLE = Path(__file__).with_name("board.js"), Path(__file__).with_name("board.css")
 FIRST_LOOK = 5.0  # seconds
 LAST_LOOK = 1.0
 LONGEST_STILL = 400_000  # characters
+_NO_STYLE = re.compile(r"<style\b[^>]*(/>|></style>)")
 
 
 def board() -> Board:
@@ -149,18 +153,7 @@ class Board:
 
     def kept(self) -> dict[str, str]:
         """Return the still picture, and the history with the script that plays it again."""
-        words = str(self)
-        name = f"kit-{uuid.uuid4().hex}"
-        image = base64.b64encode(self._still.encode()).decode()
-        still = f'<img class="kb-image" src="data:image/svg+xml;base64,{image}" alt="{escape(words)}">'
-        told = base64.b64encode(gzip.compress(self.history.since(-1)[0].encode(), 6)).decode()
-        page = (
-            f"<style>{live.STYLE}{STYLE.read_text('utf-8')}</style>"
-            f'<figure class="kit-still" id="{name}">{still if image else f"<p>{escape(words)}</p>"}</figure>'
-            f'<script type="module">{SCRIPT.read_text("utf-8")}'
-            f'replay("{name}", "{told}", {json.dumps(palette.for_pages())});</script>'
-        )
-        return {"text/html": page, "text/plain": words}
+        return {"text/html": page_of(self.history, self._still, str(self)), "text/plain": str(self)}
 
     def asked(self, question: dict[str, Any]) -> None:
         """Answer a page about one job, or keep the picture that it has drawn."""
@@ -179,3 +172,19 @@ class Board:
         except Exception as error:  # the page waits for an answer
             told = {"why": str(error) if isinstance(error, KitError) else one_line(error)}
         self.live.say(json.dumps({"kind": "detail", "job": job, **told}))
+
+
+def page_of(history: History, still: str, words: str) -> str:
+    """Return HTML that plays a history again; where no script runs it is a still picture, or words."""
+    name, style = f"kit-{uuid.uuid4().hex}", STYLE.read_text("utf-8")
+    # The page that drew it left its style sheet out, so that this is not sent to and fro.
+    drawn = _NO_STYLE.sub(lambda _: f"<style>{style}</style>", still, count=1)
+    data = base64.b64encode(drawn.encode()).decode()
+    image = f'<img class="kb-image" src="data:image/svg+xml;base64,{data}" alt="{escape(words)}">'
+    told = base64.b64encode(gzip.compress(history.since(-1)[0].encode(), 6)).decode()
+    return (
+        f"<style>{live.STYLE}{style}</style>"
+        f'<figure class="kit-still" id="{name}">{image if still else f"<p>{escape(words)}</p>"}</figure>'
+        f'<script type="module">{SCRIPT.read_text("utf-8")}'
+        f'replay("{name}", "{told}", {json.dumps(palette.for_pages())});</script>'
+    )

@@ -9,12 +9,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from kit import live, notebook, palette, theme
+from kit import notebook
 from kit.consumer.console import Line
+from kit.display import palette, theme
+from kit.display.text import visible
 from kit.errors.text import one_line
-from kit.live import Live
+from kit.pictures import live
+from kit.pictures.live import Live
 from kit.session import RunningConsumer
-from kit.text import visible
 
 SCRIPT, STYLE = Path(__file__).with_name("panel.js"), Path(__file__).with_name("panel.css")
 LINES = 8  # shown at most, the newest

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from kit import palette
+from kit.display import palette
+from kit.display.text import shortened
 from kit.pictures.timeline.histories import OUTCOMES, History, Span
 from kit.pictures.timeline.summary import NAME, counted
-from kit.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from kit import palette
+from kit.display import palette
 from kit.session import session
 from kit.stages.tables import spans
 from kit.tables import sql
@@ -81,7 +81,7 @@ class History:
         return sum(waits, timedelta()).total_seconds()
 
 
-def histories_of_jobs(last: int | None, window: timedelta | None) -> list[History]:
+def histories_of_jobs(last: int) -> list[History]:
     """Return the jobs that the log last spoke of, oldest first."""
     target = session.target()
     table, recent = target.names.queue_table_log, target.recent_log
@@ -89,7 +89,6 @@ def histories_of_jobs(last: int | None, window: timedelta | None) -> list[Histor
         f"""
         WITH chosen AS (
             SELECT job_id, max(id) AS newest FROM {recent} AS recent
-            WHERE $2::interval IS NULL OR created > clock_timestamp() - $2::interval
             GROUP BY job_id ORDER BY newest DESC LIMIT $1)
         SELECT l.job_id, l.entrypoint, l.priority, l.status, l.created,
             (l.traceback->>'timestamp')::timestamptz AS raised,
@@ -98,7 +97,6 @@ def histories_of_jobs(last: int | None, window: timedelta | None) -> list[Histor
         FROM {table} l JOIN chosen USING (job_id) LEFT JOIN {target.names.queue_table} q ON q.id = l.job_id
         ORDER BY l.job_id, l.id""",
         last,
-        window,
     )
     known = _Known(read_only=target.read_only)
     histories = []
@@ -189,10 +187,10 @@ def by_worker(histories: list[History]) -> list[History]:
     return attempts
 
 
-def histories_of_runs(last: int | None, window: timedelta | None) -> list[History]:
+def histories_of_runs(last: int) -> list[History]:
     """Return the staged runs that moved last, oldest first; none where there are no staged jobs."""
     histories: dict[int, History] = {}
-    for run, _, pipeline, stage, status, outcome, begin, until in _rows(spans(last, window)):
+    for run, _, pipeline, stage, status, outcome, begin, until in _rows(spans(last)):
         history = histories.setdefault(run, History(run, pipeline, outcome=palette.RUNS[outcome].word))
         if status in ("pending", "running", "waiting"):
             doing: Doing = "running" if status == "running" else "waiting"

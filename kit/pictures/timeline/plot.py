@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from kit import extras
@@ -10,7 +9,6 @@ from kit.errors import KitError
 from kit.pictures.timeline.drawing import INK, By, Color, draw, height
 from kit.pictures.timeline.histories import History, by_worker, histories_of_jobs, histories_of_runs
 from kit.pictures.timeline.summary import jobs_in_numbers, runs_in_words, sentence
-from kit.threads import Duration, as_timedelta
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,14 +18,7 @@ WIDE = 7.5  # inches, of 96 pixels: little more than a page of JupyterLab's has 
 DRAWN = 2000  # more rows than this are thinner than a pixel
 
 
-def timeline(
-    by: By = "entrypoint",
-    *,
-    color: Color = "outcome",
-    last: int | None = 60,
-    window: Duration | None = None,
-    ax: Axes | None = None,
-) -> Axes:
+def timeline(by: By = "entrypoint", *, color: Color = "outcome", last: int | None = 60) -> Axes:
     """Plot the history of each job from the log: a thin line while it waits, a bar for every attempt.
 
     A row is a job, in the order in which they began to run. Its end has a sign for its outcome. An attempt
@@ -41,8 +32,6 @@ def timeline(
         color: bars are coloured by ``"outcome"`` or by ``"priority"``; those of runs always by stage.
         last: the number of jobs, or runs; those with the newest transitions are taken. None: all. Of many
             only the last 2,000 are drawn, and what is left out is said.
-        window: only what had a transition in these last seconds, or this timedelta.
-        ax: the axes to draw on; a new figure's if None.
 
     Returns:
         The axes: its ``figure`` can be saved, its limits and labels changed.
@@ -57,10 +46,9 @@ def timeline(
     if last is not None and (type(last) is not int or last < 1):
         raise KitError(f"last={last!r}: it is a number of jobs, 1 or more; None for all.")
     extras.need("matplotlib", "kit.timeline()")
-    span = None if window is None else as_timedelta("window", window)
-    histories = _read(by, last, span)
+    histories = _read(by, last)
     drawn = by_worker(histories[-DRAWN:]) if by == "worker" else histories[-DRAWN:]
-    ax = ax or _new_axes(drawn)
+    ax = _new_axes(drawn)
     if histories:
         print(runs_in_words(histories) if by == "run" else jobs_in_numbers(histories))
         if len(histories) > DRAWN:
@@ -68,8 +56,7 @@ def timeline(
         draw(ax, drawn, by, color)
         ax.figure.words = sentence(drawn, by)  # type: ignore[union-attr]
     else:
-        what = "No staged run" if by == "run" else "No job"
-        words = f"{what} in the last {span.total_seconds():g} s." if span else f"{what} yet."
+        words = "No staged run yet." if by == "run" else "No job yet."
         print(words)
         ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=INK)
         ax.set_axis_off()
@@ -77,9 +64,9 @@ def timeline(
     return ax
 
 
-def _read(by: By, last: int | None, window: timedelta | None) -> list[History]:
+def _read(by: By, last: int | None) -> list[History]:
     read = histories_of_runs if by == "run" else histories_of_jobs
-    histories = read(TAKEN + 1 if last is None else min(last, TAKEN + 1), window)
+    histories = read(TAKEN + 1 if last is None else min(last, TAKEN + 1))
     if len(histories) > TAKEN:
         print(f"There are more than {TAKEN:,}, which are too many to read: a part is left out.")
     return histories[-TAKEN:]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from kit.display.text import number_of, shortened
 from kit.pictures.timeline.histories import OUTCOMES, History
-from kit.text import number_of, shortened
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -41,14 +41,10 @@ def history() -> tuple[str, str]:
 
 
 def spans() -> tuple[str, str]:
-    """Return the query for what the ``$1`` runs that moved last did, and its empty double.
-
-    ``$2`` is an interval: only runs that moved in it.
-    """
+    """Return the query for what the ``$1`` runs that moved last did, and its empty double."""
     return (
         """WITH chosen AS (
             SELECT run, max(id) AS newest FROM kit_run_history
-            WHERE $2::interval IS NULL OR created > clock_timestamp() - $2::interval
             GROUP BY run ORDER BY newest DESC LIMIT $1::bigint)
         SELECT h.run, h.branch, r.pipeline, h.stage, h.status, r.status AS outcome, h.created AS begin,
                lead(h.created, 1, clock_timestamp()) OVER own AS until

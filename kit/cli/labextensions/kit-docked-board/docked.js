@@ -62,6 +62,7 @@
 
     drop() {
       this.board?.close();
+      this.comm?.dispose();
       this.comm = this.board = null;
       this.root.replaceChildren();
       this.panel?.node.classList.remove("kit-has-docked");
@@ -118,6 +119,14 @@
     }
   }
 
+  // Do it again until it is done: in its first seconds JupyterLab still lays itself out.
+  async function settled(done, act) {
+    for (let tries = 0; tries < 30; tries++) {
+      if (!done()) act();
+      await new Promise((later) => setTimeout(later, 100));
+    }
+  }
+
   async function activate(app, restorer, { Widget }) {
     document.head.appendChild(make("style", STYLE));
     const widget = new Widget();
@@ -126,34 +135,41 @@
     const docked = new Docked(widget);
     app.shell.add(widget, "right", { rank: 10 });
     restorer.add(widget, NAME);
-    const front = () => {
+    let toBeOpened = false;
+    const front = async () => {
       const { currentWidget } = app.shell;
-      if (currentWidget?.context?.sessionContext && currentWidget.content?.widgets) docked.follow(currentWidget);
+      if (!currentWidget?.context?.sessionContext || !currentWidget.content?.widgets) return;
+      await currentWidget.context.ready;
+      if (!hasCode(currentWidget.context)) return;
+      docked.follow(currentWidget);
+      if (toBeOpened) open(app, widget);
+      toBeOpened = false;
     };
-    app.shell.currentChanged.connect(front);
+    app.shell.currentChanged.connect(() => void front());
     app.shell.layoutModified.connect(() => docked.seen());
     const { fresh } = await app.shell.restored;
-    front();
-    if (window.innerWidth < NARROW) app.shell.collapseLeft();
-    if (!fresh || window.innerWidth < WIDE) return;
-    app.shell.collapseLeft();
+    if (window.innerWidth < NARROW) void settled(() => app.shell.leftCollapsed, () => app.shell.collapseLeft());
+    toBeOpened = fresh && window.innerWidth >= WIDE;
+    void front();
+  }
+
+  function open(app, widget) {
     app.shell.expandRight();
     app.shell.activateById(NAME);
+    void settled(() => app.shell.leftCollapsed, () => app.shell.collapseLeft());
     // No public way sets the width of a sidebar; tried with JupyterLab 4.5 and 4.6. Without it the learner draws it wider.
-    for (let tries = 0; tries < 50 && widget.node.offsetWidth < 0.38 * window.innerWidth; tries++) {
-      app.shell._hsplitPanel?.setRelativeSizes?.([0, 0.56, 0.44]);
-      await new Promise((done) => setTimeout(done, 100)); // JupyterLab is still laying itself out
-    }
+    const sizes = () => app.shell._hsplitPanel?.setRelativeSizes?.([0, 0.56, 0.44]);
+    void settled(() => widget.node.offsetWidth > 0.38 * window.innerWidth, sizes);
   }
+
+  const hasCode = ({ model }) => [...model.cells].some(({ type }) => type === "code");
 
   // A notebook without code, such as the glossary, is read: it starts no kernel.
   function readOnlyPages(tracker) {
-    tracker.widgetAdded.connect((_, { context }) => {
-      void context.ready.then(() => {
-        const cells = [...context.model.cells];
-        if (cells.some(({ type }) => type === "code")) return;
-        context.sessionContext.kernelPreference = { ...context.sessionContext.kernelPreference, shouldStart: false };
-      });
+    tracker.widgetAdded.connect(async (_, { context }) => {
+      await context.ready;
+      const { sessionContext } = context;
+      if (!hasCode(context)) sessionContext.kernelPreference = { ...sessionContext.kernelPreference, shouldStart: false };
     });
   }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from html import escape
 
-from kit import palette
+from kit.display import palette
 
 # A dark theme of JupyterLab's, or of nbconvert's page, is told by an attribute of the page's body, one of
 # VS Code's by a class.

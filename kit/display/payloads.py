@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from kit.text import visible
+from kit.display.text import visible
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what text never holds, though UTF-8 can spell it
 
