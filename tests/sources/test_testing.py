@@ -275,7 +275,7 @@ async def test_a_database_of_which_only_rows_were_changed_is_used_again(
 
 
 def test_a_seed_that_does_not_work_is_said_with_what_postgres_says(queue_databases: QueueDatabases) -> None:
-    with pytest.raises(kit.KitError, match='The seed .* does not work: column "nonsense" does not exist'):
+    with pytest.raises(kit.KitError, match=r'The seed .* does not work: column "nonsense" does not exist'):
         queue_databases.fresh("SELECT nonsense").__enter__()
 
 
