@@ -106,7 +106,10 @@ class QueueDatabases:
             raise KitError("A seed needs databases of its own, and this role may make none.")
         with self._server.beside(name), session.ending_what_begins():
             if isinstance(seed, str):
-                self._at(name, lambda connection: connection.execute(seed))
+                try:
+                    self._at(name, lambda connection: connection.execute(seed))
+                except KitError as error:
+                    raise KitError(f"The seed of these tests does not work: {error.__cause__}.") from None
             elif inspect.iscoroutine(coming := seed()):
                 run_sync(coming)
         return name

@@ -274,6 +274,11 @@ async def test_a_database_of_which_only_rows_were_changed_is_used_again(
     assert len(set(oids)) == 1, "or each test would cost what making a database does"
 
 
+def test_a_seed_that_does_not_work_is_said_with_what_postgres_says(queue_databases: QueueDatabases) -> None:
+    with pytest.raises(kit.KitError, match=r'The seed .* does not work: column "nonsense" does not exist'):
+        queue_databases.fresh("SELECT nonsense").__enter__()
+
+
 def test_a_test_that_drops_its_database_hurts_no_other(queue_databases: QueueDatabases) -> None:
     with queue_databases.fresh() as first:
         ask(queue_databases._server.dsn, f"DROP DATABASE {first.name}")
