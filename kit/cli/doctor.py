@@ -166,12 +166,13 @@ def _server() -> Finding:
     wrong: list[str] = []
     try:
         for server in registry.known(say=wrong.append):
-            if (where := server.running()) is not None:
-                sharing.log_in(server, where)
+            if server.running() is not None:
+                where, lease = sharing.join(server)
+                lease.release()
                 who = ", ".join(map(str, users(server.folder))) or "nobody"
                 said.append(f"{server.source} on {where.host}:{where.port}, used by {who}")
         if wrong:
-            return _broken("".join(wrong).strip(), _OTHER_HOME)
+            return _broken("; ".join(map(str.strip, wrong)), _OTHER_HOME)
         return _good("; ".join(said)) if said else _start()
     except KitError as error:
         return _broken(str(error))
