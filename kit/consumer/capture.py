@@ -251,7 +251,7 @@ def _start(start: Callable[..., None], thread: threading.Thread) -> None:
 
 
 def _submit(submit: Callable[..., Any], pool: Executor, call: Any, /, *arguments: Any, **options: Any) -> Any:
-    """Let a pool call something for the job that asks for it; a thread that it starts for that is no job's."""
+    """Let a pool call something for the job that asks for it; a thread that it starts belongs to none."""
     capture = _capture.get()
     if capture is not None and isinstance(pool, ThreadPoolExecutor):
         call = _of(capture, call)

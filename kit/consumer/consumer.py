@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from kit import notebook
@@ -53,7 +53,7 @@ class Consumer:
         )
 
     def _ipython_display_(self) -> None:
-        show_as_value(self, self.cell)
+        show_as_value(self, [self])
 
     def _where(self) -> str:
         return ""
@@ -97,7 +97,8 @@ class Consumer:
         self.when_changed()
 
 
-def show_as_value(what: object, started_in: int | None) -> None:
-    """Show what a cell's value is; nothing in the cell that started it, where its panel is."""
-    if not notebook.in_notebook() or notebook.cell_number() != started_in:
+def show_as_value(what: object, consumers: Sequence[Consumer]) -> None:
+    """Show a cell's value; nothing of those that it has started and that run: they have their panel there."""
+    now = notebook.cell_number() if notebook.in_notebook() else None
+    if now is None or not all(one.cell == now and one.state == "running" for one in consumers):
         notebook.publish({"text/plain": repr(what)})

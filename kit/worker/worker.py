@@ -229,7 +229,7 @@ class Workers(list[Worker]):
     """Several workers that were started together."""
 
     def _ipython_display_(self) -> None:
-        show_as_value(self, self[0].cell)
+        show_as_value(self, self)
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self))
