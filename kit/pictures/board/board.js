@@ -167,7 +167,7 @@ function facts(history, t) {
   const usual = Math.max(0, ...[...tables.lanes.values()].map((lane) => lane.timeout ?? 0)) || 30; // PGQueuer's own
   const lanes = new Map();
   for (const [key, lane] of tables.lanes) {
-    lanes.set(key, { timeout: usual, ...lane, key, dead: DEAD.includes(lane.state), jobs: [] });
+    if (lane.name) lanes.set(key, { timeout: usual, ...lane, key, dead: DEAD.includes(lane.state), jobs: [] });
   }
   const seen = { tables, lanes, waiting: [], later: [], ended: {}, counts: {}, slots: new Map() };
   const unknown = { name: "a consumer", state: "working", key: "?", timeout: usual, jobs: [] };
@@ -249,7 +249,8 @@ function fit(cards, x, y, width, height) {
 function draw(history, t, { width, height, fill, palette }) {
   const seen = facts(history, t);
   const { counts, tables } = seen;
-  const lanes = [...seen.lanes.values()];
+  const byName = (a, b) => (a.name ?? "").localeCompare(b.name ?? "", "en", { numeric: true });
+  const lanes = [...seen.lanes.values()].sort(byName);
   const ends = ENDINGS.filter((status) => history.used.has(status) || counts[status]);
   const wide = width - 2 * PAD;
   const boxes = [];
@@ -319,7 +320,7 @@ function draw(history, t, { width, height, fill, palette }) {
   // Who works
   const slots = [...tables.limits].filter(([, { n }]) => n).map(([entrypoint, { n }]) => {
     const taken = seen.slots.get(entrypoint) ?? [];
-    return { entrypoint, n, taken: taken.length, lost: taken.filter(Boolean).length };
+    return { entrypoint, n, taken: taken.length, lost: taken.filter(Boolean).length, dots: n < wide / 36 };
   });
   put("workers", "title", PAD, y, wide, 18, { text: "workers", count: "", slots });
   y += 22;
@@ -710,9 +711,10 @@ class Board {
   }
 
   // An entrypoint's limit: a dot for each slot, or a bar where there are many.
-  limit({ entrypoint, n, taken, lost }) {
+  limit({ entrypoint, n, taken, lost, dots }) {
     const slot = (at) => make(at < taken - lost ? "i.kb-taken" : at < taken ? "i.kb-lost" : "i");
-    const slots = n > 12 ? [make("meter", { max: n, value: taken })] : Array.from({ length: n }, (_, at) => slot(at));
+    const bar = make("meter", { max: n, value: taken, "aria-hidden": "true" });
+    const slots = dots ? Array.from({ length: n }, (_, at) => slot(at)) : [bar];
     const said = `${entrypoint}: ${taken} of ${plural(n, "slot")}`;
     return make("span.kb-limit", {}, said, make("span.kb-slots", {}, ...slots));
   }

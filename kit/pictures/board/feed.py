@@ -137,6 +137,7 @@ class Feed:
         self._recount = True
         self._long = False  # there are more jobs than are drawn
         self._known = set[int]()  # connections (pids) that other programs consume through
+        self._new = set[int]()  # and those that were seen once
         self._alone = Counter[str]()  # how often none was there though a lane is another program's
 
     async def look_now(self) -> None:
@@ -373,59 +374,67 @@ class Feed:
         """Tell who is there: this process's consumers by their names, others by the id they pick with."""
         history, now = self._history, self._now
         lanes: dict[Any, dict[str, Any]] = history.tables["lanes"]
+        mine = {} if self._target.read_only else dict(session.consumers)
+        names = {} if self._target.read_only else {key[:8]: name for key, name in session.managers.items()}
         holding = Counter(card.get("worker") for card in self._jobs.values() if card["status"] == "picked")
         if +holding:
             for row in await connection.fetch(self._sql.beats):
                 if row["worker"]:
                     history.put(now, "lanes", row["worker"], beat=row["beat"])
-        mine = {} if self._target.read_only else dict(session.consumers)
-        current, limits = {}, dict[str, int]()
-        timeouts = [consumer.heartbeat_timeout for consumer in mine.values()]
+        # One that starts has told of no id yet: the last one of its name may be that of a dead one.
+        starting = [name for name, consumer in mine.items() if consumer.state == "starting"]
+        nameless = [key for key, lane in lanes.items() if "name" not in lane and key not in names]
+        own = {name: _manager_of(name) or name for name in mine if name not in starting}
+        own |= dict.fromkeys(starting, nameless[0]) if len(starting) == len(nameless) == 1 else {}
+        own |= {name: name for name in starting if name not in own}
+        limits: dict[str, int] = {}
         for name, consumer in mine.items():
-            key = current[name] = _manager_of(name) or name
-            was = lanes.get(key, {}).get("state", "stopped")
-            if consumer.state == was == "stopped" and not holding[key]:
-                history.drop(now, "lanes", key)
+            lane = lanes.get(own[name], {})
+            if consumer.state == lane.get("state", "stopped") == "stopped" and not holding[own[name]]:
+                history.drop(now, "lanes", own[name])
             else:
-                history.put(
-                    now, "lanes", key, name=name, state=consumer.state, timeout=consumer.heartbeat_timeout
-                )
+                timeout = consumer.heartbeat_timeout
+                history.put(now, "lanes", own[name], name=name, state=consumer.state, timeout=timeout)
             for entrypoint, limit in consumer.limits.items() if consumer.alive else ():
                 limits[entrypoint] = max(limits.get(entrypoint, 0), limit)
-        names = (
-            {} if self._target.read_only else {key[:8]: name for key, name in list(session.managers.items())}
-        )
         for key, lane in list(lanes.items()):
-            if "beat" in lane and (holding[key] or lane.get("silent")):
-                quiet = now - history.begin - max(lane["beat"], 0)
-                silent = bool(holding[key]) and quiet > lane.get("timeout", max(timeouts, default=30.0))
-                if silent != lane.get("silent", False):
-                    history.put(now, "lanes", key, silent=silent)
-            if key in current.values() or key.startswith("elsewhere"):
-                continue
-            if key in mine:  # its id is known by now
-                history.drop(now, "lanes", key)
+            self._say_silence(key, lane, bool(holding[key]))
+            if key in own.values() or key.startswith("elsewhere"):
                 continue
             if key in names:  # one of this process's, before it was started again
                 over = lane.get("state") in ("killed", "failed", "stopped", "paused")
                 history.put(now, "lanes", key, name=names[key], state=lane["state"] if over else "gone")
-            elif "state" not in lane:
+            elif "state" not in lane and not starting:
                 history.put(now, "lanes", key, name=f"worker {key}", state="working")
-            if not holding[key] and (key in names or now - history.begin - (lane.get("beat") or 0) > STAYS):
+            quiet = now - history.begin - (lane.get("beat") or 0)
+            if key in mine or (not holding[key] and (key in names or quiet > STAYS)):
                 history.drop(now, "lanes", key)
         for gone in history.tables["limits"].keys() - limits.keys():
             history.drop(now, "limits", gone)
         for entrypoint, limit in limits.items():
             history.put(now, "limits", entrypoint, n=limit)
 
+    def _say_silence(self, key: Any, lane: dict[str, Any], holds: bool) -> None:
+        """Note whether a worker has been silent for so long that another one takes its jobs."""
+        usual = max(
+            (one["timeout"] for one in self._history.tables["lanes"].values() if "timeout" in one), default=30
+        )
+        quiet = self._now - self._history.begin - lane.get("beat", 0)
+        silent = holds and "beat" in lane and quiet > lane.get("timeout", usual)
+        if silent != lane.get("silent", False):
+            self._history.put(self._now, "lanes", key, silent=silent)
+
     async def _look_for_others(self, connection: asyncpg.Connection) -> None:
         """Look for other programs' consumers. Nothing ties their connections to the ids they pick with."""
         mine = [] if self._target.read_only else list(session.known_backends())
         _, others = await consumers_connected(connection, mine)
-        # Seen consuming once, it is a consumer as long as its connection lasts, whatever it asks next.
-        known = [*self._known, *(other.pid for other in others)]
+        # Seen consuming, it is a consumer as long as its connection lasts, whatever it asks next. One that is
+        # seen for the first time may be a worker of this process that has not told of its connection yet.
+        new = {other.pid for other in others} - self._known - set(mine)
         there = "SELECT pid FROM pg_stat_activity WHERE pid = ANY($1::int[]) AND NOT pid = ANY($2::int[])"
+        known = [*self._known, *(new & self._new)]
         self._known = {row["pid"] for row in await connection.fetch(there, known, mine)} if known else set()
+        self._new = new
         lanes: dict[Any, dict[str, Any]] = self._history.tables["lanes"]
         strangers = 0
         for key, lane in lanes.items():

@@ -79,6 +79,8 @@ class History:
                 if fields[name] is not None:
                     fields[name] = round(fields[name] - self.begin, 2)
             new = {name: value for name, value in fields.items() if row.get(name) != value}
+            if "turn" in new:  # picked once more, though it was picked before
+                new["status"] = fields["status"]
             if new or key not in self.tables[table]:
                 self._add(at, table, key, new)
 
