@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kit.dashboard import web as web
     from kit.errors import KitError as KitError
     from kit.exercises import check as check
+    from kit.exercises import drill as drill
     from kit.exercises import hint as hint
     from kit.exercises import predict as predict
     from kit.exercises import progress as progress
@@ -45,6 +46,7 @@ _HOMES = {
     "Worker": "kit.worker",
     "board": "kit.pictures.board",
     "check": "kit.exercises",
+    "drill": "kit.exercises",
     "hint": "kit.exercises",
     "jobs": "kit.tables",
     "log": "kit.tables",

@@ -91,6 +91,7 @@ class Session:
         boards: the board that follows each database.
         courses: packages whose exercises were added to the kit's.
         dashboard: PGQueuer's own, when it was served last.
+        drill: the broken queue that is open, of the exercises on call.
         backends: the Postgres processes that this process's consumers are known to have used.
         managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
         began: the jobs that the consumers of each name took up, and when (seconds since 1970), the last ones.
@@ -119,6 +120,7 @@ class Session:
         "consumers",
         "courses",
         "dashboard",
+        "drill",
         "ended",
         "guard",
         "guarded",
@@ -140,6 +142,7 @@ class Session:
         self.show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
         self.memory = 0
         self.scratch: OpenedDatabase | None = None
+        self.drill: Any = None
         self.courses: list[str] = []
         self.unwritten: list[dict[str, Any]] = []
         self.guard: subprocess.Popen[bytes] | None = None

@@ -14,11 +14,11 @@ from typing import Any
 
 from kit import notebook
 from kit.errors import KitError
-from kit.exercises import card, course, judging, record
+from kit.exercises import card, course, drills, judging, record
 from kit.exercises.course import add
 from kit.exercises.exercise import Exercise
 
-__all__ = ["add", "check", "hint", "predict", "progress", "solution"]
+__all__ = ["add", "check", "drill", "hint", "predict", "progress", "solution"]
 
 
 def check(name: str) -> None:
@@ -43,8 +43,29 @@ def check(name: str) -> None:
     if result.state == "not yet":
         after = f"Stuck? `kit.hint({exercise.id!r})` gives a nudge."
     elif result.state == "passed":
-        after = _what_is_next(exercise)
+        after = f"The alarm that would have told: `{exercise.alarm}`. " if exercise.alarm else ""
+        after += _what_is_next(exercise)
     card.show(*card.outcome(exercise, result, after=after))
+
+
+def drill(name: str) -> None:
+    """Open a drill: make its broken queue in the database of this notebook, which is emptied first.
+
+    Consumers and workers of this notebook are stopped. The service that is on call is then the file
+    ``programs/on_call.py``, running in a process of its own. `check` says whether it is mended.
+
+    Args:
+        name: the exercise's id, such as ``"renamed"``.
+
+    Raises:
+        KitError: there is no such drill, no Postgres in this process yet, or none of the kit's own.
+    """
+    exercise = course.find(name)
+    if exercise.breaks is None:
+        known = ", ".join(one.id for one in course.all_exercises() if one.breaks is not None)
+        raise KitError(f"The exercise {exercise.id!r} is no drill. The drills are: {known}.")
+    service = drills.begin(exercise)
+    card.show(*card.said(f"The pager · {exercise.title}", exercise.task, code=service))
 
 
 def hint(name: str) -> None:

@@ -53,6 +53,10 @@ class Exercise:
         cell: the id of a cell of the lesson that is this exercise's: the stub is written there, and the check
             at the end of its section.
         equivalent: for each mutant of the solution that is as right, its name and the reason.
+        breaks: for a drill, what makes its broken queue, in the database of the lesson: it is given a
+            `kit.exercises.drills.Incident`. The check is then of that database, and the stub has nothing to
+            change: `kit.drill` opens it, and whatever the learner does is the answer.
+        alarm: for a drill, a query that would have told: one number, 0 when all is well.
     """
 
     id: str
@@ -76,6 +80,8 @@ class Exercise:
     after: str = ""
     cell: str = ""
     equivalent: Mapping[str, str] = field(default_factory=dict)
+    breaks: Callable[[Any], None] | None = None
+    alarm: str = ""
 
 
 class NotYet(Exception):

@@ -10,6 +10,7 @@ from types import CodeType
 from typing import Any
 
 from kit.exercises.exercise import Exercise
+from kit.session import session
 
 _NONE = object()
 
@@ -18,6 +19,10 @@ def why_not_attempted(
     exercise: Exercise, namespace: Mapping[str, Any], guess: Mapping[str, Any] | None
 ) -> str | None:
     """Return, in a sentence, why there is nothing to check yet; None when there is an answer."""
+    if exercise.breaks is not None:
+        if session.drill is None or session.drill.exercise.id != exercise.id:
+            return f"This drill is not open. Run kit.drill({exercise.id!r}), find the cause, and mend it."
+        return None
     if exercise.kind == "predict":
         if guess is None:
             return (

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from kit.exercises import drills
 from kit.exercises.authoring.mutants import mutants
 from kit.exercises.exercise import Exercise
 from kit.exercises.judging import Outcome, judge
@@ -54,7 +55,8 @@ class Proof:
 
 def answers_of(exercise: Exercise) -> Iterator[tuple[str, str, str]]:
     """Yield what each answer beside the exercise is, its source, and what has to be said of it."""
-    yield "the stub", exercise.stub, "not attempted"
+    untouched = "not attempted" if exercise.breaks is None else "not yet: rings"
+    yield "the stub", exercise.stub, untouched
     yield "the solution", exercise.solution, "passed"
     for number, source in enumerate(exercise.also, 1):
         yield f"another right answer, {number}", source, "passed"
@@ -70,7 +72,8 @@ def proofs(exercise: Exercise) -> Iterator[Proof]:
 
 def mutant_proofs(exercise: Exercise) -> Iterator[Proof]:
     """Judge each mutant of the solution that is not listed as equivalent: none may pass."""
-    if exercise.kind in ("predict", "read"):  # there is one answer, and each other one is wrong
+    # Of these there is one answer, or what was done to a database counts, and not how.
+    if exercise.kind in ("predict", "read") or exercise.breaks is not None:
         return
     for name, source in mutants(exercise.solution):
         if name in exercise.equivalent:
@@ -98,6 +101,8 @@ def answering(exercise: Exercise, source: str) -> Iterator[tuple[dict[str, Any],
     namespace: dict[str, Any] = {"__name__": "a_notebook"}
     with asyncio.Runner() as runner:
         _execute(runner, exercise.given, "<given>", namespace)
+        if exercise.breaks is not None:
+            drills.begin(exercise)
         if exercise.kind == "predict":
             namespace["kit"] = SimpleNamespace(predict=lambda _, **guess: guesses.append(guess))
         _execute(runner, source, f"<{exercise.id}>", namespace)

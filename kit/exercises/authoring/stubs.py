@@ -43,7 +43,7 @@ def written(text: str, lesson: Lesson, folder: Path) -> str:
     cells = [cell for cell in notebook["cells"] if not is_written(cell)]
     practice = [_cell("markdown", "practice", PRACTICE, {})]
     for exercise in lesson.exercises:
-        about, stub, check = _cells(exercise, folder)
+        *about, stub, check = _cells(exercise, folder)
         ids = [cell["id"] for cell in cells]
         if exercise.cell:
             place = _place_of(exercise.cell, ids, lesson)
@@ -52,9 +52,9 @@ def written(text: str, lesson: Lesson, folder: Path) -> str:
             cells.insert(_end_of_section(cells, place), check)
         elif exercise.after in ids:
             place = ids.index(exercise.after) + 1
-            cells[place:place] = [about, stub, check]
+            cells[place:place] = [*about, stub, check]
         else:
-            practice += [about, stub, check]
+            practice += [*about, stub, check]
     if len(practice) > 1:
         place = next((number for number, cell in enumerate(cells) if _first(cell) == CLOSING), len(cells))
         cells[place:place] = practice
@@ -97,8 +97,12 @@ def _formatted(source: str, folder: Path) -> str:
 def _cells(exercise: Exercise, folder: Path) -> list[Any]:
     worked_in = {"minutes": exercise.minutes, "tags": ["exercise", f"exercise:{exercise.id}"]}
     title = f"### {exercise.title}\n\n{exercise.task}"
+    about = [_cell("markdown", f"about-{exercise.id}", title, {"tags": [f"about:{exercise.id}"]})]
+    if exercise.breaks is not None:
+        opening = f'kit.drill("{exercise.id}")'
+        about += [_cell("code", f"open-{exercise.id}", opening, {"tags": [f"open:{exercise.id}"]})]
     return [
-        _cell("markdown", f"about-{exercise.id}", title, {"tags": [f"about:{exercise.id}"]}),
+        *about,
         _cell("code", f"exercise-{exercise.id}", _formatted(exercise.stub, folder), worked_in),
         _cell(
             "code", f"check-{exercise.id}", f'kit.check("{exercise.id}")', {"tags": [f"check:{exercise.id}"]}

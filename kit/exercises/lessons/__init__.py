@@ -16,4 +16,5 @@ ORDER = (
     "watching",
     "to_production",
     "your_own_queue",
+    "on_call",
 )
