@@ -269,6 +269,38 @@ async def test_05_pgq_failed_names_what_is_held_and_not_why(queue_database: Post
     assert (b"charge" in printed, b"expired" in printed) == (True, False)
 
 
+async def test_11_of_two_workers_limits_the_higher_one_counts_and_each_takes_only_what_it_knows(
+    queue_database: Postgres,
+) -> None:
+    def main_of(limit: int, *others: str) -> Callable[[], AbstractAsyncContextManager[PgQueuer]]:
+        @asynccontextmanager
+        async def main() -> AsyncIterator[PgQueuer]:
+            pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect()))
+            pgq.entrypoint("shared", concurrency_limit=limit)(never_ends)
+            for name in others:
+                pgq.entrypoint(name)(nothing)
+            yield pgq
+
+        return main
+
+    kit.run(main_of(1), name="one")
+    await enqueue("shared", *[b""] * 9)
+    picked = "SELECT FROM pgqueuer WHERE status = 'picked' AND entrypoint = 'shared'"
+    await until("one is picked", lambda: fetch(picked))
+    kit.run(main_of(3, "reports"), name="three")
+    await enqueue("reports")
+    await until("its own job is done", lambda: fetch("SELECT FROM pgqueuer_log WHERE status = 'successful'"))
+    assert len(await fetch(picked)) == 3
+
+
+async def test_11_a_consumer_on_a_pool_of_one_connection_is_refused(queue_database: Postgres) -> None:
+    async with asyncpg.create_pool(min_size=1, max_size=1) as pool:
+        pgq = PgQueuer.from_asyncpg_pool(pool)
+        pgq.entrypoint("nothing")(nothing)
+        with pytest.raises(RuntimeError, match="Pool max size"):
+            await asyncio.wait_for(pgq.run(), 20)
+
+
 async def test_05_10_a_held_jobs_key_may_be_taken_and_then_requeueing_fails_for_all(
     queue_database: Postgres,
 ) -> None:
