@@ -118,6 +118,7 @@ async def _empty(opened: Postgres) -> None:
             await Queries(AsyncpgDriver(inside)).upgrade()
         # What is left of a worker that was killed would count as one that still has jobs.
         await inside.execute(
-            "SELECT pg_terminate_backend(pid, 2000) FROM unnest($1::int[]) AS pid", [*session.known_backends()]
+            "SELECT pg_terminate_backend(pid, 2000) FROM unnest($1::int[]) AS pid",
+            [*session.known_backends()],
         )
         await emptying.empty(inside, opened.target)

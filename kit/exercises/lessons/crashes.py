@@ -257,7 +257,7 @@ async def stale_since(answer: Answer) -> None:
 
 
 def _stale(columns: str, condition: str) -> str:
-    return f'stale = """SELECT {columns} FROM pgqueuer WHERE {condition}"""'
+    return f'stale = """SELECT {columns}\n    FROM pgqueuer WHERE {condition}"""'
 
 
 WHO = Exercise(

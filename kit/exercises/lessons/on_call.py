@@ -250,8 +250,7 @@ async def beat_alike(answer: Answer) -> None:
 
 
 _BOTH = "\n".join(
-    f'kit.spawn("{MODULE}:main", name="{name}", heartbeat_timeout={{}})'
-    for name in ("one", "two")
+    f'kit.spawn("{MODULE}:main", name="{name}", heartbeat_timeout={{}})' for name in ("one", "two")
 )
 
 HEARTBEATS = drill(

@@ -197,8 +197,10 @@ ATOMIC = Exercise(
     given=NOTEBOOK,
     names=("charge_safely",),
     stub="""async def charge_safely(job: Job) -> None:
+    charge = '''UPDATE orders SET status = 'charged',
+        charges = charges + 1 WHERE id = $1'''
     async with database() as db:
-        await db.execute("UPDATE orders SET status = 'charged', charges = charges + 1 WHERE id = $1", int(job.payload))
+        await db.execute(charge, int(job.payload))
         await Queries(AsyncpgDriver(db)).enqueue("ship", job.payload)""",
     solution=f"""async def charge_safely(job: Job) -> None:
     async with database() as db, db.transaction():
@@ -341,7 +343,7 @@ async def stuck_orders(answer: Answer) -> None:
 
 
 _HAS_A_JOB = "SELECT FROM pgqueuer WHERE payload = orders.id::text::bytea"
-_STUCK = 'stuck = """SELECT id FROM orders WHERE status <> \'shipped\' AND updated < now() - interval \'1 hour\'\n    {}"""'
+_STUCK = 'stuck = """SELECT id FROM orders\n    WHERE status <> \'shipped\' AND updated < now() - interval \'1 hour\'\n    {}"""'
 
 STUCK = Exercise(
     id="stuck",

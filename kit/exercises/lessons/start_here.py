@@ -197,7 +197,7 @@ FETCHED = Exercise(
     "and the number. It is tried on other tables than yours: with jobs that are done, one that waits, and one that "
     "raised.",
     names=("my_query",),
-    stub='my_query = "SELECT entrypoint, 0 FROM pgqueuer_log GROUP BY entrypoint"  # try it with kit.sql(my_query)',
+    stub='# Try it with kit.sql(my_query).\nmy_query = "SELECT entrypoint, 0 FROM pgqueuer_log GROUP BY entrypoint"',
     solution='my_query = "SELECT entrypoint, count(DISTINCT job_id) FROM pgqueuer_log GROUP BY entrypoint"',
     also=(
         "my_query = \"SELECT entrypoint, count(*) FROM pgqueuer_log WHERE status = 'queued' GROUP BY entrypoint\"",

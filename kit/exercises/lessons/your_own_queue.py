@@ -119,7 +119,7 @@ async def from_the_dead_only(answer: Answer) -> None:
 
 
 def _take(condition: str, order: str = "id") -> str:
-    return f'my_take = """SELECT id, name FROM tasks WHERE {condition}\n    ORDER BY {order} LIMIT 1 FOR UPDATE SKIP LOCKED"""'
+    return f'my_take = """SELECT id, name FROM tasks\n    WHERE {condition}\n    ORDER BY {order} LIMIT 1 FOR UPDATE SKIP LOCKED"""'
 
 
 _OLD = "(heartbeat IS NULL OR heartbeat < now() - interval '30 s')"
