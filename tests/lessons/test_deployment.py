@@ -30,9 +30,12 @@ DATABASE = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
 def bookshop(tmp_path: Path) -> Path:
     """The folder of the lesson's program, as its cells write it."""
     (tmp_path / "programs").mkdir()
+    begins = r'Path\("programs/shop\.py"\)\.write_text\("""(.*?)"""\)'
     with (tmp_path / "programs" / "shop.py").open("w") as file:
         for cell in read("13_to_production").setup:
-            if re.match(r"%%writefile (-a )?programs/shop.py\n", cell.source):
+            if begun := re.search(begins, cell.source, re.DOTALL):
+                file.write(begun[1] + "\n\n")
+            elif re.match(r"%%writefile -a programs/shop.py\n", cell.source):
                 file.write(cell.source.partition("\n")[2] + "\n\n")
     return tmp_path
 
