@@ -177,6 +177,14 @@ def pooler(folder: Path, mode: str) -> Iterator[int]:
             process.terminate()
 
 
+def test_the_unit_has_an_account_of_its_own_and_asks_for_the_network_that_it_waits_for() -> None:
+    unit = configparser.ConfigParser(strict=False)
+    unit.read_string(written_as("ini"))
+    assert unit["Service"].get("User", "root") != "root"
+    assert "network-online.target" in unit["Unit"]["After"].split()
+    assert "network-online.target" in unit["Unit"]["Wants"].split()
+
+
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd is not installed")
