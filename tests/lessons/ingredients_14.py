@@ -52,7 +52,7 @@ BEATS: Beats = {
         Ingredient(
             "the status picked, without which all take the same",
             (Edit("take", "SET status = 'picked', heartbeat", "SET heartbeat"),),
-            then={"taken": ("red", "red", "red")},
+            then={"taken": (r"red\s+queued", r"green\s+queued")},
         ),
         Ingredient(
             "the old heartbeat, by which a dead worker's task is found",

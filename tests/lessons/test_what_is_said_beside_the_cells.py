@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 from pgqueuer import AsyncpgDriver, PgQueuer, Queries
+from pgqueuer.db import AsyncpgPoolDriver
 from pgqueuer.errors import DuplicateJobError
 from pgqueuer.metrics.prometheus import collect_metrics
 from pgqueuer.models import Job, Schedule
@@ -296,12 +297,17 @@ async def test_11_of_two_workers_limits_the_higher_one_counts_and_each_takes_onl
     assert len(await fetch(picked)) == 3
 
 
-async def test_11_a_consumer_on_a_pool_of_one_connection_is_refused(queue_database: Postgres) -> None:
-    async with asyncpg.create_pool(min_size=1, max_size=1) as pool:
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.usefixtures("queue_database")
+async def test_11_a_consumer_works_on_a_pool_of_two_connections_and_is_refused_one_of_one(size: int) -> None:
+    async with asyncpg.create_pool(min_size=1, max_size=size) as pool:
+        (job,) = await Queries(AsyncpgPoolDriver(pool)).enqueue("nothing", None)
         pgq = PgQueuer.from_asyncpg_pool(pool)
         pgq.entrypoint("nothing")(nothing)
-        with pytest.raises(RuntimeError, match="Pool max size"):
-            await asyncio.wait_for(pgq.run(), 20)
+        refused = pytest.raises(RuntimeError, match="Pool max size")
+        with refused if size == 1 else contextlib.nullcontext():
+            await asyncio.wait_for(pgq.run(mode=QueueExecutionMode.drain), 20)
+    assert (await logged(job))[-1] == ("queued" if size == 1 else "successful")
 
 
 async def test_05_10_a_held_jobs_key_may_be_taken_and_then_requeueing_fails_for_all(
