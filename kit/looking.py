@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from kit import tables
 from kit.database import dsn as dsns
 from kit.database.creation import quoted
-from kit.database.target import LOG_READ, Target, Unreachable
+from kit.database.queue_tables import LOG_READ
+from kit.database.target import Target, Unreachable
 from kit.errors import KitError
 from kit.pictures.board import board
 from kit.pictures.timeline import timeline
@@ -150,8 +151,7 @@ class Look:
         Jobs that have ended are counted in the newest rows of the log; where there are more, it says so.
         """
         with session.looking_at(self._target):
-            log = self._target.names.queue_table_log
-            if len(tables.sql(f"SELECT id FROM {log} LIMIT 1 OFFSET {LOG_READ - 1}")):
+            if len(tables.sql(self._target.asking.is_log_long)):
                 print(f"The log is long: of jobs that have ended, its newest {LOG_READ:,} rows are counted.")
             return board()
 

@@ -21,15 +21,6 @@ from kit.threads import in_words, run_sync
 NOBODY = "No consumer is running. Start one with kit.run(main)."
 NAMED = 10  # of more, it is said how many there are
 
-# A row that PGQueuer picks and then cannot make a job of: its consumer ends.
-_UNREADABLE = """CASE
-    WHEN jsonb_typeof(headers) NOT IN ('object', 'null') THEN 'its headers are ' || left(headers::text, 60)
-        || ', and PGQueuer reads a JSON object there, such as {{"who": "ada"}}'
-    WHEN LEAST(created, updated, heartbeat, execute_after) < '0001-01-03 UTC'
-        OR GREATEST(created, updated, heartbeat) > '9999-12-29 UTC'
-    THEN 'one of its times is infinite, or outside of the years 1 to 9999'
-END"""
-
 
 class Reason(NamedTuple):
     """Why a job is where it is, and the line of PGQueuer's own Python that changes it, if one does."""
@@ -70,18 +61,17 @@ async def explain(connection: Any, target: Target, job: int) -> Reason:
     Raises:
         KitError: there has never been such a job, or there are no tables of PGQueuer's.
     """
-    names = target.names
     try:
-        row = await connection.fetchrow(_JOB.format(queue=names.queue_table), job)
+        row = await connection.fetchrow(target.asking.job, job)
         if row is None:
-            return await _ended(connection, names.queue_table_log, job)
+            return await _ended(connection, target, job)
     except Exception as error:
         if tables_are_missing(error):
             raise KitError(f"{NO_TABLES} ({one_line(error)})") from error
         raise
     said = f"Job {job} is {'held' if row['status'] == 'failed' else row['status']}"
     if row["status"] == "failed":
-        reason = await _last_error(connection, names.queue_table_log, job)
+        reason = await _last_error(connection, target, job)
         todo = f"await q.requeue_jobs([{job}])"
         return Reason(f"{said}: its handler raised{reason}. `{todo}` lets it go on.", todo)
     todo = take_out([job])
@@ -103,26 +93,11 @@ def take_out(jobs: Iterable[int]) -> str:
     return f"await q.mark_job_as_cancelled({list(jobs)})"
 
 
-async def unreadable(connection: Any, manager: str, queue: str) -> dict[int, str]:
-    """Return what is wrong with the jobs that one of PGQueuer's managers has picked and cannot read.
-
-    Args:
-        connection: asyncpg's, or a driver of PGQueuer's.
-        manager: its id, as it stands in the table.
-        queue: the table.
-    """
-    rows = await connection.fetch(_PICKED_AND_UNREADABLE.format(queue=queue), manager)
-    return {row["id"]: row["wrong"] for row in rows}
-
-
 async def picked_by(managers: Iterable[str], target: Target) -> list[tuple[str, int]]:
     """Return the entrypoint and the id of each job that these managers of PGQueuer's have."""
-    query = (
-        f"SELECT entrypoint, id FROM {target.names.queue_table} WHERE status = 'picked'"
-        " AND queue_manager_id::text = ANY($1::text[]) ORDER BY id"
-    )
     async with target.connect(limit=3.0) as connection:
-        return [(row["entrypoint"], row["id"]) for row in await connection.fetch(query, list(managers))]
+        rows = await connection.fetch(target.asking.picked_by, list(managers))
+        return [(row["entrypoint"], row["id"]) for row in rows]
 
 
 def working() -> list[RunningConsumer]:
@@ -149,31 +124,9 @@ def listed(names: list[str], count: int, most: int = NAMED) -> str:
     return ", ".join(names[:most]) + (f" and {more:,} more" if more else "")
 
 
-_JOB = f"""
-SELECT id, status::text, entrypoint, priority, queue_manager_id::text AS worker, unreadable,
-       CASE WHEN execute_after > at THEN LEAST(execute_after, at + interval '1000 years') - at END AS due_in,
-       CASE WHEN unreadable IS NULL THEN at - updated END AS since,
-       CASE WHEN unreadable IS NULL THEN at - heartbeat END AS silent
-FROM (SELECT *, clock_timestamp() AS at, {_UNREADABLE} AS unreadable FROM {{queue}} WHERE id = $1) AS job"""
-
-_PICKED_AND_UNREADABLE = f"""
-SELECT id, {_UNREADABLE} AS wrong FROM {{queue}}
-WHERE status = 'picked' AND queue_manager_id::text = $1 AND {_UNREADABLE} IS NOT NULL ORDER BY id"""
-
-_AHEAD = """
-SELECT id, count(*) OVER () AS number FROM {queue}
-WHERE status = 'queued' AND execute_after <= clock_timestamp() AND entrypoint = ANY($1::text[])
-  AND (priority > $2 OR priority = $2 AND id < $3)
-ORDER BY priority DESC, id LIMIT 3"""
-
-_AT_WORK = """
-SELECT entrypoint, array_agg(id ORDER BY id) AS jobs FROM {queue}
-WHERE queue_manager_id IS NOT NULL AND status = 'picked' GROUP BY entrypoint"""
-
-
 async def _waits_for(connection: Any, target: Target, row: Any) -> str:
     """Say what a job that is queued and due waits for."""
-    queue, entrypoint = target.names.queue_table, row["entrypoint"]
+    entrypoint = row["entrypoint"]
     # In a database that is only looked at, none of this process's consumers can be at work.
     consumers = [] if target.read_only else working()
     known = entrypoints_of(consumers)
@@ -187,9 +140,7 @@ async def _waits_for(connection: Any, target: Target, row: Any) -> str:
         if target.read_only:
             return "No consumer is connected to its database."
         return nobody_has(entrypoint, known) if consumers else NOBODY
-    at_work = {
-        each["entrypoint"]: each["jobs"] for each in await connection.fetch(_AT_WORK.format(queue=queue))
-    }
+    at_work = {each["entrypoint"]: each["jobs"] for each in await connection.fetch(target.asking.at_work)}
     limits: dict[str, int] = {}
     for consumer in consumers:
         for name, limit in consumer.limits.items():
@@ -202,7 +153,7 @@ async def _waits_for(connection: Any, target: Target, row: Any) -> str:
         )
     free = [name for name in known if name not in full]
     arguments = (free, row["priority"], row["id"])
-    ahead = await connection.fetch(_AHEAD.format(queue=queue), *arguments)
+    ahead = await connection.fetch(target.asking.ahead, *arguments)
     if not ahead:
         return "It is next: no job that is due comes before it."
     count = ahead[0]["number"]
@@ -225,28 +176,20 @@ def _holder(row: Any) -> str:
     )
 
 
-async def _ended(connection: Any, log: str, job: int) -> Reason:
-    row = await connection.fetchrow(
-        f"SELECT status::text, clock_timestamp() - created AS ago FROM {log} WHERE job_id = $1"
-        " ORDER BY id DESC LIMIT 1",
-        job,
-    )
+async def _ended(connection: Any, target: Target, job: int) -> Reason:
+    row = await connection.fetchrow(target.asking.last_transition, job)
     if row is None:
         raise KitError(f"There is no job {job}, and the log has none. kit.jobs() and kit.log() show all.")
     word = row["status"]
     if word in ("queued", "picked"):
         return Reason(f"Job {job} is gone: somebody deleted its row by hand. The log last had it as {word}.")
-    reason = await _last_error(connection, log, job) if word == "exception" else ""
+    reason = await _last_error(connection, target, job) if word == "exception" else ""
     because = f": its handler raised{reason}" if reason else ""
     return Reason(f"Job {job} ended {in_words(row['ago'])} ago as {word}{because}.")
 
 
-async def _last_error(connection: Any, log: str, job: int) -> str:
-    row = await connection.fetchrow(
-        "SELECT traceback->>'exception_type' AS kind, traceback->>'exception_message' AS said"
-        f" FROM {log} WHERE job_id = $1 AND traceback IS NOT NULL ORDER BY id DESC LIMIT 1",
-        job,
-    )
+async def _last_error(connection: Any, target: Target, job: int) -> str:
+    row = await connection.fetchrow(target.asking.last_error, job)
     return "" if row is None else f" {headline(row['kind'], row['said'] or '')}".rstrip(".")
 
 

@@ -53,6 +53,16 @@ def test_no_module_holds_state_that_is_changed_while_the_kit_runs(path: Path) ->
     assert not found, f"{name_of(path)} changes {found}; what a process has running is kit.session's"
 
 
+# Exercises are queries on these tables themselves, and staged jobs work without the rest of the kit.
+ASKS = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?:\{[^}]*(?:queue|log)[^}]*\}|pgqueuer\w*)")
+ASKING = [one for one in MODULES if name_of(one).split("/")[0] not in ("exercises", "stages")]
+
+
+def test_what_is_asked_of_pgqueuers_tables_stands_in_one_file() -> None:
+    asking = [name_of(path) for path in ASKING if ASKS.search(path.read_text("utf-8"))]
+    assert asking == ["database/queue_tables.py"]
+
+
 def test_state_that_is_changed_is_found() -> None:
     source = "count = 0\nseen = []\nLABELS = {}\ndef f():\n    global count\n    seen.append(1)\n"
     source += "    LABELS['a'] = 1\n"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pgqueuer.domain.settings import db_settings
 
 from kit.database.other_consumers import consumers_connected
+from kit.database.queue_tables import QueueTables
 from kit.errors import KitError
 from kit.errors.postgres import NO_TABLES
 from kit.reasons import NAMED, listed
@@ -30,22 +31,15 @@ class Queue:
         self._soon = soon
         self._until = until
         self.due = f"due within {in_words(soon)}" if soon else "due"
-        self.table = db_settings().qualified.queue_table
-
-    @property
-    def _busy(self) -> str:
-        # Not now(), which is a little older than what the statement sees: a job that was put back for an
-        # immediate retry in between would look as if it were not due yet.
-        now = f"clock_timestamp() + interval '{self._soon.total_seconds()} s'"
-        due = f"status = 'queued' AND execute_after <= {now}"
-        return f"{self.table} WHERE (status = 'picked' OR {due})"
+        self._asking = QueueTables(db_settings().qualified)
+        self._busy = self._asking.busy(soon, NAMED)
 
     async def is_busy(self) -> bool:
         """Return whether a job is due or running."""
         import asyncpg
 
         try:
-            return bool(await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {self._busy})"))
+            return bool(await self._connection.fetchval(self._busy.exists))
         except asyncpg.UndefinedTableError as error:
             raise KitError(f"{NO_TABLES} ({error})") from error
 
@@ -55,8 +49,7 @@ class Queue:
 
     async def has_work_for(self, entrypoints: list[str], running: list[int]) -> bool:
         """Return whether a job that is due or running has one of these entrypoints or ids."""
-        mine = f"SELECT FROM {self._busy} AND (entrypoint = ANY($1) OR id = ANY($2))"
-        return bool(await self._connection.fetchval(f"SELECT EXISTS ({mine})", entrypoints, running))
+        return bool(await self._connection.fetchval(self._busy.exists_for, entrypoints, running))
 
     async def has_other_consumers(self, own: Collection[int]) -> bool:
         """Return whether consumers are connected whose Postgres processes are not ``own``."""
@@ -64,37 +57,28 @@ class Queue:
 
     async def jobs(self) -> tuple[int, list[Any]]:
         """Return how many jobs are due or running, and the first of them."""
-        count = await self._connection.fetchval(f"SELECT count(*) FROM {self._busy}")
-        first = f"SELECT id, entrypoint, status::text, now() - updated AS since FROM {self._busy}"
-        return count, await self._connection.fetch(f"{first} ORDER BY id LIMIT {NAMED}")
+        count = await self._connection.fetchval(self._busy.number)
+        return count, await self._connection.fetch(self._busy.first)
 
     async def what_is_waited_for(self, seconds: float) -> str:
         """Return what to tell when ``seconds`` have passed."""
-        count = await self._connection.fetchval(f"SELECT count(*) FROM {self._busy}")
+        count = await self._connection.fetchval(self._busy.number)
         left = f"{jobs_are(count) if count else 'nothing is'} {self.due} or running"
         asked = f"this is not so yet: {self._until}; " if self._until else ""
         return f"After {seconds:g} s, {asked}{left}."
 
     async def running_for(self, seconds: float, known: Collection[int]) -> list[Any]:
         """Return the jobs, by id, that have been running for so long and are not among the ``known`` ids."""
-        return await self._connection.fetch(
-            f"SELECT id, entrypoint FROM {self.table} WHERE status = 'picked' AND NOT id = ANY($1)"
-            " AND clock_timestamp() - updated >= make_interval(secs => $2) ORDER BY id",
-            list(known),
-            seconds,
-        )
+        return await self._connection.fetch(self._asking.running_for, list(known), seconds)
 
     async def entrypoints(self) -> list[str]:
         """Return the entrypoints of the jobs that are due or running."""
-        rows = await self._connection.fetch(f"SELECT DISTINCT entrypoint FROM {self._busy} ORDER BY 1")
+        rows = await self._connection.fetch(self._busy.entrypoints)
         return [row["entrypoint"] for row in rows]
 
     async def what_is_not_due(self) -> list[str]:
         """Return a line about the jobs whose time has not come, if there are any."""
-        (row,) = await self._connection.fetch(
-            f"SELECT count(*), min(execute_after) - clock_timestamp() AS next FROM {self.table} "
-            "WHERE status = 'queued' AND execute_after > clock_timestamp()"
-        )
+        (row,) = await self._connection.fetch(self._asking.not_due)
         if not row["count"]:
             return []
         which = "" if row["count"] == 1 else "the next "

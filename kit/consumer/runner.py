@@ -27,6 +27,7 @@ from kit.consumer.loop import Loop
 from kit.consumer.options import Options
 from kit.consumer.process import while_running
 from kit.database.other_consumers import consumers_connected, takes_jobs_too
+from kit.database.queue_tables import QueueTables
 from kit.errors import KitError
 from kit.errors.postgres import postgres_is_away
 from kit.errors.text import one_line
@@ -259,13 +260,11 @@ class Runner(Consumer):
         """Say which job it has picked that PGQueuer cannot read, if that is so."""
         if (queue := factory.queue_of(manager)) is None:
             return None
-        names = db_settings().qualified
-        found: dict[int, str] = {}
+        query = QueueTables(db_settings().qualified).picked_and_unreadable
+        found: dict[Any, Any] = {}
         with suppress(Exception):  # its connection is lost, or used by somebody else: that is the reason
-            asking = reasons.unreadable(
-                factory.driver_of(manager), str(queue.queue_manager_id), names.queue_table
-            )
-            found = await asyncio.wait_for(asking, GRACE)
+            asking = factory.driver_of(manager).fetch(query, str(queue.queue_manager_id))
+            found = {row["id"]: row["wrong"] for row in await asyncio.wait_for(asking, GRACE)}
         if not found:
             return None
         jobs = "; ".join(f"#{job}: {wrong}" for job, wrong in found.items())

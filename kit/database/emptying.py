@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kit.database import creation, schema
 from kit.database.other_consumers import consumers_connected
+from kit.database.queue_tables import AMOUNT
 from kit.database.schema import MARK
 from kit.database.target import Target
 from kit.display.text import number_of
@@ -171,10 +172,7 @@ async def _clear(inside: asyncpg.Connection, all_ours: bool) -> tuple[int, int]:
         raise _Damaged
     marked = [row[0] for row in await inside.fetch(schema.MARKED)]
     await inside.execute(f"LOCK TABLE {', '.join(marked)}")
-    row = await inside.fetchrow(
-        "SELECT (SELECT count(*) FROM pgqueuer), EXISTS (SELECT FROM pgqueuer WHERE status = 'picked'), "
-        "(SELECT count(*) FROM pgqueuer_log)"
-    )
+    row = await inside.fetchrow(AMOUNT)
     assert row is not None
     jobs, picked, log_rows = row
     busy = picked and (await consumers_connected(inside, []))[1]

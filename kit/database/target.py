@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kit.database import dsn as dsns
+from kit.database.queue_tables import QueueTables
 from kit.errors import KitError
 from kit.errors.postgres import patience_to_connect, postgres_is_away, sqlstate
 from kit.errors.text import server_message
@@ -23,8 +24,6 @@ LIMIT = 10.0  # seconds that a call of the kit's takes at most when Postgres doe
 _CLOSING = 1.0  # seconds for the server to say goodbye
 _PAUSE = 0.1  # seconds between two tries to connect
 _PROBE = 5.0  # seconds between two looks at whether a server that is busy still answers
-
-LOG_READ = 100_000  # rows of somebody's log that a picture looks through, the newest
 
 # What a session gets from the server's side when it may only read. At the start and not by SET, so that
 # a pooler refuses it: behind one, a SET would stay on a connection that others get next.
@@ -92,10 +91,9 @@ class Target:
         return self.tables or db_settings().qualified
 
     @property
-    def recent_log(self) -> str:
-        """What a picture reads the log from, in a statement: of somebody's own, only its newest rows."""
-        log = self.names.queue_table_log
-        return f"(SELECT * FROM {log} ORDER BY id DESC LIMIT {LOG_READ})" if self.read_only else log
+    def asking(self) -> QueueTables:
+        """The statements on PGQueuer's tables there; of a log that is somebody's, pictures read the end."""
+        return QueueTables(self.names, long=self.read_only)
 
     def beside(self, database: str) -> Target:
         """Return another database of the same server."""

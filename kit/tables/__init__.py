@@ -61,7 +61,7 @@ def jobs(*, last: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    table = _table(f"SELECT * FROM {_newest(session.target().names.queue_table, last)} ORDER BY id")
+    table = _table(session.target().asking.jobs(_checked(last)))
     table["text"] = _described(table["payload"], payloads.text)
     return _columns_first(
         table,
@@ -93,11 +93,11 @@ def log(job_id: int | None = None, *, last: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    name = session.target().names.queue_table_log
+    asking, last = session.target().asking, _checked(last)
     if job_id is None:
-        table = _table(f"SELECT * FROM {_newest(name, last)} ORDER BY id")
+        table = _table(asking.transitions(last))
     else:
-        table = _table(f"SELECT * FROM {_newest(name, last, 'WHERE job_id = $1')} ORDER BY id", job_id)
+        table = _table(asking.transitions_of_job(last), job_id)
     table["error"] = _described(table["traceback"], _error)
     return _columns_first(table, "job_id status entrypoint priority created error", "traceback aggregated id")
 
@@ -121,7 +121,7 @@ def schedules() -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    table = _table(f"SELECT * FROM {session.target().names.schedules_table} ORDER BY id")
+    table = _table(session.target().asking.schedules())
     return _columns_first(
         table, "id entrypoint expression status next_run last_run", "created updated heartbeat"
     )
@@ -148,22 +148,7 @@ def statistics(*, last: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    names = session.target().names
-    counted = _newest(names.statistics_table, last)
-    to_count = _newest(names.queue_table_log, last, "WHERE NOT aggregated")
-    return _table(
-        f"""
-        SELECT created, entrypoint, priority, status, sum(count)::bigint AS count
-        FROM (
-            SELECT created, entrypoint, priority, status, count FROM {counted}
-            UNION ALL
-            SELECT date_trunc('second', created), entrypoint, priority, status, 1
-            FROM {to_count}
-        ) AS counted
-        GROUP BY created, entrypoint, priority, status
-        ORDER BY created, entrypoint, priority DESC, status
-        """
-    )
+    return _table(session.target().asking.statistics(_checked(last)))
 
 
 def sql(query: str, *args: Any) -> pd.DataFrame:
@@ -250,13 +235,10 @@ def _table(query: str, *args: Any) -> DataFrame:
         raise
 
 
-def _newest(table: str, last: int | None, condition: str = "") -> str:
-    """Return what to select from: the rows of ``table``, or only so many with the highest ids."""
-    if last is None:
-        return f"(SELECT * FROM {table} {condition}) AS chosen"
-    if type(last) is not int or last < 1:
+def _checked(last: int | None) -> int | None:
+    if last is not None and (type(last) is not int or last < 1):
         raise KitError(f"last={last!r}: it is a number of rows, 1 or more; None for all.")
-    return f"(SELECT * FROM {table} {condition} ORDER BY id DESC LIMIT {last}) AS chosen"
+    return last
 
 
 def _columns_first(table: DataFrame, order: str, folded: str) -> DataFrame:
