@@ -151,7 +151,7 @@ class Look:
         Jobs that have ended are counted in the newest rows of the log; where there are more, it says so.
         """
         with session.looking_at(self._target):
-            if len(tables.sql(self._target.asking.is_log_long)):
+            if len(tables.sql(self._target.queue_tables.is_log_long)):
                 print(f"The log is long: of jobs that have ended, its newest {LOG_READ:,} rows are counted.")
             return board()
 
@@ -166,11 +166,11 @@ def _settings(prefix: str | None, schema: str | None) -> DBSettings:
     from pgqueuer.domain.settings import DBSettings
     from pydantic import ValidationError
 
-    said: dict[str, Any] = {} if prefix is None else {"prefix": prefix}
+    options: dict[str, Any] = {} if prefix is None else {"prefix": prefix}
     if schema is not None:  # it is searched, and the variable is not asked
-        said["db_schema"] = None
+        options["db_schema"] = None
     try:
-        return DBSettings(**said)
+        return DBSettings(**options)
     except (ValidationError, KeyError):  # the second from the oldest pydantic, about the prefix
         raise KitError(f"prefix={prefix!r}: it is letters, digits and _, and begins with no digit.") from None
 
@@ -202,9 +202,9 @@ async def _find(target: Target, settings: DBSettings) -> Look:
 
 async def _what_is_there(connection: asyncpg.Connection, target: Target, missing: list[str]) -> str:
     """Say which tables are not there, and which queues are."""
-    said = f"{target!r} has no PGQueuer tables of that name: there is no table {', '.join(missing)}."
+    text = f"{target!r} has no PGQueuer tables of that name: there is no table {', '.join(missing)}."
     queues = await connection.fetch(_QUEUES)
     if not queues:
-        return f"{said} Nor a queue of another name: is it the right database? `pgq install` makes one."
+        return f"{text} Nor a queue of another name: is it the right database? `pgq install` makes one."
     ways = [f"kit.look(dsn, prefix={row['prefix']!r}, schema={row['nspname']!r})" for row in queues]
-    return f"{said} There is a queue under another name; look at it with {' or '.join(ways)}."
+    return f"{text} There is a queue under another name; look at it with {' or '.join(ways)}."

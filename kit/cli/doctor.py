@@ -162,7 +162,7 @@ def _server() -> Finding:
     from kit.cli.servers import users
     from kit.sources import registry, sharing
 
-    said: list[str] = []
+    servers: list[str] = []
     wrong: list[str] = []
     try:
         for server in registry.known(say=wrong.append):
@@ -170,10 +170,10 @@ def _server() -> Finding:
                 where, lease = sharing.join(server)
                 lease.release()
                 who = ", ".join(map(str, users(server.folder))) or "nobody"
-                said.append(f"{server.source} on {where.host}:{where.port}, used by {who}")
+                servers.append(f"{server.source} on {where.host}:{where.port}, used by {who}")
         if wrong:
             return _broken("; ".join(map(str.strip, wrong)), _OTHER_HOME)
-        return _good("; ".join(said)) if said else _start()
+        return _good("; ".join(servers)) if servers else _start()
     except KitError as error:
         return _broken(str(error))
 

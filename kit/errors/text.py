@@ -69,11 +69,11 @@ def storable(error: BaseException) -> Exception:
             whole = "".join(traceback.format_exception(error)) + str(error)
             if whole == storable_text(whole):
                 return error
-    kind, said = type(error), one_line(error).removeprefix(type(error).__name__).removeprefix(": ")
+    kind, text = type(error), one_line(error).removeprefix(type(error).__name__).removeprefix(": ")
     with suppress(Exception):
-        said = str(error)
+        text = str(error)
     stand_in = type(kind.__name__, (Exception,), {"__module__": kind.__module__})
-    result: Exception = stand_in(storable_text(said))
+    result: Exception = stand_in(storable_text(text))
     placed = result.with_traceback(error.__traceback__)
     whole = "".join(traceback.format_exception(placed))
     return placed if whole == storable_text(whole) else result.with_traceback(None)

@@ -61,5 +61,5 @@ def to_json(value: Any, what: str) -> str:
 
 def message(error: Exception) -> str:
     """Return what an error says, as text that Postgres takes."""
-    said = [str(error)] if isinstance(error, KitError) else traceback.format_exception_only(error)
-    return storable_text("".join(said).strip())
+    lines = [str(error)] if isinstance(error, KitError) else traceback.format_exception_only(error)
+    return storable_text("".join(lines).strip())

@@ -61,7 +61,7 @@ def jobs(*, last: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    table = _table(session.target().asking.jobs(_checked(last)))
+    table = _table(session.target().queue_tables.jobs(_checked(last)))
     table["text"] = _described(table["payload"], payloads.text)
     return _columns_first(
         table,
@@ -93,11 +93,11 @@ def log(job_id: int | None = None, *, last: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    asking, last = session.target().asking, _checked(last)
+    statements, last = session.target().queue_tables, _checked(last)
     if job_id is None:
-        table = _table(asking.transitions(last))
+        table = _table(statements.transitions(last))
     else:
-        table = _table(asking.transitions_of_job(last), job_id)
+        table = _table(statements.transitions_of_job(last), job_id)
     table["error"] = _described(table["traceback"], _error)
     return _columns_first(table, "job_id status entrypoint priority created error", "traceback aggregated id")
 
@@ -121,7 +121,7 @@ def schedules() -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    table = _table(session.target().asking.schedules())
+    table = _table(session.target().queue_tables.schedules())
     return _columns_first(
         table, "id entrypoint expression status next_run last_run", "created updated heartbeat"
     )
@@ -148,7 +148,7 @@ def statistics(*, last: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    return _table(session.target().asking.statistics(_checked(last)))
+    return _table(session.target().queue_tables.statistics(_checked(last)))
 
 
 def sql(query: str, *args: Any) -> pd.DataFrame:

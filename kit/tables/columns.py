@@ -61,7 +61,7 @@ class Numbers:
 
     def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:  # noqa: D102
         missing = sizes < 0
-        numbers = look(block, self._sent)[np.where(missing, 0, starts)]
+        numbers = at_every_byte(block, self._sent)[np.where(missing, 0, starts)]
         self._numbers += numbers.astype(self._dtype).tobytes()
         self._missing += missing.tobytes()
 
@@ -86,7 +86,7 @@ class Labels:
         sent = [label.encode() for label in self._labels]
         for size in {len(label) for label in sent}:
             as_long = np.flatnonzero(sizes == size)
-            words = look(block, f"S{size}")[starts[as_long]]
+            words = at_every_byte(block, f"S{size}")[starts[as_long]]
             for code, label in enumerate(sent):
                 if len(label) == size:
                     codes[as_long[words == label]] = code
@@ -141,7 +141,7 @@ class Objects:
         return self._finish(values)
 
 
-def look(block: bytes, dtype: str) -> times.Array:
+def at_every_byte(block: bytes, dtype: str) -> times.Array:
     """Return what ``block`` holds at each of its bytes, read as ``dtype``."""
     places = len(block) - np.dtype(dtype).itemsize + 1
     return np.ndarray(max(places, 0), dtype, block, strides=1 if places > 0 else None)

@@ -76,8 +76,8 @@ class DataFrame(pd.DataFrame):
             return f"<style>{_STYLE}</style>{self._table()}"
         first = [name for name in self.columns if name not in self.folded]
         rest = self[[first[0], *self.folded]]._table()
-        said = f"{len(self.folded)} more columns: {', '.join(self.folded)}"
-        fold = f'<details class="kit"><summary>{said}</summary>{rest}</details>'
+        summary = f"{len(self.folded)} more columns: {', '.join(self.folded)}"
+        fold = f'<details class="kit"><summary>{summary}</summary>{rest}</details>'
         return f"<style>{_STYLE}</style>{self[first]._table()}{fold}"
 
     def _table(self) -> str:
@@ -208,10 +208,10 @@ async def _copy(connection: asyncpg.Connection, query: str, filled: list[columns
         nonlocal count, size
         block, size = b"".join(waiting), 0
         waiting.clear()
-        ends = np.flatnonzero(columns.look(block[: -len(mark)], "u1") == mark[0])  # faster than all of it
-        ends = ends[columns.look(block, "<u8")[ends] == np.frombuffer(mark, "<u8")] + len(mark)
+        ends = np.flatnonzero(columns.at_every_byte(block[: -len(mark)], "u1") == mark[0])  # quick first pass
+        ends = ends[columns.at_every_byte(block, "<u8")[ends] == np.frombuffer(mark, "<u8")] + len(mark)
         count += len(ends)
-        lengths = columns.look(block, ">i4")
+        lengths = columns.at_every_byte(block, ">i4")
         for column in filled:
             length, start = lengths[ends].astype(np.int64), ends + 4
             ends = start + np.maximum(length, 0)

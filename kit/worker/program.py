@@ -61,9 +61,9 @@ class Channel:
             *lines, rest = (rest + data).split(b"\n")
             yield from (line.decode() for line in lines)
 
-    def send(self, **told: Any) -> None:
+    def send(self, **report: Any) -> None:
         """Send one report, whole, from any thread; when nobody is there to read it, end."""
-        data = json.dumps(told).encode() + b"\n"
+        data = json.dumps(report).encode() + b"\n"
         with self._sending:
             try:
                 while data:
@@ -72,50 +72,50 @@ class Channel:
                 os._exit(1)
 
 
-class _Told(Runner):
+class _Reporter(Runner):
     """A runner that tells the notebook of every line at once: the next moment this process may be killed."""
 
     def __init__(self, channel: Channel, name: str, make: factory.Factory, options: Options) -> None:
         self._channel = channel
-        self._telling = threading.RLock()
+        self._reporting = threading.RLock()
         self._sent: dict[str, Any] = {}
         super().__init__(name, make, options)
 
     def has_changed(self) -> None:
         super().has_changed()
         if self.console.has_unseen():
-            self.tell()
+            self.report()
 
-    async def _look_for_others(self, driver: Any) -> None:
+    async def _find_other_consumers(self, driver: Any) -> None:
         mine, _ = await consumers_connected(driver, ())  # who is a stranger, the notebook knows
         self._driver_backends = set(mine)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Tell what has changed."""
-        with self._telling:
+        with self._reporting:
             began = session.began[self.name]
             now: dict[str, Any] = {name: getattr(self, name) for name in REPORTED}
             now["limits"] = dict(self.limits)
             now["managers"] = list(session.managers)
             now["running"] = self.running_jobs()
-            told = {key: value for key, value in now.items() if self._sent.get(key) != value}
-            self._sent |= told
+            changed = {key: value for key, value in now.items() if self._sent.get(key) != value}
+            self._sent |= changed
             for field, jobs in (("began", began), ("ended", session.ended[self.name])):
                 if jobs:
-                    told[field] = [jobs.popleft() for _ in range(len(jobs))]
+                    changed[field] = [jobs.popleft() for _ in range(len(jobs))]
             unseen = self.unseen()
             if unseen.lines:
-                told["lines"] = [
+                changed["lines"] = [
                     (line.kind, line.text, line.entrypoint, line.job_id) for line in unseen.lines
                 ]
             failures = self.console.failures
             if failures:
                 each = [failures.popleft() for _ in range(len(failures))]
-                told["failures"] = [
+                changed["failures"] = [
                     (one.text, one.traceback, one.held, one.entrypoint, one.job_id) for one in each
                 ]
-            if told:
-                self._channel.send(**told)
+            if changed:
+                self._channel.send(**changed)
 
 
 def main() -> None:
@@ -127,7 +127,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     sys.argv = ["pgq", "run", given["target"]]
     try:
-        runner = _Told(channel, given["name"], _import(given["target"]), Options(**given["options"]))
+        runner = _Reporter(channel, given["name"], _import(given["target"]), Options(**given["options"]))
         with console.about_to_show():
             _live(runner, channel, commands)
     except KitError as error:
@@ -149,7 +149,7 @@ def _import(target: str) -> factory.Factory:
     return factory.resolve(target)
 
 
-def _live(runner: _Told, channel: Channel, commands: Iterator[str]) -> None:
+def _live(runner: _Reporter, channel: Channel, commands: Iterator[str]) -> None:
     stopping, changed = threading.Event(), threading.Event()
     runner.when_changed = changed.set
 
@@ -164,21 +164,21 @@ def _live(runner: _Told, channel: Channel, commands: Iterator[str]) -> None:
             if command == "stop":
                 stop(float(argument))
             else:
-                runner.tell()
-                channel.send(told_all=int(argument))
+                runner.report()
+                channel.send(reported_all=int(argument))
         os._exit(1)  # whoever started this is gone
 
     threading.Thread(target=obey, daemon=True).start()
     runner.start()
     signal.signal(signal.SIGTERM, lambda *_: stop(GRACE))
-    runner.tell()
+    runner.report()
     channel.send(ready=True)
     while runner.state not in ("stopped", "failed"):
         changed.wait(1.0)
         changed.clear()
-        runner.tell()
+        runner.report()
         stopping.wait(PAUSE)
-    runner.tell()
+    runner.report()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if runner.state == "stopped" else 1)

@@ -68,7 +68,7 @@ def spawn(target: str, *, count: int = 1, name: str = "worker", **options: Unpac
             for worker in workers:
                 console.show(worker.unseen())
     session.show(workers)
-    run_sync(_look_for_others())
+    run_sync(_report_other_consumers())
     return workers[0] if count == 1 else workers
 
 
@@ -94,7 +94,7 @@ async def _postgres_answers() -> None:
     (await session.target().open(limit=TO_ANSWER)).terminate()
 
 
-async def _look_for_others() -> None:
+async def _report_other_consumers() -> None:
     connection = await session.target().open(limit=TO_ANSWER)
     try:
         _, others = await consumers_connected(connection, session.known_backends())
@@ -114,5 +114,5 @@ def _until_ready(worker: Worker, target: str, limit: float) -> None:
     if worker.problem is not None:
         raise KitError(f"{worker.problem} {IN_A_FILE}" if worker.has_no_factory else worker.problem)
     printed = "".join(f"\n  {line.text}" for line in worker.output[-5:])
-    said = f" The last it said:{printed}" if printed else ""
-    raise KitError(f"The worker for {target!r} ended at once, with exit code {worker.exit_code}.{said}")
+    last = f" The last it said:{printed}" if printed else ""
+    raise KitError(f"The worker for {target!r} ended at once, with exit code {worker.exit_code}.{last}")

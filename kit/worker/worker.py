@@ -46,7 +46,7 @@ class Worker(Consumer):
         self._paused = False
         self._was_ready = False
         self._questions = 0
-        self._told_all = threading.Event()
+        self._reported_all = threading.Event()
         self._asked: Literal["stop", "kill"] | None = None
         self._ended = threading.Event()
         self._process = Process({"target": target, "name": name, "options": asdict(options)})
@@ -87,16 +87,16 @@ class Worker(Consumer):
         return tuple(self._backends)
 
     def running_jobs(self) -> list[int]:
-        """Return the ids of the jobs whose handlers ran when it last told; none when it has ended."""
+        """Return the ids of the jobs whose handlers ran when it last report; none when it has ended."""
         return self._running if self.alive else []
 
     def catch_up(self) -> None:
         """Return when all that it had to say at this moment is known here, or it does not answer."""
         if self.alive and not self._paused:
             self._questions += 1
-            self._told_all.clear()
-            self._process.say(f"tell {self._questions}")
-            happens_within(TO_TELL, self._told_all)
+            self._reported_all.clear()
+            self._process.say(f"report {self._questions}")
+            happens_within(TO_TELL, self._reported_all)
 
     def kill(self) -> None:
         """End its process, and what its handlers have started, at once: SIGKILL, as a crash does.
@@ -163,30 +163,30 @@ class Worker(Consumer):
                 with suppress(ValueError):  # its last line, cut off when it was killed
                     self._take(json.loads(line))
 
-    def _take(self, told: dict[str, Any]) -> None:
-        for kind, text, entrypoint, job in told.get("lines", ()):
+    def _take(self, report: dict[str, Any]) -> None:
+        for kind, text, entrypoint, job in report.get("lines", ()):
             if kind == "notice":
                 self.console.notice(text)
             else:
                 self.console.add(kind, text, entrypoint, job)
-        for text, traceback, held, *where in told.get("failures", ()):
+        for text, traceback, held, *where in report.get("failures", ()):
             self.console.failures.append(Failure(text, traceback, held, self.name, *where))
         for field in ("problem", "has_no_factory", "limits", "done", "failed", "held", "retried"):
-            setattr(self, field, told.get(field, getattr(self, field)))
-        self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))
-        self.schedules = tuple(told.get("schedules", self.schedules))
-        self._running = told.get("running", self._running)
-        self._managers = told.get("managers", self._managers)
-        self._backends.update(told.get("backends", ()))
+            setattr(self, field, report.get(field, getattr(self, field)))
+        self.entrypoints = tuple(report.get("entrypoints", self.entrypoints))
+        self.schedules = tuple(report.get("schedules", self.schedules))
+        self._running = report.get("running", self._running)
+        self._managers = report.get("managers", self._managers)
+        self._backends.update(report.get("backends", ()))
         session.backends.update(self._backends)
         session.managers.update(dict.fromkeys(self._managers, self.name))
         for field, known in (("began", session.began), ("ended", session.ended)):
             jobs = known.setdefault(self.name, deque(maxlen=REMEMBERED))
-            jobs.extend((job, at) for job, at in told.get(field, ()))
-        self._state = told.get("state", self._state)
-        if told.get("told_all") == self._questions:
-            self._told_all.set()
-        if told.get("ready"):
+            jobs.extend((job, at) for job, at in report.get(field, ()))
+        self._state = report.get("state", self._state)
+        if report.get("reported_all") == self._questions:
+            self._reported_all.set()
+        if report.get("ready"):
             self._was_ready = True
             self.started.set()
         self.has_changed()
@@ -213,7 +213,7 @@ class Worker(Consumer):
                 self.problem += f" If the job did that, it will again: `{out}` takes it out of the queue."
             self.console.notice(f"Worker {self.name!r} {how}.")
         self._ended.set()
-        self._told_all.set()
+        self._reported_all.set()
         self.started.set()
         self.has_changed()
 
