@@ -1,9 +1,9 @@
-"""What runs in a worker's process: the consumer that `kit.run` runs, and its end told to the notebook.
+"""The program in a worker's process: it runs the consumer of `kit.run`, and reports to the notebook.
 
-Its standard input and output are the channel to the notebook, until `Channel` takes them away: what handlers
-read and print, and the processes that they start, meet neither. It tells of everything, an object of JSON a
-line. What is printed by code that belongs to no handler goes to standard error, as it is. The commands are
-``go``, ``stop 5.0``, ``tell 3`` (all, and then that number).
+Its standard input and output are the channel to the notebook, until `Channel` moves them: handlers, and the
+processes that they start, cannot read or write there. A report is an object of JSON, on one line. Prints of
+code that belongs to no handler go to standard error. The commands are ``go``, ``stop 5.0`` and ``report 3``
+(everything, and then that number).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ GRACE = 5.0  # seconds for handlers to end after a SIGTERM from elsewhere
 
 
 class Channel:
-    """Where the process hears from the notebook, and tells of itself.
+    """The process's channel to the notebook: commands come in, reports go out.
 
-    It is read without a lock of Python's: a handler that forks would hand a held one to its child.
+    It is read without a lock of Python's: a handler that forks would give a held lock to its child.
     """
 
     def __init__(self) -> None:
@@ -55,14 +55,14 @@ class Channel:
         os.close(self._to)
 
     def commands(self) -> Iterator[str]:
-        """Yield what the notebook says, until it is gone."""
+        """Yield the notebook's commands, until it is gone."""
         rest = b""
         while data := os.read(self._from, 4096):
             *lines, rest = (rest + data).split(b"\n")
             yield from (line.decode() for line in lines)
 
     def send(self, **report: Any) -> None:
-        """Send one report, whole, from any thread; when nobody is there to read it, end."""
+        """Send one whole report, from any thread; if nobody is there to read it, end this process."""
         data = json.dumps(report).encode() + b"\n"
         with self._sending:
             try:
@@ -73,7 +73,7 @@ class Channel:
 
 
 class _Reporter(Runner):
-    """A runner that tells the notebook of every line at once: the next moment this process may be killed."""
+    """A runner that reports every line at once, because this process may be killed the next moment."""
 
     def __init__(self, channel: Channel, name: str, make: factory.Factory, options: Options) -> None:
         self._channel = channel
@@ -87,11 +87,11 @@ class _Reporter(Runner):
             self.report()
 
     async def _find_other_consumers(self, driver: Any) -> None:
-        mine, _ = await consumers_connected(driver, ())  # who is a stranger, the notebook knows
+        mine, _ = await consumers_connected(driver, ())  # the notebook knows which of them are its own
         self._driver_backends = set(mine)
 
     def report(self) -> None:
-        """Tell what has changed."""
+        """Report what has changed."""
         with self._reporting:
             began = session.began[self.name]
             now: dict[str, Any] = {name: getattr(self, name) for name in REPORTED}
@@ -119,7 +119,7 @@ class _Reporter(Runner):
 
 
 def main() -> None:
-    """Run the consumer that the command line describes, until it is told to stop or ends by itself."""
+    """Run the consumer that the command line describes, until a command stops it or it ends by itself."""
     channel = Channel()
     commands = channel.commands()
     if next(commands, "") != "go":
@@ -141,7 +141,7 @@ def main() -> None:
 
 def _import(target: str) -> factory.Factory:
     sys.dont_write_bytecode = True
-    # A file that was written twice in a second, with the same length, has the same name for its bytecode.
+    # Two versions of a file, of one second and the same length, share a name for their bytecode.
     with suppress(ImportError, OSError, ValueError, AttributeError):
         spec = importlib.util.find_spec(target.partition(":")[0])
         if spec is not None and spec.cached is not None:
@@ -166,7 +166,7 @@ def _live(runner: _Reporter, channel: Channel, commands: Iterator[str]) -> None:
             else:
                 runner.report()
                 channel.send(reported_all=int(argument))
-        os._exit(1)  # whoever started this is gone
+        os._exit(1)  # the notebook's process is gone
 
     threading.Thread(target=obey, daemon=True).start()
     runner.start()
@@ -185,7 +185,7 @@ def _live(runner: _Reporter, channel: Channel, commands: Iterator[str]) -> None:
 
 
 def _explain(error: KitError) -> str:
-    """Return what is wrong, and below it the learner's own traceback where there is one."""
+    """Return the error's text, and below it the learner's own traceback, if there is one."""
     cause = error.__cause__
     if cause is None or isinstance(cause, KitError | ModuleNotFoundError) or postgres_is_away(cause):
         return str(error)

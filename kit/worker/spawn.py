@@ -1,4 +1,4 @@
-"""``spawn()``: start consumers in processes of their own, or say at once why that cannot be."""
+"""``spawn()``: start consumers in processes of their own, or say at once why they cannot start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kit.threads import happens_within, run_sync
 from kit.worker.worker import Worker, Workers, stop_together
 
 MOST = 32  # workers at once: each is a process of some 60 MB, and Postgres has a hundred connections
-TO_ANSWER = 3.0  # seconds that Postgres is given before anything is started
+TO_ANSWER = 3.0  # seconds for Postgres to answer before anything is started
 TO_IMPORT = 15.0  # seconds for Python to start and import PGQueuer, on a busy machine
 
 IN_A_FILE = (
@@ -82,7 +82,7 @@ def _check(target: object, count: object) -> None:
 
 
 def _replace(name: str) -> None:
-    """Stop the workers before, and the consumer of this name, if there are any."""
+    """Stop the earlier workers, or the consumer, of this name."""
     before = {key: one for key, one in session.consumers.items() if getattr(one, "group", key) == name}
     stop_together(one for one in before.values() if isinstance(one, Worker))
     for key, one in before.items():

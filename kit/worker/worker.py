@@ -1,4 +1,4 @@
-"""`Worker`: what a learner has of a consumer in a process of its own."""
+"""`Worker`: a consumer in a process of its own, as the notebook's process knows it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from kit.session import session
 from kit.threads import Duration, as_timedelta, happens_within, run_sync
 from kit.worker.process import Process
 
-TO_TELL = 1.0  # seconds for a worker to tell what it has to say, and to be read to its end
-TO_END = 5.0  # seconds that a worker is given to end after its handlers have, or were cut off
+TO_REPORT = 1.0  # seconds for a worker to report everything, and for its pipes to be read to their end
+TO_END = 5.0  # seconds for a worker to end after its handlers have ended or were cut off
 
 
 class Worker(Consumer):
@@ -73,7 +73,7 @@ class Worker(Consumer):
 
     @property
     def exit_code(self) -> int | None:
-        """What its process ended with: 0, or negative when a signal ended it (-9: SIGKILL); None before."""
+        """Its process's exit code: 0, or negative when a signal ended it (-9: SIGKILL); None before."""
         return self._process.popen.returncode
 
     @property
@@ -83,25 +83,25 @@ class Worker(Consumer):
 
     @property
     def backends(self) -> tuple[int, ...]:
-        """The Postgres processes (pids) it is known to use."""
+        """The pids of the Postgres processes of its connections, as far as they are known."""
         return tuple(self._backends)
 
     def running_jobs(self) -> list[int]:
-        """Return the ids of the jobs whose handlers ran when it last report; none when it has ended."""
+        """Return the ids of the jobs whose handlers ran at its last report; none when it has ended."""
         return self._running if self.alive else []
 
     def catch_up(self) -> None:
-        """Return when all that it had to say at this moment is known here, or it does not answer."""
+        """Return when its output up to this moment is known here, or it does not answer."""
         if self.alive and not self._paused:
             self._questions += 1
             self._reported_all.clear()
             self._process.say(f"report {self._questions}")
-            happens_within(TO_TELL, self._reported_all)
+            happens_within(TO_REPORT, self._reported_all)
 
     def kill(self) -> None:
-        """End its process, and what its handlers have started, at once: SIGKILL, as a crash does.
+        """End its process, and the processes of its handlers, at once: SIGKILL, as a crash does.
 
-        Its handlers do not come to their end, and it tells nobody: the jobs it had stay ``picked``.
+        Its handlers do not end properly and it reports nothing: the jobs it had stay ``picked``.
         """
         self._asked = self._asked or "kill"
         self._process.kill()
@@ -152,7 +152,7 @@ class Worker(Consumer):
         return thread
 
     def _hear(self, pipe: IO[bytes]) -> None:
-        """Keep what is printed by code that belongs to no handler."""
+        """Keep the prints of code that belongs to no handler."""
         with pipe:
             for line in pipe:
                 self.console.add("print", line.decode("utf-8", "replace").rstrip("\r\n"))
@@ -194,7 +194,7 @@ class Worker(Consumer):
     def _await_end(self, reading: list[threading.Thread]) -> None:
         code = self._process.end()
         for each in reading:
-            each.join(TO_TELL)  # not longer: a process that its handlers have started may have the pipe, too
+            each.join(TO_REPORT)  # not longer: a process that its handlers have started may have the pipe, too
         if self._asked == "kill" or code < 0:
             self._state = "killed"
         else:
