@@ -194,7 +194,7 @@ class Worker(Consumer):
     def _await_end(self, reading: list[threading.Thread]) -> None:
         code = self._process.end()
         for each in reading:
-            each.join(TO_REPORT)  # not longer: a process that its handlers have started may have the pipe, too
+            each.join(TO_REPORT)  # not longer: a process of its handlers may have the pipe, too
         if self._asked == "kill" or code < 0:
             self._state = "killed"
         else:
