@@ -44,7 +44,7 @@ async def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
 def out_of_reach(error: BaseException) -> KitError:
     """Return the error to raise if Postgres cannot be reached."""
     reason = server_message(error) or type(error).__name__
-    return KitError(f"Cannot reach Postgres: {reason}. Where it is, the PG* variables say.")
+    return KitError(f"Cannot reach Postgres: {reason}. Check the PG* variables, which say where it is.")
 
 
 @asynccontextmanager
