@@ -1,4 +1,4 @@
-"""What the kit is installed without unless it is asked for: the extra ``lab``, JupyterLab and pictures."""
+"""The extra ``lab``: JupyterLab and the pictures, which the base install lacks, and how to add them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def need(module: str, what: str) -> None:
 
 
 def requirement() -> str:
-    """Return what an installer is given for the kit with all that the lessons need, from where it came."""
+    """Return the requirement that installs the kit with all that the lessons need, from its own origin."""
     origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     if "dir_info" in origin:
         return f"{url2pathname(urlsplit(origin['url']).path)}[lab]"

@@ -1,7 +1,7 @@
 """Why a job is where it is: what it waits for, who has it, or how it ended.
 
-What a consumer would pick next follows PGQueuer's own statement: jobs that are queued and due, of the
-entrypoints that it has and whose `concurrency_limit` is not used up, by priority and then by id.
+The order of picking is that of PGQueuer's own statement: it takes jobs that are queued and due, of the
+consumer's entrypoints whose `concurrency_limit` is not used up, by priority and then by id.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from kit.session import RunningConsumer, session
 from kit.threads import in_words, run_sync
 
 NOBODY = "No consumer is running. Start one with kit.run(main)."
-NAMED = 10  # of more, it is said how many there are
+NAMED = 10  # jobs or names in a message; of more, only the number
 
 
 class Reason(NamedTuple):
-    """Why a job is where it is, and the line of PGQueuer's own Python that changes it, if one does."""
+    """Why a job is where it is, and the line of Python that changes that, if there is one."""
 
     why: str
     todo: str = ""
@@ -32,7 +32,7 @@ class Reason(NamedTuple):
 def why(job_id: int) -> str:
     """Say why a job is where it is: what it waits for, who has it, or how it ended.
 
-    PGQueuer's tables do not tell which entrypoints the consumers of other programs have; that is said too.
+    PGQueuer's tables do not show which entrypoints the consumers of other programs have; the answer says so.
 
     Args:
         job_id: the job's number, such as ``7``.
@@ -56,36 +56,36 @@ def why(job_id: int) -> str:
 
 
 async def explain(connection: Any, target: Target, job: int) -> Reason:
-    """Return why a job of ``target`` is where it is, as its tables and this process's consumers tell now.
+    """Return why a job of ``target`` is where it is, by its tables and this process's consumers.
 
     Raises:
         KitError: there has never been such a job, or there are no tables of PGQueuer's.
     """
     try:
-        row = await connection.fetchrow(target.asking.job, job)
+        row = await connection.fetchrow(target.queue_tables.job, job)
         if row is None:
             return await _ended(connection, target, job)
     except Exception as error:
         if tables_are_missing(error):
             raise KitError(f"{NO_TABLES} ({one_line(error)})") from error
         raise
-    said = f"Job {job} is {'held' if row['status'] == 'failed' else row['status']}"
+    state = f"Job {job} is {'held' if row['status'] == 'failed' else row['status']}"
     if row["status"] == "failed":
         reason = await _last_error(connection, target, job)
         todo = f"await q.requeue_jobs([{job}])"
-        return Reason(f"{said}: its handler raised{reason}. `{todo}` lets it go on.", todo)
+        return Reason(f"{state}: its handler raised{reason}. `{todo}` lets it go on.", todo)
     todo = take_out([job])
     if row["unreadable"] and row["due_in"] is None:
         return Reason(
-            f"{said}, but {row['unreadable']}: every consumer that picks it ends. "
+            f"{state}, but {row['unreadable']}: every consumer that picks it ends. "
             f"`{todo}` takes it out of the queue.",
             todo,
         )
     if row["status"] == "picked":
-        return Reason(f"{said}. {_holder(row)}", todo)
+        return Reason(f"{state}. {_holder(row)}", todo)
     if row["due_in"] is not None:
-        return Reason(f"{said}. It is due in {in_words(row['due_in'])}.", todo)
-    return Reason(f"{said}. {await _waits_for(connection, target, row)}", todo)
+        return Reason(f"{state}. It is due in {in_words(row['due_in'])}.", todo)
+    return Reason(f"{state}. {await _waits_for(connection, target, row)}", todo)
 
 
 def take_out(jobs: Iterable[int]) -> str:
@@ -94,9 +94,9 @@ def take_out(jobs: Iterable[int]) -> str:
 
 
 async def picked_by(managers: Iterable[str], target: Target) -> list[tuple[str, int]]:
-    """Return the entrypoint and the id of each job that these managers of PGQueuer's have."""
+    """Return the entrypoint and the id of each job that the PGQueuer managers with these ids have."""
     async with target.connect(limit=3.0) as connection:
-        rows = await connection.fetch(target.asking.picked_by, list(managers))
+        rows = await connection.fetch(target.queue_tables.picked_by, list(managers))
         return [(row["entrypoint"], row["id"]) for row in rows]
 
 
@@ -112,20 +112,20 @@ def entrypoints_of(consumers: Iterable[RunningConsumer]) -> list[str]:
 
 
 def nobody_has(entrypoint: str, known: list[str]) -> str:
-    """Say that no consumer has the entrypoint, and which of those ``known`` may have been meant."""
+    """Return a sentence: no consumer has the entrypoint; perhaps a similar one of ``known`` is meant."""
     close = difflib.get_close_matches(entrypoint, known, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     return f"No running consumer has the entrypoint {entrypoint!r}.{meant}"
 
 
 def listed(names: list[str], count: int, most: int = NAMED) -> str:
-    """Return the first names, ``most`` of them, and how many more of ``count`` there are."""
+    """Return the first ``most`` names, and how many more of ``count`` there are."""
     more = count - min(len(names), most)
     return ", ".join(names[:most]) + (f" and {more:,} more" if more else "")
 
 
 async def _waits_for(connection: Any, target: Target, row: Any) -> str:
-    """Say what a job that is queued and due waits for."""
+    """Return a sentence about what a queued job that is due waits for."""
     entrypoint = row["entrypoint"]
     # In a database that is only looked at, none of this process's consumers can be at work.
     consumers = [] if target.read_only else working()
@@ -140,7 +140,8 @@ async def _waits_for(connection: Any, target: Target, row: Any) -> str:
         if target.read_only:
             return "No consumer is connected to its database."
         return nobody_has(entrypoint, known) if consumers else NOBODY
-    at_work = {each["entrypoint"]: each["jobs"] for each in await connection.fetch(target.asking.at_work)}
+    rows = await connection.fetch(target.queue_tables.at_work)
+    at_work = {each["entrypoint"]: each["jobs"] for each in rows}
     limits: dict[str, int] = {}
     for consumer in consumers:
         for name, limit in consumer.limits.items():
@@ -153,7 +154,7 @@ async def _waits_for(connection: Any, target: Target, row: Any) -> str:
         )
     free = [name for name in known if name not in full]
     arguments = (free, row["priority"], row["id"])
-    ahead = await connection.fetch(target.asking.ahead, *arguments)
+    ahead = await connection.fetch(target.queue_tables.ahead, *arguments)
     if not ahead:
         return "It is next: no job that is due comes before it."
     count = ahead[0]["number"]
@@ -163,21 +164,21 @@ async def _waits_for(connection: Any, target: Target, row: Any) -> str:
 
 
 def _holder(row: Any) -> str:
-    """Say who has a job that is picked, and whether that one is well."""
+    """Return a sentence about the consumer that has a picked job, and that consumer's state."""
     name = session.managers.get(row["worker"])
     who = f"{name!r} has it" if name is not None else f"Worker {str(row['worker'])[:8]} has it"
-    said = f"{who} since {in_words(row['since'])}; its heartbeat is {in_words(row['silent'])} old."
+    text = f"{who} since {in_words(row['since'])}; its heartbeat is {in_words(row['silent'])} old."
     state = session.consumers[name].state if name in session.consumers else None
     if state in (None, "running"):
-        return said
+        return text
     return (
-        f"{said} That consumer is {state}: another one takes the job when the heartbeat is older than its "
+        f"{text} That consumer is {state}: another one takes the job when the heartbeat is older than its "
         "heartbeat_timeout."
     )
 
 
 async def _ended(connection: Any, target: Target, job: int) -> Reason:
-    row = await connection.fetchrow(target.asking.last_transition, job)
+    row = await connection.fetchrow(target.queue_tables.last_transition, job)
     if row is None:
         raise KitError(f"There is no job {job}, and the log has none. kit.jobs() and kit.log() show all.")
     word = row["status"]
@@ -189,8 +190,8 @@ async def _ended(connection: Any, target: Target, job: int) -> Reason:
 
 
 async def _last_error(connection: Any, target: Target, job: int) -> str:
-    row = await connection.fetchrow(target.asking.last_error, job)
-    return "" if row is None else f" {headline(row['kind'], row['said'] or '')}".rstrip(".")
+    row = await connection.fetchrow(target.queue_tables.last_error, job)
+    return "" if row is None else f" {headline(row['kind'], row['message'] or '')}".rstrip(".")
 
 
 def _numbers(jobs: list[int], count: int) -> str:

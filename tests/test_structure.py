@@ -140,8 +140,19 @@ def test_the_map_for_contributors_names_files_and_what_to_look_for_in_them(
 
 def test_the_page_on_the_kits_inside_names_what_is_there() -> None:
     text = (KIT / "README.md").read_text("utf-8")
-    named = re.findall(r"`(\w+(?:/\w+)*\.py)`(?: `(\w+))?", text)
+    named = re.findall(r"`(\w+(?:/\w+)*\.py)`((?:,?\s+`\w+`)*)", text)
     assert len(named) > 10
-    for file, name in named:
+    for file, names in named:
         source = (KIT / file).read_text("utf-8")
-        assert not name or re.search(rf"\b(def|class) {name}\b", source), f"{file} has no {name!r}"
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"\b(def|class) {name}\b", source), f"{file} has no {name!r}"
+
+
+@pytest.mark.parametrize(
+    ("argument", "call"),
+    [("database=", "postgres"), ("main", "run"), ("target", "spawn"), ("timeout", "wait")],
+)
+def test_the_page_on_the_kits_inside_follows_an_argument_to_its_effect(argument: str, call: str) -> None:
+    text = (KIT / "README.md").read_text("utf-8")
+    walk = text.split(f"- **`{argument}` of `kit.{call}`**")[1].split("\n- ")[0].split("\n\n")[0]
+    assert len(re.findall(r"`\w+(?:/\w+)*\.py`", walk)) >= 3

@@ -1,7 +1,7 @@
-"""What the kit asks of PGQueuer's tables: each statement on one of them, and on its columns, stands here.
+"""All SQL of the kit on PGQueuer's tables and their columns.
 
-Only `kit.stages`, which works without the rest of the kit, has its own. What another version of PGQueuer
-names otherwise is changed in this file, and nowhere else.
+When PGQueuer renames one of them, only this file changes. Only `kit.stages`, which works without the rest
+of the kit, has statements of its own.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pgqueuer.domain.settings import QualifiedNames
 
-LOG_READ = 100_000  # rows of somebody's log that a picture looks through, the newest
+LOG_READ = 100_000  # the newest rows of somebody else's log, of which a picture is made
 ENDINGS = ("successful", "exception", "canceled", "deleted")  # statuses in the log after which a job is gone
 DRAWN = 300  # jobs of a kind that the board draws, at most
 PAYLOAD = 120  # bytes of a payload that it shows
 
-# A row that PGQueuer picks and then cannot make a job of: its consumer ends.
+# Why PGQueuer cannot read a row, or NULL. A consumer that picks such a job ends.
 _UNREADABLE = """CASE
     WHEN jsonb_typeof(headers) NOT IN ('object', 'null') THEN 'its headers are ' || left(headers::text, 60)
         || ', and PGQueuer reads a JSON object there, such as {"who": "ada"}'
@@ -40,18 +40,18 @@ _JOB = f"""
 _TRANSITION = f"""
     l.id AS number, l.job_id, l.status::text AS became, l.entrypoint AS of, l.priority AS at_priority,
     {_epoch("l.created", "at")}, l.traceback->>'exception_type' AS kind,
-    l.traceback->>'exception_message' AS said,
+    l.traceback->>'exception_message' AS message,
     left(l.traceback #>> '{{additional_context,queue_manager_id}}', 8) AS whose"""
 
 
-# How much there is in the tables that the kit has made: jobs, whether one runs, rows of the log.
+# In tables that the kit made: the number of jobs, whether one runs, and the number of rows of the log.
 AMOUNT = """
     SELECT (SELECT count(*) FROM pgqueuer), EXISTS (SELECT FROM pgqueuer WHERE status = 'picked'),
         (SELECT count(*) FROM pgqueuer_log)"""
 
 
 class Busy(NamedTuple):
-    """What is asked of the jobs that are due, or are so soon, and of those that run."""
+    """Statements on the jobs that run, or are due now or soon."""
 
     exists: str
     exists_for: str
@@ -64,8 +64,8 @@ class QueueTables:
     """The statements on PGQueuer's tables of one database, as text. ``$1`` and so on are their arguments.
 
     Args:
-        names: what the tables are called there.
-        long: the log may be long, and its newest `LOG_READ` rows are enough for a picture.
+        names: the tables' names there.
+        long: whether the log may be long. Pictures then read only its newest `LOG_READ` rows.
     """
 
     def __init__(self, names: QualifiedNames, *, long: bool = False) -> None:
@@ -76,7 +76,7 @@ class QueueTables:
         newest = f"(SELECT * FROM {self.log} ORDER BY id DESC LIMIT {LOG_READ})"
         self.recent_log = newest if long else self.log
 
-    # The tables as they are. `last` is how many rows, the newest; None is all.
+    # Whole tables. `last` is the number of rows, the newest ones; None: all.
 
     def jobs(self, last: int | None = None) -> str:
         """The queue, by id."""
@@ -95,7 +95,7 @@ class QueueTables:
         return f"SELECT * FROM {self._schedules} ORDER BY id"
 
     def statistics(self, last: int | None = None) -> str:
-        """The statistics, with those rows of the log that PGQueuer has not counted yet."""
+        """The statistics, together with the rows of the log that PGQueuer has not counted yet."""
         return f"""
             SELECT created, entrypoint, priority, status, sum(count)::bigint AS count
             FROM (
@@ -110,14 +110,14 @@ class QueueTables:
 
     @property
     def is_log_long(self) -> str:
-        """A row, if the log has more than a picture looks through."""
+        """One row, if the log has more rows than a picture reads."""
         return f"SELECT id FROM {self.log} LIMIT 1 OFFSET {LOG_READ - 1}"
 
     # One job, for `kit.why`.
 
     @property
     def job(self) -> str:
-        """Job ``$1`` as it waits, runs or is held; no row, if it has ended."""
+        """Job ``$1`` while it waits, runs or is held; no row after its end."""
         return f"""
             SELECT id, status::text, entrypoint, priority, queue_manager_id::text AS worker, unreadable,
                 CASE WHEN execute_after > at
@@ -129,7 +129,7 @@ class QueueTables:
 
     @property
     def ahead(self) -> str:
-        """The jobs of the entrypoints ``$1`` before priority ``$2`` and id ``$3``: the first."""
+        """The first jobs of the entrypoints ``$1`` that come before priority ``$2`` and id ``$3``."""
         return f"""
             SELECT id, count(*) OVER () AS number FROM {self.queue}
             WHERE status = 'queued' AND execute_after <= clock_timestamp() AND entrypoint = ANY($1::text[])
@@ -138,14 +138,14 @@ class QueueTables:
 
     @property
     def at_work(self) -> str:
-        """Which jobs of which entrypoint run, as PGQueuer counts them for a `concurrency_limit`."""
+        """The running jobs of each entrypoint, as PGQueuer counts them for a `concurrency_limit`."""
         return f"""
             SELECT entrypoint, array_agg(id ORDER BY id) AS jobs FROM {self.queue}
             WHERE queue_manager_id IS NOT NULL AND status = 'picked' GROUP BY entrypoint"""
 
     @property
     def last_transition(self) -> str:
-        """What job ``$1`` became last, and how long ago."""
+        """The last status of job ``$1``, and how long ago it changed to it."""
         return f"""
             SELECT status::text, clock_timestamp() - created AS ago FROM {self.log}
             WHERE job_id = $1 ORDER BY id DESC LIMIT 1"""
@@ -154,7 +154,7 @@ class QueueTables:
     def last_error(self) -> str:
         """The last exception of job ``$1``."""
         return f"""
-            SELECT traceback->>'exception_type' AS kind, traceback->>'exception_message' AS said,
+            SELECT traceback->>'exception_type' AS kind, traceback->>'exception_message' AS message,
                 traceback->>'traceback' AS traceback
             FROM {self.log} WHERE job_id = $1 AND traceback IS NOT NULL ORDER BY id DESC LIMIT 1"""
 
@@ -162,14 +162,14 @@ class QueueTables:
 
     @property
     def picked_by(self) -> str:
-        """The jobs of the managers with the ids ``$1``."""
+        """The picked jobs of the managers with the ids ``$1``."""
         return f"""
             SELECT entrypoint, id FROM {self.queue}
             WHERE status = 'picked' AND queue_manager_id::text = ANY($1::text[]) ORDER BY id"""
 
     @property
     def picked_and_unreadable(self) -> str:
-        """The jobs that the manager with the id ``$1`` has picked, and cannot read, and why."""
+        """The picked jobs of manager ``$1`` that it cannot read, and why."""
         return f"""
             SELECT id, {_UNREADABLE} AS wrong FROM {self.queue}
             WHERE status = 'picked' AND queue_manager_id::text = $1 AND {_UNREADABLE} IS NOT NULL
@@ -178,9 +178,9 @@ class QueueTables:
     # What is still to be done, for `kit.wait`.
 
     def busy(self, soon: timedelta, named: int) -> Busy:
-        """The jobs that run or are due within ``soon``; of ``named`` more is told than their number."""
-        # Not now(), which is a little older than what the statement sees: a job that was put back for an
-        # immediate retry in between would look as if it were not due yet.
+        """The jobs that run or are due within ``soon``; ``named`` of them are listed."""
+        # Not now(): it is a little older than the rows that the statement sees. A job that was put back in
+        # between, for an immediate retry, would look as if it were not due yet.
         now = f"clock_timestamp() + interval '{soon.total_seconds()} s'"
         busy = f"{self.queue} WHERE (status = 'picked' OR status = 'queued' AND execute_after <= {now})"
         return Busy(
@@ -195,19 +195,19 @@ class QueueTables:
 
     @property
     def running_for(self) -> str:
-        """The jobs that have been running for ``$2`` seconds, without those with the ids ``$1``."""
+        """The jobs that have been running for ``$2`` seconds, except those with the ids ``$1``."""
         return f"""
             SELECT id, entrypoint FROM {self.queue} WHERE status = 'picked' AND NOT id = ANY($1)
                 AND clock_timestamp() - updated >= make_interval(secs => $2) ORDER BY id"""
 
     @property
     def not_due(self) -> str:
-        """How many jobs are not due yet, and in how long the first of them is."""
+        """The number of jobs that are not due yet, and the time until the first is."""
         return f"""
             SELECT count(*), min(execute_after) - clock_timestamp() AS next FROM {self.queue}
             WHERE status = 'queued' AND execute_after > clock_timestamp()"""
 
-    # What is drawn. Times are seconds since 1970.
+    # For pictures. Times are seconds since 1970.
 
     @property
     def newest_transition(self) -> str:
@@ -216,14 +216,14 @@ class QueueTables:
 
     @property
     def tail(self) -> str:
-        """``$3`` rows of the log, from row ``$1`` on without the rows ``$2``, and the jobs as they are."""
+        """``$3`` rows of the log from row ``$1`` on, except the rows ``$2``, each with its job as it is."""
         return f"""
             SELECT {_TRANSITION}, {_JOB} FROM {self.log} l LEFT JOIN {self.queue} q ON q.id = l.job_id
             WHERE l.id >= $1 AND l.id <> ALL($2::bigint[]) ORDER BY l.id LIMIT $3"""
 
     @property
     def fate(self) -> str:
-        """What the jobs ``$1`` became last."""
+        """The last status of each of the jobs ``$1``."""
         return f"""
             SELECT DISTINCT ON (l.job_id) {_TRANSITION}, {_JOB}
             FROM {self.log} l LEFT JOIN {self.queue} q ON q.id = l.job_id
@@ -231,7 +231,7 @@ class QueueTables:
 
     @property
     def drawn_jobs(self) -> str:
-        """The jobs that run, those that are next, those that are due next, and those that are held."""
+        """The jobs on the board: those that run, are next, are due next, and are held."""
         kinds = (
             "q.status = 'picked' ORDER BY q.updated",
             "q.status = 'queued' AND q.execute_after <= now() ORDER BY q.priority DESC, q.id",
@@ -244,7 +244,7 @@ class QueueTables:
 
     @property
     def counts(self) -> str:
-        """How many jobs have which status, and since when the oldest is due."""
+        """The number of jobs in each status, and since when the oldest is due."""
         return f"""
             SELECT q.status::text AS status, count(*) AS number,
                 {_epoch("min(greatest(q.created, q.execute_after))", "oldest")}
@@ -252,14 +252,14 @@ class QueueTables:
 
     @property
     def endings(self) -> str:
-        """How many jobs have ended, and how."""
+        """The number of ended jobs, by status."""
         return f"""
             SELECT l.status::text AS status, count(*) AS number FROM {self.recent_log} l
             WHERE l.status IN {ENDINGS} GROUP BY 1"""
 
     @property
     def beats(self) -> str:
-        """When the managers that have jobs last gave a sign of life."""
+        """The last heartbeat of each manager that has jobs."""
         return f"""
             SELECT left(q.queue_manager_id::text, 8) AS worker, {_epoch("max(q.heartbeat)", "beat")}
             FROM {self.queue} q WHERE q.status = 'picked' GROUP BY 1"""
@@ -274,7 +274,7 @@ class QueueTables:
 
     @property
     def histories(self) -> str:
-        """The log of those ``$1`` jobs that it last spoke of, by job."""
+        """The log of the ``$1`` jobs that changed last, by job."""
         return f"""
             WITH chosen AS (
                 SELECT job_id, max(id) AS newest FROM {self.recent_log} AS recent
@@ -288,6 +288,6 @@ class QueueTables:
 
 
 def _newest(table: str, last: int | None, condition: str = "") -> str:
-    """Return what to select from: the rows of a table, or only so many with the highest ids."""
+    """Return the source for a FROM: all rows of a table, or the ``last`` ones by id."""
     newest = "" if last is None else f"ORDER BY id DESC LIMIT {last}"
     return f"(SELECT * FROM {table} {condition} {newest}) AS chosen"

@@ -24,7 +24,7 @@ async def of_job(connection: asyncpg.Connection, target: Target, job: int) -> di
         KitError: there is no such job, or there are no tables of PGQueuer's.
     """
     why, _ = await explain(connection, target, job)
-    raised = await connection.fetchrow(target.asking.last_error, job)
+    raised = await connection.fetchrow(target.queue_tables.last_error, job)
     trace = raised and raised["traceback"]
     return {"why": why, "traceback": own_frame_first(trace)[:LONGEST]} if trace else {"why": why}
 

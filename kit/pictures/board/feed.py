@@ -68,7 +68,7 @@ class Feed:
         self._history = history
         self._jobs = history.tables["jobs"]
         self._changed = changed
-        self._asking = target.asking
+        self._asking = target.queue_tables
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
@@ -240,7 +240,7 @@ class Feed:
             elif row["whose"] and became != "queued":
                 fields["worker"] = row["whose"]
             if row["kind"] is not None:
-                fields["error"] = headline(row["kind"], row["said"] or "")[:ERROR]
+                fields["error"] = headline(row["kind"], row["message"] or "")[:ERROR]
             if row["status"] == became and newest[job] == row["number"]:
                 fields |= _facts(row, known)
             history.put(row["at"], "jobs", job, **fields)

@@ -84,7 +84,7 @@ class History:
 def histories_of_jobs(last: int) -> list[History]:
     """Return the jobs that the log last spoke of, oldest first."""
     target = session.target()
-    rows = sql(target.asking.histories, last)
+    rows = sql(target.queue_tables.histories, last)
     known = _Known(read_only=target.read_only)
     histories = []
     for job, steps in itertools.groupby(_rows(rows), key=lambda row: row[0]):
