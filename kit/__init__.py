@@ -2,7 +2,7 @@
 
 Every name is imported when it is first used, so that ``import kit`` and ``kit --help`` stay instant.
 
-PYTEST_DONT_REWRITE: else pytest, which finds the kit's fixtures, warns where the kit was imported before.
+PYTEST_DONT_REWRITE: without it, pytest warns if the kit was imported before its fixtures were found.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if "IPython" in sys.modules:  # it may be a notebook, where a mistake has its hint before any call of the kit
+if "IPython" in sys.modules:  # in a notebook, hints appear before the first call of the kit, too
     from kit import notebook, pictures
     from kit.errors import hints
 

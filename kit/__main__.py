@@ -1,10 +1,10 @@
-"""``python3 -m kit`` in a clone of the project: install it into ``.venv`` there, where it is not, and run it.
+"""``python3 -m kit`` in a clone of the project: install it into ``.venv`` if needed, and run it.
 
 ``python3 -m kit lab`` and every other command of ``kit`` work so, with any Python that the kit supports and
-with nothing installed; ``python3 -m kit test`` runs the tests. A Python that has the project installed runs
-it as it is.
+nothing installed; ``python3 -m kit test`` runs the tests. A Python that already has the project is used as
+it is.
 
-This file takes nothing but the standard library, and an older Python can read it, too, to say that it is old.
+This file uses only the standard library. An older Python can read it, too, and reports that it is too old.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _is_installed(tests: bool) -> bool:
 
 
 def _install(tests: bool) -> str:
-    """Install the project into ``.venv``, unless that was done, and return the Python of it."""
+    """Install the project into ``.venv``, unless that was done, and return its Python."""
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     _check_python(project)
     _check_folder()
@@ -80,13 +80,13 @@ def _install(tests: bool) -> str:
 
 
 def _install_with_uv_or_pip(*wishes: str) -> None:
-    """Install into ``.venv`` with the uv that is here, else one that pip fetches, else pip itself."""
+    """Install into ``.venv`` with uv, which pip fetches if it is missing, else with pip itself."""
     own = str(PYTHON.with_name("uv"))
     found = [path for path in (shutil.which("uv"), own) if path and _runs(path, "--version")]
     if not found and _runs(*_pip(), "install", "--only-binary=uv", "uv"):
         found = [own]
     if found:
-        # Anew, or it takes what it built before the project was changed.
+        # Reinstalled, or uv takes what it built before the project was changed.
         options = ("--reinstall-package=pgqueuer-kit", f"--python={PYTHON}")
         if _runs(found[0], "pip", "install", *options, *wishes, show=True):
             return
@@ -95,7 +95,7 @@ def _install_with_uv_or_pip(*wishes: str) -> None:
 
 
 def _pip() -> list[str]:
-    """Return a pip that installs into ``.venv``: this Python's, else one that is put there."""
+    """Return a pip that installs into ``.venv``: this Python's, else one that is installed there."""
     for pip in ([sys.executable, "-m", "pip", f"--python={PYTHON}"], [str(PYTHON), "-m", "pip"]):
         if _runs(*pip, "--version"):
             return pip
@@ -124,7 +124,7 @@ def _check_folder() -> None:
 
 
 def _fetch_pip() -> None:
-    """Give ``.venv`` a pip where Python has none to give, as on a Debian or Ubuntu without python3-venv."""
+    """Install pip in ``.venv`` if this Python has none, as on a Debian or Ubuntu without python3-venv."""
     script = ENVIRONMENT / "get-pip.py"
     try:
         with urllib.request.urlopen(GET_PIP, timeout=60) as answer:
@@ -138,9 +138,9 @@ def _fetch_pip() -> None:
 
 
 def _runs(*command: str, show: bool = False) -> bool:
-    """Run a command in the project's folder, its last line as progress; return whether it succeeds.
+    """Run a command in the project's folder and show its last line as progress; return whether it succeeds.
 
-    With ``show`` all that it said is shown if it fails.
+    With ``show`` its whole output is shown if it fails.
     """
     lines = [" ".join(command)]
     try:
@@ -158,7 +158,7 @@ def _runs(*command: str, show: bool = False) -> bool:
 
 
 def _do(*command: str) -> None:
-    """Run a command that must succeed; it says itself what went wrong."""
+    """Run a command that must succeed; its output says what went wrong."""
     if not _runs(*command, show=True):
         raise _CannotInstallError(
             "The kit could not be installed: the lines above say why. This command tries it again."

@@ -29,8 +29,8 @@ HEIGHT = 600  # pixels
 def web() -> Dashboard:
     """Serve what ``pgq web`` serves, for this process's database, at an address that only this machine has.
 
-    It asks for a login, which is made up anew each time: who is in can cancel and requeue jobs. It lives on a
-    thread of this process and ends with it, however that ends. A second call stops the first one's.
+    It asks for a login, a new one each time, because its users can cancel and requeue jobs. It runs on a
+    thread of this process and ends with it. A second call stops the dashboard of the first.
 
     Returns:
         The :class:`Dashboard`: ``.url``, ``.user``, ``.password``, ``.stop()``. In a notebook it is shown
@@ -42,7 +42,7 @@ def web() -> Dashboard:
     for module in ("fastapi", "jinja2", "uvicorn"):
         extras.need(module, "kit.web()")
     dashboard = Dashboard(session.target().dsn)
-    with session.lock:  # so that of several calls at once, too, all but one are stopped
+    with session.lock:  # so that only one of several calls at once stays
         before, session.dashboard = session.dashboard, dashboard
     if before is not None:
         before.stop()
@@ -60,7 +60,7 @@ class Dashboard:
     def __init__(self, dsn: str) -> None:
         self.user, self.password = USER, secrets.token_urlsafe(9)
         self._login = f"login {self.user} / {self.password}"
-        # Bound here already, so that no other program can take the port in between.
+        # Bound now, so that no other program can take the port in between.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
         self._server = _server(_AsksForLogin(dsn, self.user, self.password))
@@ -97,7 +97,7 @@ class Dashboard:
 
     def stop(self) -> None:
         """Serve it no longer. A second call does nothing."""
-        with _unheard("uvicorn.error"):  # it complains of each page that listens for news and is cut off
+        with _unheard("uvicorn.error"):  # it complains of each open page that is cut off
             self._server.should_exit = True
             self._thread.join(TO_STOP)
         self._socket.close()
@@ -121,20 +121,20 @@ class Dashboard:
 
 
 class _AsksForLogin:
-    """An ASGI application that asks for a login, and takes an address that begins with the password as one.
+    """An ASGI application that asks for a login; an address that begins with the password counts as one.
 
-    A browser would ask for the login in a window of its own, over the notebook and the login that it shows.
+    Without that, a browser would ask for the login in a window of its own, over the notebook that shows it.
     """
 
     def __init__(self, dsn: str, user: str, password: str) -> None:
         from pgqueuer.adapters.web.auth import PASSWORD_ENV, USER_ENV
         from pgqueuer.web import create_web_app
 
-        with session.lock, _unheard("pgqueuer"):  # it warns where no variable sets a login
+        with session.lock, _unheard("pgqueuer"):  # it warns if no variable sets a login
             self._app = create_web_app(dsn)
         self._begin = f"/{password}/".encode()
         self._login = _basic(user, password)
-        # Where a variable does, PGQueuer's pages ask for that one; those that FastAPI adds ask for none.
+        # With such a variable PGQueuer's own pages ask for that login; the pages of FastAPI ask for none.
         self._inner = _basic(os.environ.get(USER_ENV, ""), os.environ.get(PASSWORD_ENV, ""))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -158,7 +158,7 @@ def _basic(user: str, password: str) -> bytes:
 def _server(app: _AsksForLogin) -> uvicorn.Server:
     import uvicorn
 
-    # Pages that listen for news never end by themselves.
+    # An open page listens for news, and never ends by itself.
     config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     return uvicorn.Server(config)
 

@@ -1,8 +1,7 @@
-"""What the kit is installed without unless it is asked for: the extra ``lab``, JupyterLab and pictures."""
+"""The extra ``lab``: JupyterLab and the pictures, which the base install lacks, and how to add them."""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
 import sys
@@ -16,22 +15,20 @@ DISTRIBUTION = "pgqueuer-kit"
 
 
 def need(module: str, what: str) -> None:
-    """Import ``module`` for ``what``.
+    """Check that ``module`` is installed for ``what``. It is not imported, which may take seconds.
 
     Raises:
-        KitError: it cannot be imported; the message has the command that installs it.
+        KitError: it is not; the message has the command that installs it.
     """
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
+    if importlib.util.find_spec(module) is None:
         raise KitError(
-            f"{what} needs the package {module!r}, which this Python cannot import: {error}. "
+            f"{what} needs the package {module!r}, which this Python does not have. "
             f"Run `{command()}`, and start Python or the notebook's kernel again."
-        ) from None
+        )
 
 
 def requirement() -> str:
-    """Return what an installer is given for the kit with all that the lessons need, from where it came."""
+    """Return the requirement that installs the kit with all that the lessons need, from its own origin."""
     origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     if "dir_info" in origin:
         return f"{url2pathname(urlsplit(origin['url']).path)}[lab]"

@@ -1,7 +1,7 @@
-"""Ways into Python and libraries that are not public: every one is here, and without it the kit works too.
+"""Private ways into Python and libraries. All are in this file, and the kit works without each of them.
 
-Each is a function that names the version it was tried with, and what is lost where the way is gone. A test
-fails in that case.
+Each function names the version it was tried with, and what is lost without it. A test fails when a way is
+gone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 @contextmanager
 def replaced(owner: type, name: str, by: Callable[..., Any]) -> Iterator[None]:
-    """Have a method replaced by a function that gets the method itself, and then what that is called with.
+    """Replace a method in this block. ``by`` gets the original method, then the arguments of the call.
 
     Nothing happens where the class has no such method.
     """
@@ -32,14 +32,14 @@ def replaced(owner: type, name: str, by: Callable[..., Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        if getattr(owner, name) is ours:  # what somebody put over it meanwhile stays
+        if getattr(owner, name) is ours:  # or somebody has replaced it since: theirs stays
             setattr(owner, name, before)
 
 
 def before_threads_are_joined(function: Callable[[], None]) -> None:
     """Call ``function`` when Python ends, before it waits for the threads of ``concurrent.futures``.
 
-    CPython 3.11 to 3.14. Without it, it is called after that: a handler's next ``asyncio.to_thread`` is
+    CPython 3.11 to 3.14. Without it, ``function`` is called later: a handler's next ``asyncio.to_thread`` is
     refused, and its job is logged as an exception.
     """
     getattr(threading, "_register_atexit", atexit.register)(function)
@@ -47,10 +47,10 @@ def before_threads_are_joined(function: Callable[[], None]) -> None:
 
 @contextmanager
 def asked_before_each_use(ask: Callable[[asyncio.AbstractEventLoop | None], None]) -> Iterator[None]:
-    """Call ``ask`` with the loop that a connection was made on before each use of one of asyncpg's.
+    """Call ``ask`` before each use of an asyncpg connection, with the loop that the connection was made on.
 
-    asyncpg 0.32: every method of a connection calls ``_check_open`` first. Without it, a connection that is
-    used on another loop is found out by Python, after something was sent.
+    asyncpg 0.32: every method of a connection calls ``_check_open`` first. Without it, Python itself refuses
+    a connection on another loop, but only after something was sent.
     """
     import asyncpg
 
@@ -63,16 +63,16 @@ def asked_before_each_use(ask: Callable[[asyncio.AbstractEventLoop | None], None
 
 
 def connection_of(driver: object) -> Any:
-    """Return the connection, or the pool, that one of PGQueuer's drivers was made with; None: not known.
+    """Return the connection or the pool of one of PGQueuer's drivers; None: not known.
 
-    PGQueuer 1.6. Without it, what the older form of ``main`` has connected is dropped when its loop ends,
-    without a goodbye.
+    PGQueuer 1.6. Without it, a connection that the older form of ``main`` opened is dropped, not closed, when
+    its loop ends.
     """
     return getattr(driver, "_connection", None) or getattr(driver, "_pool", None)
 
 
 def loop_of(connection: object) -> asyncio.AbstractEventLoop | None:
-    """Return the loop that one of asyncpg's connections or pools was made on; None: not known.
+    """Return the loop that an asyncpg connection or pool was made on; None: not known.
 
     asyncpg 0.32. Without it, a notebook's connection in ``main`` is not refused.
     """
@@ -82,15 +82,15 @@ def loop_of(connection: object) -> asyncio.AbstractEventLoop | None:
 def gathered_by(task: asyncio.Task[Any] | None) -> Iterable[asyncio.Task[Any]]:
     """Return the tasks that a task waits for by ``asyncio.gather``.
 
-    CPython 3.11 to 3.14. Without it, a ``main`` that runs its PgQueuer beside other things is only told that
-    it did not come to its end in time.
+    CPython 3.11 to 3.14. Without it, the error for a ``main`` that runs its PgQueuer beside other tasks says
+    only that it took too long.
     """
     waited_for: Iterable[asyncio.Task[Any]] = getattr(getattr(task, "_fut_waiter", None), "_children", ())
     return waited_for
 
 
 def is_of_a_cell(coroutine: Coroutine[Any, Any, Any] | None) -> bool:
-    """Return whether a coroutine is the one in which IPython runs a cell.
+    """Return whether this is the coroutine in which IPython runs a cell.
 
     IPython 8.24 to 9. Without it, an interrupted cell ends with CancelledError.
     """

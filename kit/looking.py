@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from kit import tables
 from kit.database import dsn as dsns
 from kit.database.creation import quoted
-from kit.database.target import LOG_READ, Target, Unreachable
+from kit.database.queue_tables import LOG_READ
+from kit.database.target import Target, Unreachable
 from kit.errors import KitError
 from kit.pictures.board import board
 from kit.pictures.timeline import timeline
@@ -28,11 +29,11 @@ LAST = 10_000  # rows of a table, unless more are asked for
 
 _FOUR = ("queue_table", "queue_table_log", "statistics_table", "schedules_table")  # of `QualifiedNames`
 
-# Where the kit's own statements find names without a schema. Into any other one, whoever owns the database
-# could have put a function or an operator that fits better, and runs with the looker's rights.
+# The schema in which the kit's own statements find names. Into any other schema the database's owner could
+# have put a function or an operator that fits better and runs with the reader's rights.
 _ITS_OWN = "pg_catalog"
 
-# Every table that may be a queue: PGQueuer's log stands beside it, under the same prefix.
+# Every table that may be a queue: one with a log beside it, under the same prefix.
 _QUEUES = """
 SELECT nspname, left(q.relname, -length('pgqueuer')) AS prefix
 FROM pg_class q JOIN pg_namespace n ON n.oid = q.relnamespace
@@ -41,7 +42,7 @@ WHERE q.relkind IN ('r', 'p') AND log.relkind IN ('r', 'p') AND q.relname ~ 'pgq
 ORDER BY nspname, prefix
 """
 
-# What the names of a queue's tables stand for. A view is none: what it does when it is read is anybody's.
+# The tables behind the names of a queue's tables. Views do not count: reading one may do anything.
 _TABLES = """
 SELECT name, quote_ident(nspname) AS schema, quote_ident(nspname) || '.' || quote_ident(relname) AS table,
        has_table_privilege(c.oid, 'SELECT') AS readable
@@ -54,20 +55,20 @@ ON c.oid = asked.oid AND relkind IN ('r', 'p') ORDER BY place
 def look(dsn: str, *, prefix: str | None = None, schema: str | None = None) -> Look:
     """Attach the kit's tables and pictures to a PGQueuer database of your own, without touching it.
 
-    Postgres itself holds it to reading: each call is a transaction, ``BEGIN READ ONLY … ROLLBACK``, of one
-    statement that returns rows, and a query is ended after 5 seconds. Nothing is created, nothing is
-    listened to, and the database does not become this process's: `kit.postgres`, `kit.run` and `kit.reset`
+    Postgres itself makes sure that it only reads: each call is a transaction of one statement that returns
+    rows, ``BEGIN READ ONLY … ROLLBACK``, and a query is ended after 5 seconds. Nothing is created and nothing
+    is listened to. The database does not become this process's: `kit.postgres`, `kit.run` and `kit.reset`
     have nothing to do with it.
 
-    What no transaction holds is a function that reaches out of it, such as ``pg_terminate_backend``,
-    ``lo_export`` or ``dblink``, and whatever the tables' owner lets run when they are read, such as a row
-    policy. A role that may only SELECT from the four tables is enough, and has no right to do harm so: look
-    with that rather than as a superuser.
+    A transaction cannot hold back a function that reaches out of it, such as ``pg_terminate_backend``,
+    ``lo_export`` or ``dblink``, nor code of the tables' owner that runs when they are read, such as a row
+    policy. So do not look as a superuser: a role that may only SELECT from the four tables is enough, and has
+    no right to do such harm.
 
     Args:
         dsn: which database: ``postgresql://user:password@host:5432/database``.
-        prefix: what its tables' names begin with; None: what ``PGQUEUER_PREFIX`` says now, or nothing.
-        schema: the schema they are in; None: what ``PGQUEUER_SCHEMA`` says now, or the role's search path.
+        prefix: the beginning of its tables' names; None: the value of ``PGQUEUER_PREFIX`` now, or nothing.
+        schema: the schema they are in; None: the value of ``PGQUEUER_SCHEMA`` now, or the role's search path.
 
     Returns:
         A :class:`Look`, also a context manager.
@@ -90,7 +91,7 @@ def look(dsn: str, *, prefix: str | None = None, schema: str | None = None) -> L
 
 
 class Look:
-    """A database that is looked at. Its calls are the kit's own, and read from there."""
+    """Somebody's own database. Its calls are the kit's own, and read from there."""
 
     def __init__(self, target: Target, schema: str) -> None:
         self._target = target
@@ -150,8 +151,7 @@ class Look:
         Jobs that have ended are counted in the newest rows of the log; where there are more, it says so.
         """
         with session.looking_at(self._target):
-            log = self._target.names.queue_table_log
-            if len(tables.sql(f"SELECT id FROM {log} LIMIT 1 OFFSET {LOG_READ - 1}")):
+            if len(tables.sql(self._target.queue_tables.is_log_long)):
                 print(f"The log is long: of jobs that have ended, its newest {LOG_READ:,} rows are counted.")
             return board()
 
@@ -162,21 +162,21 @@ class Look:
 
 
 def _settings(prefix: str | None, schema: str | None) -> DBSettings:
-    """Return PGQueuer's names as they are now: `db_settings` would keep them for the whole process."""
+    """Return PGQueuer's settings as they are now; `db_settings` would keep them for the whole process."""
     from pgqueuer.domain.settings import DBSettings
     from pydantic import ValidationError
 
-    said: dict[str, Any] = {} if prefix is None else {"prefix": prefix}
-    if schema is not None:  # it is searched, and the variable is not asked
-        said["db_schema"] = None
+    options: dict[str, Any] = {} if prefix is None else {"prefix": prefix}
+    if schema is not None:  # the search path has it, and the variable does not count
+        options["db_schema"] = None
     try:
-        return DBSettings(**said)
+        return DBSettings(**options)
     except (ValidationError, KeyError):  # the second from the oldest pydantic, about the prefix
         raise KitError(f"prefix={prefix!r}: it is letters, digits and _, and begins with no digit.") from None
 
 
 async def _find(target: Target, settings: DBSettings) -> Look:
-    """Find the four tables of a queue, and refuse where this role cannot read them."""
+    """Find the four tables of a queue, and raise an error if this role cannot read them."""
     asked = settings.qualified
     names = [getattr(asked, field) for field in _FOUR]
     async with target.connect() as connection:
@@ -201,10 +201,10 @@ async def _find(target: Target, settings: DBSettings) -> Look:
 
 
 async def _what_is_there(connection: asyncpg.Connection, target: Target, missing: list[str]) -> str:
-    """Say which tables are not there, and which queues are."""
-    said = f"{target!r} has no PGQueuer tables of that name: there is no table {', '.join(missing)}."
+    """Return the message which tables are not there, and which queues are."""
+    text = f"{target!r} has no PGQueuer tables of that name: there is no table {', '.join(missing)}."
     queues = await connection.fetch(_QUEUES)
     if not queues:
-        return f"{said} Nor a queue of another name: is it the right database? `pgq install` makes one."
+        return f"{text} Nor a queue of another name: is it the right database? `pgq install` makes one."
     ways = [f"kit.look(dsn, prefix={row['prefix']!r}, schema={row['nspname']!r})" for row in queues]
-    return f"{said} There is a queue under another name; look at it with {' or '.join(ways)}."
+    return f"{text} There is a queue under another name; look at it with {' or '.join(ways)}."

@@ -1,6 +1,6 @@
-"""The notebook this process may be in: its cells, what they show, and how they are interrupted.
+"""The notebook around this process: its cells, their output, and how they are interrupted.
 
-The one Python module that knows IPython. Outside a notebook each call does nothing, or says so.
+Only this module uses IPython. Outside a notebook its calls do nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def in_notebook() -> bool:
 
 
 def forget_settings_of_tools() -> None:
-    """Let programs that a notebook's cells start show what a lesson says, whatever the user's shell sets."""
+    """Remove variables that would change the output of programs started in cells, such as COLUMNS."""
     if in_notebook():
         for name in list(os.environ):
             if name.startswith("PYTEST_") or name in ("COLUMNS", "PYTHONWARNINGS"):
@@ -59,25 +59,25 @@ def cell_name(filename: str) -> str | None:
 
 
 def namespace() -> dict[str, Any] | None:
-    """Return what the names of this notebook stand for; None without cells."""
+    """Return the notebook's variables by name; None without cells."""
     shell = _shell()
     return shell.user_ns if shell is not None else None
 
 
 def next_cell(source: str) -> None:
-    """Put a cell with this source below the running one; nothing where there are no cells."""
+    """Put a cell with this source below the running one; do nothing without cells."""
     if (shell := _shell()) is not None:
         shell.set_next_input(source)
 
 
 def after_each_cell(callback: Callable[[Any], None]) -> None:
-    """Call back after every cell, with what came of it; the same one twice counts once."""
+    """Call ``callback`` after every cell, with its result. The same callback twice counts once."""
     if (shell := _shell()) is not None:
         shell.events.register("post_run_cell", callback)
 
 
 def no_longer_after_cells(callback: Callable[[Any], None]) -> None:
-    """End what `after_each_cell` began; do nothing where it did not begin."""
+    """Undo `after_each_cell`; do nothing if it was not called."""
     if (shell := _shell()) is not None:
         with suppress(ValueError):
             shell.events.unregister("post_run_cell", callback)
@@ -87,10 +87,10 @@ def explain_errors(
     hint: Callable[[BaseException], str | None],
     learners_frames: Callable[[TracebackType | None], list[TracebackType]],
 ) -> None:
-    """Show an error that ``hint`` has a line for as that line, and below it the learner's own frames.
+    """Show the line that ``hint`` has for an error, and below it only the learner's own frames.
 
-    Every other error is shown as IPython shows it. Its own way in, `set_custom_exc`, is asked for what a cell
-    raises, and not for what %run and %%capture run.
+    An error without a hint looks as IPython shows it. IPython's own `set_custom_exc` is not enough: it misses
+    errors in %run and %%capture.
     """
     if (shell := _shell()) is None:
         return
@@ -99,9 +99,9 @@ def explain_errors(
     def show(exc_tuple: Any = None, *args: Any, **options: Any) -> None:
         error: Any = (exc_tuple or sys.exc_info())[1]
         line = None
-        with suppress(Exception):  # whatever is wrong with a hint, the error itself is shown
+        with suppress(Exception):  # a broken hint must not hide the error
             line = hint(error)
-        if line is None or isinstance(error, SyntaxError):  # which IPython does not ask how it is shown
+        if line is None or isinstance(error, SyntaxError):  # IPython formats it itself
             if line is not None:
                 print(line)
             ipythons_own(exc_tuple, *args, **options)
@@ -122,7 +122,7 @@ def _shortened(
     trace: TracebackType | None,
     learners_frames: Callable[[TracebackType | None], list[TracebackType]],
 ) -> list[str]:
-    """Return the traceback without the frames of libraries, and without causes that are all theirs."""
+    """Return the traceback without the frames of libraries, and without causes that have no other frames."""
     kept: TracebackType | None = None
     for each in reversed(learners_frames(trace)):
         kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
@@ -142,22 +142,22 @@ def _shortened(
 
 
 def show_as(kind: type, text: Callable[[Any], str]) -> None:
-    """Show a cell's value of this type as the text that ``text`` makes of it."""
+    """Show a cell's value of this type as the text that ``text`` returns."""
     if (shell := _shell()) is not None:
         formatter = shell.display_formatter.formatters["text/plain"]
         formatter.for_type(kind, lambda value, printer, _cycle: printer.text(text(value)))
 
 
 def show_as_html(module: str, kind: str, html: Callable[[Any], str | None]) -> None:
-    """Show a cell's value of a type, which need not be imported yet, also as the HTML that ``html`` makes."""
+    """Show a cell's value of a type, which need not be imported yet, also as HTML, which ``html`` returns."""
     if (shell := _shell()) is not None:
         shell.display_formatter.formatters["text/html"].for_type_by_name(module, kind, html)
 
 
 def publish(bundle: dict[str, Any], display_id: str | None = None, *, update: bool = False) -> None:
-    """Show ``bundle``, contents by MIME type, below the running cell.
+    """Show ``bundle`` (contents by MIME type) below the running cell.
 
-    With a ``display_id`` it can be shown anew later, in place, with ``update``; also from another thread.
+    With ``update`` it replaces the output that has this ``display_id``, also from another thread.
     """
     shell = _shell()
     if shell is not None:
@@ -175,9 +175,9 @@ def channel(name: str, heard: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 class Interruptible:
-    """Lets the interrupt of an awaiting cell be the KeyboardInterrupt it is.
+    """Turns the interrupt of an awaiting cell into a KeyboardInterrupt.
 
-    ipykernel cancels the cell's task, so the cell would end with CancelledError.
+    ipykernel cancels the cell's task, which alone would end the cell with CancelledError.
     """
 
     def __enter__(self) -> None:
@@ -200,7 +200,7 @@ class Interruptible:
 
 
 def _in_the_task_of_a_cell() -> bool:
-    # In any other task a KeyboardInterrupt would end the kernel's loop, where IPython does not catch it.
+    # In any other task a KeyboardInterrupt would end the kernel's loop: IPython does not catch it there.
     if _shell() is None or threading.current_thread() is not threading.main_thread():
         return False
     coroutine = getattr(asyncio.current_task(), "get_coro", lambda: None)()

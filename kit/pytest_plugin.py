@@ -1,8 +1,8 @@
 """Pytest fixtures: a fresh queue for each test.
 
-Pytest finds them wherever the kit is installed. So this file is installed under a name that no other has, as
-pyproject.toml says, and imports nothing of the kit before a test asks for a fixture: a project with a ``kit``
-of its own is not touched.
+Pytest finds them wherever the kit is installed. So this file is installed under a name of its own (see
+pyproject.toml), and imports nothing of the kit before a test asks for a fixture: a project that has its own
+``kit`` is not touched.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def queue_server() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def queue_databases(queue_server: Postgres) -> Iterator[QueueDatabases]:
-    """What a `queue_database` of your own takes its databases from, with another scope or with a seed."""
+    """The databases from which a `queue_database` of your own, with another scope or a seed, takes one."""
     from kit.testing import QueueDatabases
 
     with QueueDatabases(queue_server) as databases:

@@ -1,7 +1,7 @@
 """Why a job is where it is: what it waits for, who has it, or how it ended.
 
-What a consumer would pick next follows PGQueuer's own statement: jobs that are queued and due, of the
-entrypoints that it has and whose `concurrency_limit` is not used up, by priority and then by id.
+The order of picking is that of PGQueuer's own statement: it takes jobs that are queued and due, of the
+consumer's entrypoints whose `concurrency_limit` is not used up, by priority and then by id.
 """
 
 from __future__ import annotations
@@ -19,20 +19,11 @@ from kit.session import RunningConsumer, session
 from kit.threads import in_words, run_sync
 
 NOBODY = "No consumer is running. Start one with kit.run(main)."
-NAMED = 10  # of more, it is said how many there are
-
-# A row that PGQueuer picks and then cannot make a job of: its consumer ends.
-_UNREADABLE = """CASE
-    WHEN jsonb_typeof(headers) NOT IN ('object', 'null') THEN 'its headers are ' || left(headers::text, 60)
-        || ', and PGQueuer reads a JSON object there, such as {{"who": "ada"}}'
-    WHEN LEAST(created, updated, heartbeat, execute_after) < '0001-01-03 UTC'
-        OR GREATEST(created, updated, heartbeat) > '9999-12-29 UTC'
-    THEN 'one of its times is infinite, or outside of the years 1 to 9999'
-END"""
+NAMED = 10  # jobs or names in a message; of more, only the number
 
 
 class Reason(NamedTuple):
-    """Why a job is where it is, and the line of PGQueuer's own Python that changes it, if one does."""
+    """Why a job is where it is, and the line of Python that changes that, if there is one."""
 
     why: str
     todo: str = ""
@@ -41,7 +32,7 @@ class Reason(NamedTuple):
 def why(job_id: int) -> str:
     """Say why a job is where it is: what it waits for, who has it, or how it ended.
 
-    PGQueuer's tables do not tell which entrypoints the consumers of other programs have; that is said too.
+    PGQueuer's tables do not show which entrypoints the consumers of other programs have; the answer says so.
 
     Args:
         job_id: the job's number, such as ``7``.
@@ -65,37 +56,36 @@ def why(job_id: int) -> str:
 
 
 async def explain(connection: Any, target: Target, job: int) -> Reason:
-    """Return why a job of ``target`` is where it is, as its tables and this process's consumers tell now.
+    """Return why a job of ``target`` is where it is, by its tables and this process's consumers.
 
     Raises:
         KitError: there has never been such a job, or there are no tables of PGQueuer's.
     """
-    names = target.names
     try:
-        row = await connection.fetchrow(_JOB.format(queue=names.queue_table), job)
+        row = await connection.fetchrow(target.queue_tables.job, job)
         if row is None:
-            return await _ended(connection, names.queue_table_log, job)
+            return await _ended(connection, target, job)
     except Exception as error:
         if tables_are_missing(error):
             raise KitError(f"{NO_TABLES} ({one_line(error)})") from error
         raise
-    said = f"Job {job} is {'held' if row['status'] == 'failed' else row['status']}"
+    state = f"Job {job} is {'held' if row['status'] == 'failed' else row['status']}"
     if row["status"] == "failed":
-        reason = await _last_error(connection, names.queue_table_log, job)
+        reason = await _last_error(connection, target, job)
         todo = f"await q.requeue_jobs([{job}])"
-        return Reason(f"{said}: its handler raised{reason}. `{todo}` lets it go on.", todo)
+        return Reason(f"{state}: its handler raised{reason}. `{todo}` lets it go on.", todo)
     todo = take_out([job])
     if row["unreadable"] and row["due_in"] is None:
         return Reason(
-            f"{said}, but {row['unreadable']}: every consumer that picks it ends. "
+            f"{state}, but {row['unreadable']}: every consumer that picks it ends. "
             f"`{todo}` takes it out of the queue.",
             todo,
         )
     if row["status"] == "picked":
-        return Reason(f"{said}. {_holder(row)}", todo)
+        return Reason(f"{state}. {_holder(row)}", todo)
     if row["due_in"] is not None:
-        return Reason(f"{said}. It is due in {in_words(row['due_in'])}.", todo)
-    return Reason(f"{said}. {await _waits_for(connection, target, row)}", todo)
+        return Reason(f"{state}. It is due in {in_words(row['due_in'])}.", todo)
+    return Reason(f"{state}. {await _waits_for(connection, target, row)}", todo)
 
 
 def take_out(jobs: Iterable[int]) -> str:
@@ -103,26 +93,11 @@ def take_out(jobs: Iterable[int]) -> str:
     return f"await q.mark_job_as_cancelled({list(jobs)})"
 
 
-async def unreadable(connection: Any, manager: str, queue: str) -> dict[int, str]:
-    """Return what is wrong with the jobs that one of PGQueuer's managers has picked and cannot read.
-
-    Args:
-        connection: asyncpg's, or a driver of PGQueuer's.
-        manager: its id, as it stands in the table.
-        queue: the table.
-    """
-    rows = await connection.fetch(_PICKED_AND_UNREADABLE.format(queue=queue), manager)
-    return {row["id"]: row["wrong"] for row in rows}
-
-
 async def picked_by(managers: Iterable[str], target: Target) -> list[tuple[str, int]]:
-    """Return the entrypoint and the id of each job that these managers of PGQueuer's have."""
-    query = (
-        f"SELECT entrypoint, id FROM {target.names.queue_table} WHERE status = 'picked'"
-        " AND queue_manager_id::text = ANY($1::text[]) ORDER BY id"
-    )
+    """Return the entrypoint and the id of each job that the PGQueuer managers with these ids have."""
     async with target.connect(limit=3.0) as connection:
-        return [(row["entrypoint"], row["id"]) for row in await connection.fetch(query, list(managers))]
+        rows = await connection.fetch(target.queue_tables.picked_by, list(managers))
+        return [(row["entrypoint"], row["id"]) for row in rows]
 
 
 def working() -> list[RunningConsumer]:
@@ -137,43 +112,21 @@ def entrypoints_of(consumers: Iterable[RunningConsumer]) -> list[str]:
 
 
 def nobody_has(entrypoint: str, known: list[str]) -> str:
-    """Say that no consumer has the entrypoint, and which of those ``known`` may have been meant."""
+    """Return a sentence: no consumer has the entrypoint; perhaps a similar one of ``known`` is meant."""
     close = difflib.get_close_matches(entrypoint, known, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     return f"No running consumer has the entrypoint {entrypoint!r}.{meant}"
 
 
 def listed(names: list[str], count: int, most: int = NAMED) -> str:
-    """Return the first names, ``most`` of them, and how many more of ``count`` there are."""
+    """Return the first ``most`` names, and how many more of ``count`` there are."""
     more = count - min(len(names), most)
     return ", ".join(names[:most]) + (f" and {more:,} more" if more else "")
 
 
-_JOB = f"""
-SELECT id, status::text, entrypoint, priority, queue_manager_id::text AS worker, unreadable,
-       CASE WHEN execute_after > at THEN LEAST(execute_after, at + interval '1000 years') - at END AS due_in,
-       CASE WHEN unreadable IS NULL THEN at - updated END AS since,
-       CASE WHEN unreadable IS NULL THEN at - heartbeat END AS silent
-FROM (SELECT *, clock_timestamp() AS at, {_UNREADABLE} AS unreadable FROM {{queue}} WHERE id = $1) AS job"""
-
-_PICKED_AND_UNREADABLE = f"""
-SELECT id, {_UNREADABLE} AS wrong FROM {{queue}}
-WHERE status = 'picked' AND queue_manager_id::text = $1 AND {_UNREADABLE} IS NOT NULL ORDER BY id"""
-
-_AHEAD = """
-SELECT id, count(*) OVER () AS number FROM {queue}
-WHERE status = 'queued' AND execute_after <= clock_timestamp() AND entrypoint = ANY($1::text[])
-  AND (priority > $2 OR priority = $2 AND id < $3)
-ORDER BY priority DESC, id LIMIT 3"""
-
-_AT_WORK = """
-SELECT entrypoint, array_agg(id ORDER BY id) AS jobs FROM {queue}
-WHERE queue_manager_id IS NOT NULL AND status = 'picked' GROUP BY entrypoint"""
-
-
 async def _waits_for(connection: Any, target: Target, row: Any) -> str:
-    """Say what a job that is queued and due waits for."""
-    queue, entrypoint = target.names.queue_table, row["entrypoint"]
+    """Return a sentence about what a queued job that is due waits for."""
+    entrypoint = row["entrypoint"]
     # In a database that is only looked at, none of this process's consumers can be at work.
     consumers = [] if target.read_only else working()
     known = entrypoints_of(consumers)
@@ -187,9 +140,8 @@ async def _waits_for(connection: Any, target: Target, row: Any) -> str:
         if target.read_only:
             return "No consumer is connected to its database."
         return nobody_has(entrypoint, known) if consumers else NOBODY
-    at_work = {
-        each["entrypoint"]: each["jobs"] for each in await connection.fetch(_AT_WORK.format(queue=queue))
-    }
+    rows = await connection.fetch(target.queue_tables.at_work)
+    at_work = {each["entrypoint"]: each["jobs"] for each in rows}
     limits: dict[str, int] = {}
     for consumer in consumers:
         for name, limit in consumer.limits.items():
@@ -202,7 +154,7 @@ async def _waits_for(connection: Any, target: Target, row: Any) -> str:
         )
     free = [name for name in known if name not in full]
     arguments = (free, row["priority"], row["id"])
-    ahead = await connection.fetch(_AHEAD.format(queue=queue), *arguments)
+    ahead = await connection.fetch(target.queue_tables.ahead, *arguments)
     if not ahead:
         return "It is next: no job that is due comes before it."
     count = ahead[0]["number"]
@@ -212,42 +164,34 @@ async def _waits_for(connection: Any, target: Target, row: Any) -> str:
 
 
 def _holder(row: Any) -> str:
-    """Say who has a job that is picked, and whether that one is well."""
+    """Return a sentence about the consumer that has a picked job, and that consumer's state."""
     name = session.managers.get(row["worker"])
     who = f"{name!r} has it" if name is not None else f"Worker {str(row['worker'])[:8]} has it"
-    said = f"{who} since {in_words(row['since'])}; its heartbeat is {in_words(row['silent'])} old."
+    text = f"{who} since {in_words(row['since'])}; its heartbeat is {in_words(row['silent'])} old."
     state = session.consumers[name].state if name in session.consumers else None
     if state in (None, "running"):
-        return said
+        return text
     return (
-        f"{said} That consumer is {state}: another one takes the job when the heartbeat is older than its "
+        f"{text} That consumer is {state}: another one takes the job when the heartbeat is older than its "
         "heartbeat_timeout."
     )
 
 
-async def _ended(connection: Any, log: str, job: int) -> Reason:
-    row = await connection.fetchrow(
-        f"SELECT status::text, clock_timestamp() - created AS ago FROM {log} WHERE job_id = $1"
-        " ORDER BY id DESC LIMIT 1",
-        job,
-    )
+async def _ended(connection: Any, target: Target, job: int) -> Reason:
+    row = await connection.fetchrow(target.queue_tables.last_transition, job)
     if row is None:
         raise KitError(f"There is no job {job}, and the log has none. kit.jobs() and kit.log() show all.")
     word = row["status"]
     if word in ("queued", "picked"):
         return Reason(f"Job {job} is gone: somebody deleted its row by hand. The log last had it as {word}.")
-    reason = await _last_error(connection, log, job) if word == "exception" else ""
+    reason = await _last_error(connection, target, job) if word == "exception" else ""
     because = f": its handler raised{reason}" if reason else ""
     return Reason(f"Job {job} ended {in_words(row['ago'])} ago as {word}{because}.")
 
 
-async def _last_error(connection: Any, log: str, job: int) -> str:
-    row = await connection.fetchrow(
-        "SELECT traceback->>'exception_type' AS kind, traceback->>'exception_message' AS said"
-        f" FROM {log} WHERE job_id = $1 AND traceback IS NOT NULL ORDER BY id DESC LIMIT 1",
-        job,
-    )
-    return "" if row is None else f" {headline(row['kind'], row['said'] or '')}".rstrip(".")
+async def _last_error(connection: Any, target: Target, job: int) -> str:
+    row = await connection.fetchrow(target.queue_tables.last_error, job)
+    return "" if row is None else f" {headline(row['kind'], row['message'] or '')}".rstrip(".")
 
 
 def _numbers(jobs: list[int], count: int) -> str:

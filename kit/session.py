@@ -1,4 +1,4 @@
-"""This process: its databases, the ``PG*`` it came with, its consumers: the kit's only global state."""
+"""The kit's only global state: this process's databases and consumers, and its original ``PG*``."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class OpenedDatabase(Protocol):
 
 
 class RunningConsumer(Protocol):
-    """A `kit.Consumer`, as far as others than its makers need to know it.
+    """The parts of a `kit.Consumer` that other modules use.
 
-    ``backends`` are the Postgres processes (pids) that it is known to use.
+    ``backends`` are the pids of the Postgres processes that serve its connections.
     """
 
     name: str
@@ -68,51 +68,52 @@ class RunningConsumer(Protocol):
 
 
 class Stoppable(Protocol):
-    """What is served until it is stopped."""
+    """Something that is served until it is stopped."""
 
     def stop(self) -> None: ...  # noqa: D102
 
 
 class Closable(Protocol):
-    """What follows a database until it is closed."""
+    """Something that follows a database until it is closed."""
 
     def close(self) -> None: ...  # noqa: D102
 
 
-# What calls that read are pointed at while a block of `Session.looking_at` lasts.
+# The database that reading calls use inside a block of `Session.looking_at`.
 _LOOKED_AT: ContextVar[Target | None] = ContextVar("looked at", default=None)
 
 
 class Session:
-    """What this process has running.
+    """The state of this process.
 
     Attributes:
-        consumers: the consumer that has each name, running or not.
-        boards: the board that follows each database.
+        consumers: the consumers by name, running or not.
+        boards: the board of each database.
         courses: packages whose exercises were added to the kit's.
-        dashboard: PGQueuer's own, when it was served last.
-        drill: the broken queue that is open, of the exercises on call.
-        backends: the Postgres processes that this process's consumers are known to have used.
-        managers: which consumer each id stood for that PGQueuer wrote on the jobs it had picked.
-        began: the jobs that the consumers of each name took up, and when (seconds since 1970), the last ones.
-        ended: when their handlers ended, in the same way; the log says it up to a tenth of a second later.
-        told: what is said once a process, and has been.
-        watching: how many calls are about to show what consumers have to say.
-        lock: to be held while how many consumers run is changed.
+        dashboard: the dashboard that `kit.web` served last.
+        drill: the open drill of the exercises on call: a broken queue.
+        backends: pids of the Postgres processes that this process's consumers have used.
+        managers: for each id of a PGQueuer manager its consumer's name. Picked jobs have the manager's id.
+        began: for each consumer's name the last jobs that it started, and when (seconds since 1970).
+        ended: the same for the end of their handlers; the log has the end up to a tenth of a second later.
+        advised: advice that is shown once in a process, and was.
+        watching: how many calls are about to show consumers' output.
+        lock: hold it to change the number of running consumers.
         running: how many consumers run.
-        changes: what running consumers have changed of this process, to be put back when the last one ends.
+        changes: changes of this process that are undone when its last consumer ends.
         scratch: the database in which answers to exercises are checked.
-        memory: this process's, in bytes, when all its objects were looked at for garbage; 0 is not known.
+        memory: bytes of memory that this process had when all its garbage was last collected; 0: not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
-        guarded: the workers (pids) it knows.
-        unwritten: what was done in exercises, where it cannot be written down.
-        show: shows consumers in the cell that has just started them; where it is, `kit.pictures` sets it.
-        unending: tasks of consumers that could not be cancelled, kept so that Python says nothing of them.
+        guarded: pids of the workers that the guard knows.
+        unwritten: events of exercises that could not be written to their file.
+        show: shows new consumers in the cell that started them; set by `kit.pictures`.
+        unending: consumers' tasks that could not be cancelled; kept, or Python would warn about them.
     """
 
     __slots__ = (
         "_opened",
         "_outside",
+        "advised",
         "backends",
         "began",
         "boards",
@@ -130,7 +131,6 @@ class Session:
         "running",
         "scratch",
         "show",
-        "told",
         "unending",
         "unwritten",
         "watching",
@@ -158,7 +158,7 @@ class Session:
         self.managers: dict[str, str] = {}
         self.began: dict[str, deque[tuple[int, float]]] = {}
         self.ended: dict[str, deque[tuple[int, float]]] = {}
-        self.told: set[str] = set()
+        self.advised: set[str] = set()
         self.watching = 0
         self.lock = threading.Lock()
         self.running = 0
@@ -166,7 +166,7 @@ class Session:
         self.unending: list[object] = []
 
     def known_backends(self) -> set[int]:
-        """Return the Postgres processes that consumers of this process use, or are known to have used."""
+        """Return the pids of the Postgres processes that consumers of this process use or have used."""
         for consumer in list(self.consumers.values()):
             self.backends.update(consumer.backends)
         return self.backends
@@ -177,12 +177,12 @@ class Session:
         return self._opened[-1] if self._opened else None
 
     def outside(self) -> Mapping[str, str]:
-        """Return the ``PG*`` variables that this process came with."""
+        """Return the ``PG*`` variables that this process started with."""
         return self._outside if self._opened else os.environ
 
     @contextmanager
     def looking_at(self, target: Target) -> Iterator[None]:
-        """Let what this block calls read from ``target``, which does not become this process's database."""
+        """Let the calls in this block read from ``target``; this process's own database stays the same."""
         before = _LOOKED_AT.set(target)
         try:
             yield
@@ -191,7 +191,7 @@ class Session:
 
     @contextmanager
     def ending_what_begins(self) -> Iterator[None]:
-        """Stop the consumers, boards and dashboard that the block has started, when it ends."""
+        """Stop the consumers, boards and dashboard that were started in the block, when it ends."""
         consumers, boards, dashboard = [*self.consumers.values()], [*self.boards], self.dashboard
         try:
             yield
@@ -207,9 +207,9 @@ class Session:
                 self.dashboard = None
 
     def target(self) -> Target:
-        """Return what to connect to: the database opened last, else what ``PG*`` name now.
+        """Return the database opened last, else the one that ``PG*`` name now.
 
-        The second is a terminal after ``eval "$(kit env)"``, which ``asyncpg.connect()`` understands, too.
+        They name one in a terminal after ``eval "$(kit env)"``; ``asyncpg.connect()`` reads them, too.
 
         Raises:
             KitError: nothing in this process says which database to use.
@@ -223,7 +223,7 @@ class Session:
         raise KitError(NO_POSTGRES)
 
     def enter(self, opened: OpenedDatabase) -> None:
-        """Make ``opened`` the database of this process; the same one, opened before, is let go."""
+        """Make ``opened`` the database of this process; an earlier use of the same database ends."""
         before = self.database
         if before is opened:
             return
@@ -235,7 +235,7 @@ class Session:
             before.stop()
 
     def leave(self, opened: OpenedDatabase) -> None:
-        """Go back to the database before ``opened``, or to the ``PG*`` that this process came with."""
+        """Go back to the database before ``opened``, or to the ``PG*`` that this process started with."""
         was = self.database
         self._opened = [each for each in self._opened if each is not opened]
         if was is opened:

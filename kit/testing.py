@@ -1,8 +1,8 @@
-"""Fresh queues for tests: what the fixtures of `kit.pytest_plugin` hand out.
+"""Fresh queues for tests, for the fixtures of `kit.pytest_plugin`.
 
-To make a database takes longer than most tests do. So one that a test has used loses its rows and is the
-next test's, under another name, so that nothing that was left running finds it. Where a test has changed more
-than rows, its database is dropped, and another one made.
+Making a database takes longer than most tests. So a used database loses its rows and gets another name, by
+which nothing that still runs finds it, and the next test gets it. If a test has changed more than rows, its
+database is dropped, and another one made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 def server() -> Iterator[Postgres]:
     """Open a database on the server of this session's tests, and keep the server up during the block.
 
-    What an earlier session of this machine left there because it was killed is removed first.
+    First the databases of earlier, killed sessions on this machine are dropped.
     """
     database = open_database(database=temporary.name(PREFIX))
     run_sync(temporary.drop_what_the_dead_left(database.target, PREFIX))
@@ -60,7 +60,7 @@ class QueueDatabases:
         Consumers, workers, boards and dashboards that the block starts end with it.
 
         Args:
-            seed: what is in the database besides: SQL, or a function, async or not, that is called while
+            seed: the contents of the database: SQL, or a function, async or not, that is called while
                 ``PG*`` name it. It is used once; each database with this seed is a copy of what it made.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Plain calls over asyncio, and durations: what a call that blocks a cell needs."""
+"""Async code called from plain code, events waited for, and durations: read, and written in words."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ Duration = float | timedelta  # seconds, or a timedelta
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run ``coroutine`` on a loop of its own, in a thread that ends with it, and return its result.
+    """Run ``coroutine`` in a thread with an event loop of its own, and return its result.
 
-    A notebook's own loop is running while a cell runs, so ``asyncio.run`` is refused there. A thread a
-    call costs about 0.2 ms and leaves nothing behind: no loop, no connection, no thread. An interrupt of the
-    cell cancels the coroutine, and waits until it has cleaned up.
+    ``asyncio.run`` is refused in a cell, because the notebook's loop is running. A call costs about 0.2 ms
+    and leaves no loop, connection or thread behind. An interrupt of the cell cancels the coroutine and waits
+    until it has cleaned up.
     """
     loop = asyncio.new_event_loop()
     context = contextvars.copy_context()
-    running: list[asyncio.Task[T]] = []
+    tasks: list[asyncio.Task[T]] = []
 
     async def work() -> T:
-        running.append(asyncio.current_task())  # type: ignore[arg-type]
+        tasks.append(asyncio.current_task())  # type: ignore[arg-type]
         return await coroutine
 
-    def live() -> T:
+    def run() -> T:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             return runner.run(work())
 
     with ThreadPoolExecutor(1, thread_name_prefix="kit-sync") as pool:
-        future = pool.submit(context.run, live)
+        future = pool.submit(context.run, run)
         try:
             return future.result()
         except BaseException:
-            if running and not future.done():
-                loop.call_soon_threadsafe(running[0].cancel)
+            if tasks and not future.done():
+                loop.call_soon_threadsafe(tasks[0].cancel)
             raise
 
 
 def as_timedelta(name: str, value: Duration, *, zero: bool = False) -> timedelta:
-    """Return the argument ``name`` as a timedelta: seconds as a number, or a timedelta already.
+    """Return ``value``, seconds or a timedelta, as a timedelta; ``name`` is the argument, for the error.
 
     Raises:
-        KitError: it is neither, negative, or 0 where ``zero`` is not allowed.
+        KitError: it is neither of them, or negative, or 0 where ``zero`` is not allowed.
     """
     span: object = value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
@@ -64,7 +64,7 @@ def as_timedelta(name: str, value: Duration, *, zero: bool = False) -> timedelta
 
 
 def happens_within(seconds: float, event: threading.Event) -> bool:
-    """Wait for an event in slices, because on Windows one long wait cannot be interrupted."""
+    """Return whether ``event`` is set in time. Wait in slices: Windows cannot interrupt one long wait."""
     deadline = time.monotonic() + seconds
     while not event.wait(min(0.1, max(0.0, deadline - time.monotonic()))):
         if time.monotonic() >= deadline:
@@ -73,7 +73,7 @@ def happens_within(seconds: float, event: threading.Event) -> bool:
 
 
 def in_words(span: timedelta) -> str:
-    """Return a time in words, such as ``83 s`` or ``4 min``; never less than is left."""
+    """Return a time in words, rounded up, such as ``83 s`` or ``4 min``."""
     seconds = max(0, math.ceil(span.total_seconds()))
     if seconds < 120:
         return f"{seconds} s"

@@ -17,7 +17,8 @@ from pgqueuer.domain.settings import DBSettings, db_settings
 from pgqueuer.queries import Queries
 
 import kit
-from kit.database.target import LOG_READ, Target
+from kit.database.queue_tables import LOG_READ
+from kit.database.target import Target
 from kit.looking import Look
 from kit.pictures.board.detail import of_job
 from kit.session import session
@@ -355,7 +356,7 @@ async def test_of_a_long_log_each_call_reads_the_newest_rows_only(
     )
     await theirs.execute("ANALYZE pgqueuer_log")
     whole = int(await theirs.fetchval("SELECT pg_relation_size('pgqueuer_log') / 8192"))
-    read = f"SELECT * FROM {looked._target.recent_log} AS recent"
+    read = f"SELECT * FROM {looked._target.queue_tables.recent_log} AS recent"
     assert await blocks(theirs, read) < whole / 3
     assert await blocks(theirs, "SELECT * FROM pgqueuer_log") >= whole
     await theirs.execute("SELECT pg_stat_force_next_flush()")

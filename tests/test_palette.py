@@ -11,8 +11,9 @@ from typing import get_args
 from pgqueuer.types import JOB_STATUS
 
 import kit
+from kit.database.queue_tables import ENDINGS
 from kit.display import palette
-from kit.pictures.board.history import ACTIVE, ENDINGS
+from kit.pictures.board.history import ACTIVE
 from kit.pictures.timeline.histories import OUTCOMES
 from kit.stages import store
 

@@ -53,6 +53,16 @@ def test_no_module_holds_state_that_is_changed_while_the_kit_runs(path: Path) ->
     assert not found, f"{name_of(path)} changes {found}; what a process has running is kit.session's"
 
 
+# Exercises are queries on these tables themselves, and staged jobs work without the rest of the kit.
+ASKS = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?:\{[^}]*(?:queue|log)[^}]*\}|pgqueuer\w*)")
+ASKING = [one for one in MODULES if name_of(one).split("/")[0] not in ("exercises", "stages")]
+
+
+def test_what_is_asked_of_pgqueuers_tables_stands_in_one_file() -> None:
+    asking = [name_of(path) for path in ASKING if ASKS.search(path.read_text("utf-8"))]
+    assert asking == ["database/queue_tables.py"]
+
+
 def test_state_that_is_changed_is_found() -> None:
     source = "count = 0\nseen = []\nLABELS = {}\ndef f():\n    global count\n    seen.append(1)\n"
     source += "    LABELS['a'] = 1\n"
@@ -130,8 +140,19 @@ def test_the_map_for_contributors_names_files_and_what_to_look_for_in_them(
 
 def test_the_page_on_the_kits_inside_names_what_is_there() -> None:
     text = (KIT / "README.md").read_text("utf-8")
-    named = re.findall(r"`(\w+(?:/\w+)*\.py)`(?: `(\w+))?", text)
+    named = re.findall(r"`(\w+(?:/\w+)*\.py)`((?:,?\s+`\w+`)*)", text)
     assert len(named) > 10
-    for file, name in named:
+    for file, names in named:
         source = (KIT / file).read_text("utf-8")
-        assert not name or re.search(rf"\b(def|class) {name}\b", source), f"{file} has no {name!r}"
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"\b(def|class) {name}\b", source), f"{file} has no {name!r}"
+
+
+@pytest.mark.parametrize(
+    ("argument", "call"),
+    [("database=", "postgres"), ("main", "run"), ("target", "spawn"), ("timeout", "wait")],
+)
+def test_the_page_on_the_kits_inside_follows_an_argument_to_its_effect(argument: str, call: str) -> None:
+    text = (KIT / "README.md").read_text("utf-8")
+    walk = text.split(f"- **`{argument}` of `kit.{call}`**")[1].split("\n- ")[0].split("\n\n")[0]
+    assert len(re.findall(r"`\w+(?:/\w+)*\.py`", walk)) >= 3

@@ -1,1 +1,1 @@
-"""The `kit` command: `app` has the commands, and a module each does their work."""
+"""The `kit` command: `app` has the commands, and one module for each does the work."""

@@ -1,4 +1,4 @@
-"""``kit doctor``: everything the kit needs, looked at one by one, each in a plain line with what mends it."""
+"""``kit doctor``: check everything the kit needs, and print a plain line for each, with the remedy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OTHER_HOME = "set KIT_HOME to a folder that you can write to"
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: ``good``, a ``note`` that stops nobody, or ``broken``; and what mends it."""
+    """The result of one check: ``good``, a ``note`` that stops nobody, or ``broken``; and the remedy."""
 
     state: Literal["good", "note", "broken"]
     says: str
@@ -77,7 +77,7 @@ def _packages() -> Finding:
 
 
 def _name() -> Finding:
-    """Check that no other package has put its own `kit` over this one, or before it."""
+    """Check that no other package has replaced this `kit`, or hides it."""
     others = set(metadata.packages_distributions().get("kit", ())) - {DISTRIBUTION}
     if not others:
         return _good("`import kit` means this kit")
@@ -96,7 +96,7 @@ def _commands() -> Finding:
 
 
 def _settings() -> Finding:
-    """Check what ``KIT_POSTGRES`` and ``KIT_DSN`` ask for."""
+    """Check the values of ``KIT_POSTGRES`` and ``KIT_DSN``."""
     from kit.sources.registry import SOURCES
 
     asked = os.environ.get("KIT_POSTGRES", "auto")
@@ -158,11 +158,11 @@ def _binaries() -> Finding:
 
 
 def _server() -> Finding:
-    """Log in to each server that runs; where none does, start the one that a lesson would use."""
+    """Log in to each server that runs; if none does, start the one that a lesson would use."""
     from kit.cli.servers import users
     from kit.sources import registry, sharing
 
-    said: list[str] = []
+    servers: list[str] = []
     wrong: list[str] = []
     try:
         for server in registry.known(say=wrong.append):
@@ -170,10 +170,10 @@ def _server() -> Finding:
                 where, lease = sharing.join(server)
                 lease.release()
                 who = ", ".join(map(str, users(server.folder))) or "nobody"
-                said.append(f"{server.source} on {where.host}:{where.port}, used by {who}")
+                servers.append(f"{server.source} on {where.host}:{where.port}, used by {who}")
         if wrong:
             return _broken("; ".join(map(str.strip, wrong)), _OTHER_HOME)
-        return _good("; ".join(said)) if said else _start()
+        return _good("; ".join(servers)) if servers else _start()
     except KitError as error:
         return _broken(str(error))
 
@@ -273,11 +273,11 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
 
 
 def examine() -> Iterator[tuple[str, Finding]]:
-    """Yield what was looked at and what was found there. A check that fails itself is a finding too."""
+    """Yield the name and the finding of each check. A check that fails itself is a finding, too."""
     for name, check in _CHECKS.items():
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what a library warns of is not what was asked
+                warnings.simplefilter("ignore")  # warnings of libraries are no findings
                 finding = check()
         except Exception as error:
             finding = _broken(f"this could not be looked at: {_last_line(error)}", _install())
@@ -285,7 +285,7 @@ def examine() -> Iterator[tuple[str, Finding]]:
 
 
 def line(name: str, finding: Finding, encoding: str = "utf-8") -> str:
-    """Return a finding as text: a sign, what was looked at, what was found, and what mends it."""
+    """Return a finding as text: a sign, the check's name, the result, and the remedy."""
     signs = {"good": "✓", "note": "–", "broken": "✗"}
     try:
         "".join(signs.values()).encode(encoding)

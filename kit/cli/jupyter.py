@@ -22,7 +22,7 @@ PATIENCE = 10.0  # seconds that JupyterLab may take to end its kernels and itsel
 
 def serve(arguments: list[str]) -> None:
     """Run JupyterLab until it ends, or until standard input is closed; print its address once."""
-    # jsonschema takes it for addresses that Jupyter has not got, and it takes seconds to import.
+    # jsonschema would use it for addresses that Jupyter does not have, and it takes seconds to import.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory(prefix="kit-lab-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
@@ -31,18 +31,18 @@ def serve(arguments: list[str]) -> None:
 
             options = [
                 f"--LabApp.workspaces_dir={folder}",  # a learner's own layouts stay as they are
-                "--log-level=ERROR",  # no warning of Jupyter's is a learner's to mend
+                "--log-level=ERROR",  # a learner can do nothing about Jupyter's warnings
                 "--LabApp.log_level=ERROR",
             ]
             server = LabApp.initialize_server([*options, *_encryption(), *arguments])
         print(f"JupyterLab: {server.public_url}", flush=True)
-        server.identity_provider.token_generated = False  # or it shows its address again, in three ways
+        server.identity_provider.token_generated = False  # or it prints its address again, in three forms
         threading.Thread(target=_end_with_the_pipe, args=(server, folder), daemon=True).start()
         server.start()
 
 
 def _encryption() -> list[str]:
-    """Return what lets the server and its kernels encrypt what they say; a kernel that cannot warns of it."""
+    """Return the option to encrypt messages of kernels, if it is possible: a kernel without it warns."""
     import zmq
     from jupyter_client.manager import KernelManager
 

@@ -35,21 +35,21 @@ def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
     if port is not None:
         arguments.append(f"--port={port}")
     if is_root():
-        arguments.append("--allow-root")  # or JupyterLab refuses, and a container often has only root
+        arguments.append("--allow-root")  # a container often has only root, which JupyterLab refuses
     return arguments
 
 
 def _environment(source: str) -> dict[str, str]:
     """Return JupyterLab's environment: kernels are this Python, and use one source."""
     ours = {"JUPYTER_PREFER_ENV_PATH": "1"}
-    if source != "external":  # KIT_DSN says that one, and the kernels inherit it
+    if source != "external":  # KIT_DSN names that one, and the kernels inherit it
         ours["KIT_POSTGRES"] = source
     return os.environ | ours
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Leave by SystemExit on Ctrl-C, when the terminal is closed and on SIGTERM."""
+    """Raise SystemExit on Ctrl-C, on SIGTERM and when the terminal is closed."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.signal(number, _leave) for number in numbers}
     try:
@@ -64,7 +64,7 @@ def _leave(_number: int, _frame: object) -> None:
 
 
 def _run(arguments: list[str], environment: dict[str, str]) -> int:
-    """Run JupyterLab until it ends, and return its exit code; it ends when this is left, too."""
+    """Run JupyterLab until it or this call ends, and return its exit code."""
     options: dict[str, Any] = {"start_new_session": True}  # the terminal's Ctrl-C is for this process alone
     if sys.platform == "win32":
         options = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
@@ -100,8 +100,8 @@ def open_lab(
 ) -> int:
     """Open JupyterLab on a lesson, with Postgres up as long as it runs; return JupyterLab's exit code.
 
-    ``database`` is made where it is missing; each lesson makes its own. The lesson is the learner's own copy
-    of it, as it was at first if ``fresh``; or the original.
+    ``database`` is made if it is missing; each lesson makes its own. The lesson is the learner's own copy, or
+    with ``originals`` the original; ``fresh`` makes the copy as it was at first.
 
     Raises:
         KitError: there is no such lesson, no JupyterLab, or no Postgres can be started.

@@ -1,6 +1,6 @@
-"""The lessons: which there are, and the copy of them that a learner works on.
+"""The lessons, and the copy of them that a learner works on.
 
-The originals stay as they came, so that ``git pull`` or a newer kit can bring others.
+The originals stay unchanged, so that ``git pull`` or a newer kit can replace them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from kit.errors import KitError
 
 COPY = "pgqueuer-lessons"
-RECORD = ".pgqueuer-kit.json"  # in the copy: what each file held as it was copied
+RECORD = ".pgqueuer-kit.json"  # in the copy: the contents of each file when it was copied, as a hash
 _KIT = Path(__file__).resolve().parents[1]
 
 
 def originals() -> Path:
-    """Return the folder of the lessons as they came: beside the kit in a clone, else inside it.
+    """Return the folder of the original lessons: beside the kit in a clone, else inside it.
 
     Raises:
         KitError: they are in neither place.
@@ -79,9 +79,9 @@ def own_copy() -> Path:
 
 
 def update(folder: Path) -> list[str]:
-    """Make a learner's copy in ``folder``, or bring it up to date, where git does not see it.
+    """Make a learner's copy in ``folder``, or bring it up to date; git ignores it.
 
-    What the learner has changed stays, and the newer file is put beside it: the names of those are returned.
+    A file that the learner has changed stays. The newer one is put beside it, and its name returned.
 
     Raises:
         KitError: the folder cannot be written to.
@@ -121,7 +121,7 @@ def _update(folder: Path, source: Path) -> list[str]:
 
 
 def renew(lesson: Path) -> str | None:
-    """Make a lesson of the copy as it was at first; return how the learner's is named now, if it differed."""
+    """Make a lesson of the copy as it was at first; return the new name of the learner's, if it differed."""
     original = originals() / lesson.name
     if _content(lesson) == _content(original):
         return None
@@ -131,9 +131,9 @@ def renew(lesson: Path) -> str | None:
 
 
 def _content(path: Path) -> str:
-    """Return what a file holds, shortened to a hash, and nothing if there is none.
+    """Return a hash of a file's contents; empty if there is no file.
 
-    Of a notebook the cells count, with what they show. JupyterLab changes the rest when it opens one.
+    Of a notebook only the cells and their outputs count: JupyterLab changes the rest when it opens one.
     """
     if not path.is_file():
         return ""
@@ -149,7 +149,7 @@ def _content(path: Path) -> str:
 
 
 def _put(source: Path, target: Path) -> Path:
-    """Copy a file so that the target is whole at every moment, and the learner's to write; return it."""
+    """Copy a file; the target is complete at every moment, and the learner may write to it. Return it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     shutil.copyfile(source, part)

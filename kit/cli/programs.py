@@ -1,4 +1,4 @@
-"""Programs that take long, or take this one's place; only Python is needed, as nothing else may be there."""
+"""Show the progress of slow programs, and replace this process by one; only Python is needed for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERY = 10.0  # seconds from one line to the next
 
 @contextmanager
 def progress(doing: Callable[[], str]) -> Iterator[None]:
-    """Print what is being done, and for how long already, until the block ends."""
+    """Print what is being done, and for how long, every few seconds until the block ends."""
     began, ended = time.monotonic(), threading.Event()
 
     def tell() -> None:
@@ -34,7 +34,7 @@ def progress(doing: Callable[[], str]) -> Iterator[None]:
 
 
 def become(command: list[str]) -> int:
-    """Run a command of Python's in this process's place, in the environment of that Python."""
+    """Run a command in place of this process, with the folder of its Python first on the PATH."""
     os.environ["PATH"] = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)])
     if sys.platform != "win32":
         os.execv(command[0], command)

@@ -1,6 +1,6 @@
-"""What every Jupyter server of this environment does for the lessons, whether or not ``kit lab`` started it.
+"""Settings of every Jupyter server in this environment, whether or not ``kit lab`` started it.
 
-Its kernels find ``pgq``, and a mistake has its hint from the first cell on. Jupyter loads this by
+Its kernels find ``pgq``, and show hints from the first cell on. Jupyter loads this file because of
 ``settings/server.json``, which is installed where Jupyter looks.
 """
 

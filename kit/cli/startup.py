@@ -1,4 +1,4 @@
-"""What each kernel runs before its first cell: in a notebook with the kit, a mistake has its hint at once."""
+"""Run by each kernel before its first cell: in a notebook with the kit, mistakes have hints at once."""
 
 
 def _startup() -> None:

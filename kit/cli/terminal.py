@@ -16,8 +16,8 @@ from kit.errors import KitError
 if TYPE_CHECKING:
     import psutil
 
-PAUSE = 1.0  # seconds between two looks at whether the terminal is still there
-PATIENCE = 30.0  # seconds for the process that keeps Postgres up to begin
+PAUSE = 1.0  # seconds between two checks that the terminal is still there
+PATIENCE = 30.0  # seconds for the process that keeps Postgres up to start
 
 
 def _single_quoted(value: str, escapes: Mapping[str, str]) -> str:
@@ -51,11 +51,11 @@ _DIALECTS = dict.fromkeys(("sh", "bash", "zsh", "dash", "ash", "ksh", "mksh", "b
 
 
 def shell() -> tuple[psutil.Process, str]:
-    """Return the shell this process was started from, and the language it speaks.
+    """Return the shell that started this process, and its language.
 
-    That is the nearest process above this one that is a shell, so that a launcher in between
-    (``kit.exe``, ``uv run``) does not count, nor does the copy of itself a shell makes for ``$(…)``.
-    Without a shell above, it is the process that started this one.
+    It is the nearest process above this one that is a shell. A launcher in between (``kit.exe``, ``uv run``)
+    does not count, nor does the copy of itself that a shell makes for ``$(…)``. Without a shell, it is the
+    process that started this one.
     """
     import psutil
 
@@ -73,8 +73,8 @@ def shell() -> tuple[psutil.Process, str]:
 def _parents() -> list[psutil.Process]:
     """Return the processes above this one, the nearest first.
 
-    Not psutil's own list: that ends where a parent seems younger than its child, as it does by the second
-    whenever the system's clock is being set.
+    psutil's own list ends at a parent that seems younger than its child, as happens by a second while the
+    system's clock is being set.
     """
     import psutil
 
@@ -96,7 +96,7 @@ def _is_copy(process: psutil.Process, above: psutil.Process) -> bool:
 
 
 def lines(variables: Mapping[str, str | None], language: str) -> str:
-    """Return the lines that set ``variables`` in a shell of that language; None takes a variable away.
+    """Return the lines that set ``variables`` in a shell of that language; None removes a variable.
 
     The language is sh, fish, powershell or cmd.
     """
@@ -107,7 +107,7 @@ def lines(variables: Mapping[str, str | None], language: str) -> str:
 
 
 def how_to_use(language: str, command: str = "kit env") -> str:
-    """Return the line that takes over what ``command`` prints into a terminal of that language."""
+    """Return the line that puts the output of ``command`` into effect in a terminal of that language."""
     return _USE[language].format(command=command)
 
 
@@ -123,14 +123,14 @@ def language_of(name: str) -> str:
 
 
 def enter(database: str, name: str | None = None) -> tuple[dict[str, str | None], str]:
-    """Start or adopt Postgres and keep it up as long as the terminal this process was started from.
+    """Start or adopt Postgres and keep it up as long as the terminal that started this process.
 
-    The database is made where it is missing and never emptied. ``name`` is the shell whose language the
-    terminal speaks; without it, that is found out.
+    The database is made if it is missing, and never emptied. ``name`` is the shell whose language the
+    terminal speaks; without it, the kit finds that out.
 
     Returns:
-        The variables that point a program of that terminal at the database, None for one that would point
-        it elsewhere, and the terminal's language.
+        The variables with which a program in that terminal connects to the database, None for one that must
+        be removed, and the terminal's language.
 
     Raises:
         KitError: Postgres cannot be started, or the kit does not know that shell.

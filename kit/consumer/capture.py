@@ -1,9 +1,9 @@
-"""What handlers print, and what PGQueuer logs, caught with the job it belongs to.
+"""Capture what handlers print and what PGQueuer logs, each line with its job.
 
-A context variable says for which job the running code works. Tasks copy it; a handler's own threads, and what
-it hands to a pool of threads, get it from here. A process that a handler starts or forks prints into a pipe,
-but not on Windows, and not one of a `ProcessPoolExecutor`, which may work for many jobs. Cells have no job:
-their prints pass untouched.
+A context variable holds the job for which the running code works. Tasks copy it. The threads of a handler,
+and its calls in a pool of threads, get it from here. A process that a handler starts or forks prints into a
+pipe (not on Windows, and not one of a `ProcessPoolExecutor`, which may work for many jobs). Cells have no
+job, so their prints pass.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ ENDS_NO_CONSUMER = (
 
 
 class Capture:
-    """Collects, in whole lines, what is printed for one job, for one schedule or by the consumer itself.
+    """Collects whole lines that one job, one schedule or the consumer itself prints.
 
     Attributes:
-        entrypoint: the handler's entrypoint; None when it is the consumer's.
-        job_id: the job's id; None when it is a schedule's or the consumer's.
-        exception: the exception it ended with, if that is kept.
+        entrypoint: the handler's entrypoint; None for the consumer itself.
+        job_id: the job's id; None for a schedule or the consumer itself.
+        exception: the exception that ended the handler, if there was one and it is kept.
     """
 
     __slots__ = ("_console", "_processes", "_rest", "entrypoint", "exception", "job_id")
@@ -61,13 +61,13 @@ class Capture:
         return f"{self.entrypoint}" if self.job_id is None else f"{self.entrypoint} #{self.job_id}"
 
     def begin(self) -> None:
-        """Let everything the running context prints from here on belong to this job."""
+        """From here on, attribute what the running context prints to this job."""
         if session.running and (type(sys.stdout) is not _Stream or type(sys.stderr) is not _Stream):
             _wrap_streams()
         _capture.set(self)
 
     def write(self, stream: str, text: str) -> int:
-        """Take what was printed to ``"stdout"`` or ``"stderr"``; a line is kept when it is complete."""
+        """Take text that was printed to ``"stdout"`` or ``"stderr"``; keep each line when it is complete."""
         if not isinstance(text, str):
             raise TypeError(f"write() takes a str, not {type(text).__name__}")
         with _writing:
@@ -81,7 +81,7 @@ class Capture:
         return len(text)
 
     def flush(self) -> None:
-        """Keep what was printed without an end of line, and what processes have printed until now."""
+        """Keep the last line, even without its end, and what the handler's processes have printed so far."""
         for process in self._processes:
             process.take()
         if not self._rest:
@@ -101,7 +101,7 @@ class Capture:
         self._console.add(kind, text, self.entrypoint, self.job_id)
 
     def fail(self, error: BaseException, *, held: bool = False) -> None:
-        """Keep an exception, and the line that tells of it."""
+        """Keep an exception, and a line that reports it."""
         self.exception = error
         text = without_commands(one_line(error))
         where = (self._console.name, self.entrypoint, self.job_id)
@@ -109,7 +109,7 @@ class Capture:
         self.add("error", f"{'held' if held else 'exception'}: {in_one_line(error)}")
 
     def log(self, record: logging.LogRecord) -> None:
-        """Keep a warning of PGQueuer's; one that repeats (a flush tried again) once every few seconds."""
+        """Keep a warning of PGQueuer's; a repeated one, such as that of a retry, only every few seconds."""
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and error is self.exception:
             return
@@ -128,10 +128,11 @@ def of_a_handler() -> Capture | None:
 
 
 class _Stream:
-    """Stands in for ``sys.stdout`` or ``sys.stderr``: takes what handlers print, passes on the rest.
+    """Stands in for ``sys.stdout`` or ``sys.stderr``: keeps what handlers print and passes on the rest.
 
-    What is set on it stays on it: for the length of a cell IPython replaces the ``write`` of the stream it
-    finds by one that calls the former, and passed on, those two would call each other for ever.
+    An attribute that is set on it stays on it. For the length of a cell IPython replaces the ``write`` of the
+    stream by one that calls the old one. If that were set on the real stream, the two would call each other
+    for ever.
     """
 
     def __init__(self, real: Any, name: str) -> None:
@@ -160,14 +161,14 @@ io.TextIOBase.register(_Stream)
 
 
 def _wrap_streams() -> None:
-    """Put the stand-ins before the present streams: at every job, because pytest keeps replacing them."""
+    """Replace the present streams by stand-ins; again at every job, because pytest keeps replacing them."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None or type(stream) is _Stream:
             continue
         wrapped = _Stream(stream, name)
-        # Comparing and storing happen without a switch to another thread in between, so a stream that
-        # `redirect_stdout` puts back in a cell at this very moment is not overwritten.
+        # No other thread runs between the comparison and the assignment, so a stream that `redirect_stdout`
+        # puts back in a cell at this very moment is not overwritten.
         if name == "stdout" and sys.stdout is stream:
             sys.stdout = wrapped
         elif sys.stderr is stream:
@@ -181,7 +182,7 @@ def _unwrap_streams() -> None:
 
 
 class _Log(logging.Handler):
-    """PGQueuer reports errors to a logger that by default nobody listens to."""
+    """Keeps the errors that PGQueuer logs; by default nobody listens to its logger."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if (capture := _capture.get()) is not None:
@@ -189,7 +190,7 @@ class _Log(logging.Handler):
 
 
 class _Process:
-    """What a process prints that a handler starts: taken on a thread, and whenever the handler's are."""
+    """The output of a process that a handler starts; read on a thread, and whenever the handler's is."""
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
@@ -200,13 +201,13 @@ class _Process:
         self._over = False
 
     def started(self) -> None:
-        """Take what it prints from now on, until nobody can print there any more."""
+        """Read its output from now on, until nobody can write to the pipe any more."""
         os.close(self.to)
         self._capture._processes.append(self)
         threading.Thread(target=self._follow, name="kit-process", daemon=True).start()
 
     def take(self) -> None:
-        """Take what is there."""
+        """Read the output that is there now."""
         with self._taking, suppress(BlockingIOError):
             while not self._over:
                 data = os.read(self._from, 65536)
@@ -223,7 +224,7 @@ class _Process:
         os.close(self._from)
 
     def be_this_one(self) -> None:
-        """Print there, in the forked process itself."""
+        """Print into the pipe; called in the forked process itself."""
         os.close(self._from)
         sys.stdout = sys.stderr = open(  # noqa: SIM115
             self.to, "w", buffering=1, encoding="utf-8", errors="backslashreplace"
@@ -231,7 +232,7 @@ class _Process:
 
 
 def _of(capture: Capture | None, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function whose prints belong to a job, or to none, whoever calls it."""
+    """Return ``function`` with its prints attributed to a job, or to none, whoever calls it."""
 
     def of_that_job(*arguments: Any, **options: Any) -> Any:
         before = _capture.set(capture)
@@ -244,14 +245,14 @@ def _of(capture: Capture | None, function: Callable[..., Any]) -> Callable[..., 
 
 
 def _start(start: Callable[..., None], thread: threading.Thread) -> None:
-    """Start a thread, one of a handler's for its job."""
+    """Start a thread; one that a handler starts works for the handler's job."""
     if (capture := _capture.get()) is not None:
         thread.run = _of(capture, thread.run)  # type: ignore[method-assign]
     start(thread)
 
 
 def _submit(submit: Callable[..., Any], pool: Executor, call: Any, /, *arguments: Any, **options: Any) -> Any:
-    """Let a pool call something for the job that asks for it; a thread that it starts belongs to none."""
+    """Let a pool work for the job that submits the call; a thread that the pool starts belongs to no job."""
     capture = _capture.get()
     if capture is not None and isinstance(pool, ThreadPoolExecutor):
         call = _of(capture, call)
@@ -259,11 +260,11 @@ def _submit(submit: Callable[..., Any], pool: Executor, call: Any, /, *arguments
 
 
 def _open(init: Callable[..., None], popen: Any, *arguments: Any, **options: Any) -> None:
-    """Start a process, one of a handler's so that what it prints is taken for the job."""
+    """Start a process; the output of one that a handler starts is captured for the job."""
     capture = of_a_handler()
     to = {name: options.get(name) for name in ("stdout", "stderr")}
     free = [name for name, stream in to.items() if stream is None or type(stream) is _Stream]
-    if capture is None or not free or len(arguments) > 4:  # its fifth and sixth are those two
+    if capture is None or not free or len(arguments) > 4:  # stdout and stderr are the fifth and sixth
         init(popen, *arguments, **options)
         return
     process = _Process(capture)
@@ -289,7 +290,7 @@ _log = _Log(logging.WARNING)
 
 @contextmanager
 def prints_are_caught() -> Iterator[None]:
-    """Catch what is printed and logged for jobs, in this block."""
+    """Capture what is printed and logged for jobs, in this block."""
     with ExitStack() as block:
         _wrap_streams()
         block.callback(_unwrap_streams)

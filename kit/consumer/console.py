@@ -1,4 +1,4 @@
-"""What a consumer has to say: lines, each with its job, kept, and shown in a cell to whoever looks next."""
+"""The output of consumers: lines, each with its job. They are kept, and each is shown once in a cell."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ class Line:
     """One line of a consumer's output.
 
     Attributes:
-        text: what was printed, or what happened, without its label.
+        text: what was printed or what happened, without its label.
         kind: ``"print"``, ``"error"``, ``"retry"``, ``"canceled"``, ``"log"`` (a warning of PGQueuer's) or
-            ``"notice"`` (what became of the consumer).
+            ``"notice"`` (a change in the consumer's own state).
         consumer: the consumer's name.
         entrypoint: the handler's entrypoint; None for code of the consumer that belongs to no handler.
         job_id: the job's id; None for a schedule, and for code that belongs to no handler.
         time: when, in UTC.
         order: rises with every line of this process.
-        worker: whether the consumer is a process of its own; then its name stands before the line, too.
+        worker: whether the consumer is a process of its own; then its name is shown before the line, too.
     """
 
     text: str
@@ -76,10 +76,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception a handler ended with.
+    """The exception that ended a handler.
 
     Attributes:
-        text: the exception in one line: its type, and what it says.
+        text: the exception in one line: its type and its message.
         traceback: its traceback as text, from the handler's own frame on.
         held: True when the job stays in the queue with status ``failed`` (``on_failure="hold"``).
         consumer, entrypoint, job_id, time: as in `Line`.
@@ -101,7 +101,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Unseen:
-    """Lines that nobody has seen, and how many more there were before them: too many to be kept."""
+    """Lines that were not shown yet, and how many before them were lost, because there were too many."""
 
     lines: list[Line]
     missed: int = 0
@@ -115,10 +115,10 @@ class Lines(list[T], Generic[T]):
 
 
 class Console:
-    """Where one consumer's output is kept, and what of it nobody has seen yet.
+    """Keeps one consumer's output, and knows which of it was not shown yet.
 
-    ``changed`` is called after every new line, on whichever thread it came from. ``worker`` says whether the
-    consumer is a process of its own.
+    ``changed`` is called after every new line, on the thread that the line came from. ``worker`` is whether
+    the consumer is a process of its own.
     """
 
     def __init__(self, name: str, changed: Callable[[], None], *, worker: bool = False) -> None:
@@ -130,11 +130,11 @@ class Console:
         self._unseen_notices: deque[Line] = deque(maxlen=KEPT_LINES)
         self._queueing = threading.Lock()
         self._missed = 0
-        self._said: dict[str, float] = {}
+        self._last_seen: dict[str, float] = {}
         self._changed = changed
 
     def add(self, kind: Kind, text: str, entrypoint: str | None = None, job_id: int | None = None) -> None:
-        """Keep a line, to be shown by whoever looks next."""
+        """Keep a line until it is shown."""
         if len(text) > LONGEST_LINE:
             text = f"{text[:LONGEST_LINE]} … ({len(text) - LONGEST_LINE} more characters)"
         line = Line(storable_text(text), kind, self.name, entrypoint, job_id, worker=self.worker)
@@ -146,19 +146,19 @@ class Console:
         self._changed()
 
     def notice(self, text: str) -> None:
-        """Keep what became of the consumer. It is shown after the next cell, too, if nobody looks before."""
+        """Keep a change of the consumer's state. If nothing else shows it, the end of the next cell does."""
         line = Line(storable_text(text), "notice", self.name)
         self.lines.append(line)
         if notebook.has_cells() or session.watching:
             self._unseen_notices.append(line)
         elif sys.stderr is not None:
-            # Outside a notebook no cell will end, so it is said at once. This is no handler's print.
+            # Outside a notebook no cell will end, so it is printed at once. This is no handler's print.
             with suppress(OSError, ValueError):
                 print(line, file=getattr(sys.stderr, "real", sys.stderr))
         self._changed()
 
     def has_unseen(self) -> bool:
-        """Return whether there is a line that nobody has seen."""
+        """Return whether there is a line that was not shown yet."""
         return bool(self._unseen or self._unseen_notices)
 
     def latest(self, number: int) -> list[Line]:
@@ -166,15 +166,15 @@ class Console:
         return list(self.lines.copy())[-number:]
 
     def repeats(self, message: str) -> bool:
-        """Return whether this was said in the last few seconds, such as that something is tried again."""
+        """Return whether there was the same message in the last few seconds, such as that of a retry."""
         now = time.monotonic()
-        if now - self._said.get(message, -QUIET_SECONDS) < QUIET_SECONDS:
+        if now - self._last_seen.get(message, -QUIET_SECONDS) < QUIET_SECONDS:
             return True
-        self._said[message] = now
+        self._last_seen[message] = now
         return False
 
     def take(self, *, notices_only: bool = False) -> Unseen:
-        """Return what nobody has seen, in order; it counts as seen from now on."""
+        """Return the lines that were not shown yet, in order; they count as shown from now on."""
         lines: list[Line] = []
         with suppress(IndexError):
             while True:
@@ -189,7 +189,7 @@ class Console:
 
 
 class Screen:
-    """Shows lines in the cell that runs: the first ones, and how many more there were."""
+    """Shows lines in the running cell: the first ones, and then only how many more there were."""
 
     def __init__(self) -> None:
         self._lines = SHOWN_LINES
@@ -197,7 +197,7 @@ class Screen:
         self._more = 0
 
     def show(self, unseen: Unseen) -> None:
-        """Print lines into the cell, as long as there is room for them."""
+        """Print lines into the cell, until there is no more room."""
         shown = []
         for line in map(str, unseen.lines):
             self._bytes -= len(line.encode()) + 1
@@ -211,7 +211,7 @@ class Screen:
             print("\n".join(shown))
 
     def close(self, last_words: Iterable[str] = ()) -> None:
-        """Say how much was too much to show, and what else there is to say."""
+        """Print how many lines were left out, and then ``last_words``."""
         if self._more:
             lines = "1 more line" if self._more == 1 else f"{self._more} more lines"
             print(f"… and {lines}: see the consumer's .output")
@@ -220,7 +220,7 @@ class Screen:
 
 
 def unseen(*, notices_only: bool = False) -> Unseen:
-    """Return, in order, what this process's consumers have to say and nobody has seen."""
+    """Return, in order, the output of this process's consumers that was not shown yet."""
     taken = [consumer.unseen(notices_only) for consumer in list(session.consumers.values())]
     lines = [line for each in taken for line in each.lines]
     return Unseen(sorted(lines, key=lambda line: line.order), sum(each.missed for each in taken))
@@ -235,7 +235,7 @@ def show(unseen: Unseen) -> None:
 
 @contextmanager
 def about_to_show() -> Iterator[None]:
-    """Mark that this block ends in showing what is unseen, so that a notice need not be printed elsewhere."""
+    """Mark a block that shows all output at its end, so notices need not be printed elsewhere."""
     session.watching += 1
     try:
         yield
@@ -244,7 +244,7 @@ def about_to_show() -> Iterator[None]:
 
 
 def show_notices_after_cells() -> None:
-    """Let every cell of a notebook end with the notices nobody has seen; a second call changes nothing."""
+    """Show notices after every cell of a notebook; a second call changes nothing."""
     notebook.after_each_cell(_after_a_cell)
 
 

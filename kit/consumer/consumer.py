@@ -25,7 +25,7 @@ class Consumer:
         done, failed: how many jobs' handlers came to their end, and how many raised, without those that asked
             for a retry.
         held, retried: how many of those that raised are held, and how often a retry was asked for.
-        console: what it has to say.
+        console: its output.
         when_changed: called, on any thread, when any of this has changed.
         cell: the number of the cell that started it; None outside of a notebook.
     """
@@ -69,7 +69,7 @@ class Consumer:
 
     @property
     def output(self) -> Lines[Line]:
-        """What handlers printed and what became of them, oldest first: the last 10 000 lines."""
+        """What handlers printed and how they ended, oldest first: the last 10 000 lines."""
         return Lines(self.console.lines.copy())
 
     @property
@@ -81,24 +81,24 @@ class Consumer:
         """Take no more jobs, wait for the handlers that run, and end; a second call does nothing.
 
         After ``timeout`` seconds (or a timedelta) those that still run are cancelled and named, and their
-        jobs are put back into the queue. A paused worker goes on for that.
+        jobs are put back into the queue. A paused worker is resumed for this.
         """
         raise NotImplementedError
 
     def unseen(self, notices_only: bool = False) -> Unseen:
-        """Return what nobody has seen yet of what it has to say; it counts as seen from now on."""
+        """Return its output that was not shown yet; it counts as shown from now on."""
         return self.console.take(notices_only=notices_only)
 
     def catch_up(self) -> None:
-        """Return when all that it has to say at this moment is known here."""
+        """Return when its output up to this moment is known here."""
 
     def has_changed(self) -> None:
-        """Let it be known that something of this has changed."""
+        """Call `when_changed`, because one of its attributes has changed."""
         self.when_changed()
 
 
 def show_as_value(what: object, consumers: Sequence[Consumer]) -> None:
-    """Show a cell's value; nothing of those that it has started and that run: they have their panel there."""
+    """Show a cell's value, but not consumers that run and were started by this cell: their panel is there."""
     now = notebook.cell_number() if notebook.in_notebook() else None
     if now is None or not all(one.cell == now and one.state == "running" for one in consumers):
         notebook.publish({"text/plain": repr(what)})

@@ -1,4 +1,4 @@
-"""Where a consumer works, which may be elsewhere than the kit looks: its `main` can connect to anything."""
+"""Compare the database in which a consumer works with the kit's: its `main` can connect to any."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PLACE = """
 
 
 async def place_of(manager: Manager) -> Place:
-    """Return where a manager that does not run yet is connected; nothing where that is no Postgres.
+    """Return the place that a manager which does not run yet is connected to; empty if it is no Postgres.
 
     Raises:
-        KitError: PGQueuer's tables are not there, and the kit looks elsewhere.
+        KitError: PGQueuer's tables are not there, and the kit reads another database.
     """
     place: Place = {}
-    with suppress(Exception):  # what is wrong with its connection is said when PGQueuer uses it
+    with suppress(Exception):  # PGQueuer will raise what is wrong with its connection
         table = manager.queries.qbe.settings.qualified.queue_table  # type: ignore[union-attr]
         (place,) = await driver_of(manager).fetch(_PLACE, table)
     target = _target() if place and place["table"] is None else None
@@ -41,21 +41,21 @@ async def place_of(manager: Manager) -> Place:
     return place
 
 
-async def not_where_the_kit_looks(name: str, place: Place) -> str | None:
-    """Return what to say if a consumer works elsewhere than where `kit.jobs` and the others look."""
+async def difference(name: str, place: Place) -> str | None:
+    """Return a message, if a consumer works in another place than `kit.jobs` and the others read."""
     if not place or (target := _target()) is None:
         return None
     try:
         async with target.connect(limit=PATIENCE) as connection:
-            (looks,) = await connection.fetch(_PLACE, target.names.queue_table)
-    except KitError:  # nobody answers there; each call of the kit's says so
+            (read,) = await connection.fetch(_PLACE, target.names.queue_table)
+    except KitError:  # no answer: each call of the kit's reports that
         return None
-    if place["started"] != looks["started"]:
+    if place["started"] != read["started"]:
         there, here = _database(place), f"{target.name!r} on {target.where}"
-    elif place["database"] != looks["database"]:
-        there, here = f"the database {place['database']!r}", repr(looks["database"])
-    elif place["table"] != looks["table"]:
-        there, here = f"the table {place['table']}", str(looks["table"])
+    elif place["database"] != read["database"]:
+        there, here = f"the database {place['database']!r}", repr(read["database"])
+    elif place["table"] != read["table"]:
+        there, here = f"the table {place['table']}", str(read["table"])
     else:
         return None
     return (

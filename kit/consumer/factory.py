@@ -1,4 +1,4 @@
-"""The factory a learner hands to `kit.run`: finding it, entering it, and saying what is wrong with it."""
+"""The factory that a learner passes to `kit.run`: find it, enter it, and explain what is wrong with it."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def working_folder() -> str:
 
 
 def parts(name: str) -> tuple[str, str]:
-    """Return the module and the name in it that ``"module:name"`` says.
+    """Return the module and the name of ``"module:name"``.
 
     Raises:
-        KitError: it does not say both.
+        KitError: one of the two is missing.
     """
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
@@ -145,31 +145,31 @@ def _load(name: str) -> object:
 async def enter(factory: Factory, advise: Callable[[str], None]) -> AsyncIterator[Manager]:
     """Call the factory, yield its manager, and clean up after it.
 
-    What the older form, a coroutine that returns the PgQueuer, connected is closed here, because that
-    form has no place to do it.
+    The older form, a coroutine that returns the PgQueuer, has no place to close its connection, so it is
+    closed here.
 
     Args:
-        advise: called with what works and is better written in another way.
+        advise: called with advice on what works, but is better written in another way.
 
     Raises:
-        KitError: it makes nothing that can be run.
+        KitError: the factory makes nothing that can be run.
     """
     made = factory()
     if isinstance(made, AbstractAsyncContextManager):
         _refuse_what_does_not_yield(made)
         async with AsyncExitStack() as stack:
-            async with _not_run_by_itself(made):
+            async with _refuse_own_run(made):
                 manager = await stack.enter_async_context(made)
             checked = _checked(manager, "yield")
             for wrong in _misplaced_handlers(factory):
                 advise(wrong)
             yield checked
     elif inspect.isawaitable(made):
-        async with _not_run_by_itself(made):
+        async with _refuse_own_run(made):
             manager = await made
         returned = _checked(manager, "return")
-        for said in (NEWER_FORM, *_misplaced_handlers(factory)):
-            advise(said)
+        for advice in (NEWER_FORM, *_misplaced_handlers(factory)):
+            advise(advice)
         try:
             yield returned
         finally:
@@ -184,15 +184,15 @@ _RUNS = {kind.run.__code__ for kind in (PgQueuer, QueueManager, SchedulerManager
 
 
 @asynccontextmanager
-async def _not_run_by_itself(made: object) -> AsyncIterator[None]:
-    """Refuse a main that awaits a manager's ``run()``, which would never come to its end.
+async def _refuse_own_run(made: object) -> AsyncIterator[None]:
+    """Refuse a main that awaits a manager's ``run()``, which would never return.
 
-    It is not cut off but asked to stop, so that a job which it may have picked is not lost.
+    The run is asked to stop and not cancelled, so a job that it may have picked is not lost.
     """
     runs: list[Any] = []
     entering = asyncio.current_task()
 
-    async def look() -> None:
+    async def stop_runs() -> None:
         while not runs:
             await asyncio.sleep(0.01)
             runs.extend(
@@ -205,14 +205,14 @@ async def _not_run_by_itself(made: object) -> AsyncIterator[None]:
         for each in runs:
             each.cr_frame.f_locals["self"].shutdown.set()
 
-    looking = asyncio.create_task(look())
+    stopping = asyncio.create_task(stop_runs())
     try:
         yield
     except Exception:
         if not runs:
             raise
     finally:
-        looking.cancel()
+        stopping.cancel()
     if runs:
         raise KitError(
             "main() runs its PgQueuer itself, with `await pgq.run()` or the like. main only makes it, and "
@@ -221,7 +221,7 @@ async def _not_run_by_itself(made: object) -> AsyncIterator[None]:
 
 
 def _awaited_by(made: object) -> Iterator[Any]:
-    """Yield the coroutine or generator of a main, the coroutine it awaits, and so on."""
+    """Yield main's coroutine or generator, the coroutine it awaits, and so on."""
     each: Any = getattr(made, "gen", made)
     while each is not None:
         yield each
@@ -229,7 +229,7 @@ def _awaited_by(made: object) -> Iterator[Any]:
 
 
 def _refuse_what_does_not_yield(made: object) -> None:
-    # contextlib's own, whose error speaks of an iterator, and whose coroutine would be awaited by nobody.
+    # contextlib's own error speaks of an iterator, and nobody would await the coroutine.
     inner = getattr(made, "gen", None)
     if inspect.iscoroutine(inner):
         inner.close()
@@ -269,7 +269,7 @@ def _checked(manager: object, word: str) -> Manager:
     driver = driver_of(manager)
     if (wrong := wrong_connection(driver)) is not None:
         raise KitError(wrong)
-    held = connection_of(driver)  # looked at now, or the mistakes would break the learner's connection
+    held = connection_of(driver)  # checked now: using it wrongly would break the learner's connection
     if _is_closed(held):
         raise KitError(
             "main() gave a PgQueuer whose connection is closed, as `async with` closes it at its end. Write "
@@ -299,10 +299,10 @@ def _is_closed(held: Any) -> bool:
 
 
 def _misplaced_handlers(factory: Factory) -> Iterator[str]:
-    """Yield what is wrong with the handlers in a factory's code that PGQueuer never hears of."""
+    """Yield what is wrong with handlers in a factory's code that PGQueuer does not get to know."""
     try:
         (main,) = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(factory)))).body
-    except Exception:  # its text is gone, or is more than a function: nothing is said of it
+    except Exception:  # its source is gone, or is more than a function: no advice
         return
     given = [each for each in ast.walk(main) if isinstance(each, ast.Yield | ast.Return)]
     names = {each.value.id: each.lineno for each in given if isinstance(each.value, ast.Name)}
@@ -339,7 +339,7 @@ def scheduler_of(manager: Manager) -> SchedulerManager | None:
 
 
 def driver_of(manager: Manager) -> Driver:
-    """Return the driver it talks to Postgres with."""
+    """Return the driver that it uses to talk to Postgres."""
     if isinstance(manager, PgQueuer):
         return manager.connection
     driver: Driver = manager.queries.driver
@@ -347,7 +347,7 @@ def driver_of(manager: Manager) -> Driver:
 
 
 async def _close(driver: Driver) -> None:
-    """Close what a driver holds. Drivers leave that to whoever connected."""
+    """Close a driver's connection. Drivers leave that to whoever made it."""
     if (connection := connection_of(driver)) is None:
         return
     # A connection that is lost cannot be closed; the loop drops whatever is still open when it ends.
@@ -356,13 +356,13 @@ async def _close(driver: Driver) -> None:
 
 
 def explain(error: BaseException, what: str = "main()", *, was_ready: bool = False) -> str:
-    """Say in plain words why a consumer could not start, or has died, and what to do next."""
+    """Return in plain words why a consumer could not start, or has died, and the next step."""
     if isinstance(error, KitError):
         return str(error)
     line, at = one_line(error), place(error)
-    for pattern, said in _SAID.items():
+    for pattern, text in _EXPLANATIONS.items():
         if found := re.search(pattern, line):
-            return said.format(at=at, line=line, **found.groupdict())
+            return text.format(at=at, line=line, **found.groupdict())
     if tables_are_missing(error) and sqlstate(error) != "42703":  # a column: of a query of main's own
         return f"{NO_TABLES} ({line})"
     if sqlstate(error) in ("3D000", "28P01", "28000"):
@@ -375,8 +375,8 @@ def explain(error: BaseException, what: str = "main()", *, was_ready: bool = Fal
     return f"{what} raised {line}{at}." + (f" {helps}" if helps is not None else "")
 
 
-# What is said of errors whose own words speak of something else, or lack what to do.
-_SAID = {
+# Explanations of errors whose own message is about something else, or gives no next step.
+_EXPLANATIONS = {
     "Entrypoint function must be async": (
         "A handler is not async{at}, or has a `yield` in it. Write `async def`, and call what blocks with "
         "`await asyncio.to_thread(...)`."
@@ -397,7 +397,7 @@ _SAID = {
 
 
 def _the_kits_own(line: str) -> str:
-    """Return where to connect instead of what ``line`` tells of."""
+    """Return advice where to connect, instead of the place that the error message ``line`` names."""
     with suppress(KitError):
         target = session.target()
         if not ({target.name, target.where.rpartition(":")[2]} <= set(re.findall(r"\w+", line))):

@@ -20,15 +20,15 @@ from kit.errors import KitError
 from kit.errors.text import one_line, storable, storable_text
 from kit.session import session
 
-REMEMBERED = 100_000  # jobs of which it is kept who took them up
+REMEMBERED = 100_000  # the last jobs of a consumer for which it is known that it started them
 
 
 class Handlers:
-    """Stands between PGQueuer and a learner's handlers, and counts for their consumer.
+    """Wraps a learner's handlers for PGQueuer, and counts for their consumer.
 
     Attributes:
-        running: what runs now, and in which task.
-        cut_off: what was cancelled because the consumer was stopped.
+        running: the handlers that run now, each with its task.
+        cut_off: the handlers that were cancelled because the consumer was stopped.
     """
 
     def __init__(self, consumer: Consumer) -> None:
@@ -57,7 +57,7 @@ class Handlers:
 
     @contextmanager
     def one(self, entrypoint: str, job_id: int | None = None, *, held: bool = False) -> Iterator[Capture]:
-        """Watch a handler, in the task that runs it: what it prints, and how it ends."""
+        """Watch one call of a handler, in the task that runs it: what it prints, and how it ends."""
         capture = Capture(self.console, entrypoint, job_id)
         capture.begin()
         if job_id is not None:
@@ -69,11 +69,11 @@ class Handlers:
         try:
             yield capture
         except BaseException as error:
-            # PGQueuer would take the job for canceled, or for failed, and drop it.
+            # PGQueuer would count the job as canceled or failed, and delete it.
             if job_id is not None and self._was_cut_off(capture, error):
                 raise RetryRequested(reason="the consumer was stopped while this ran") from None
-            if (told := self._raised(capture, error, held=held)) is not error:
-                raise told from None
+            if (reported := self._raised(capture, error, held=held)) is not error:
+                raise reported from None
             raise
         finally:
             capture.flush()
@@ -83,7 +83,7 @@ class Handlers:
             self.consumer.has_changed()
 
     def _raised(self, capture: Capture, error: BaseException, *, held: bool) -> BaseException:
-        """Tell what its exception means, a retry, a cancellation or a failure; return PGQueuer's own."""
+        """Report a handler's exception: a retry, a cancellation or a failure. Return the one for PGQueuer."""
         capture.flush()
         error = _with_a_delay(error)
         if (retry := retry_request(error)) is not None:
@@ -101,17 +101,17 @@ class Handlers:
         return self._stand_in(capture, error)
 
     def _stand_in(self, capture: Capture, error: BaseException) -> BaseException:
-        """Return what PGQueuer is to be told instead of an exception that it could not log; or that one."""
+        """Return ``error``, or another exception if PGQueuer could not log this one."""
         if isinstance(error, asyncio.CancelledError):
             return error
-        told = storable(error)
+        stand_in = storable(error)
         if (retry := retry_request(error)) is not None:
             reason = None if retry.reason is None else storable_text(str(retry.reason))
-            if told is error and reason == retry.reason:
+            if stand_in is error and reason == retry.reason:
                 return error
-            told = RetryRequested(retry.delay, reason)
-        if told is not error:
-            capture.exception = told  # so that PGQueuer's own warning of it is not shown as something new
+            stand_in = RetryRequested(retry.delay, reason)
+        if stand_in is not error:
+            capture.exception = stand_in  # or PGQueuer's own warning of it would be shown as a new one
             if isinstance(error, SystemExit | KeyboardInterrupt):
                 self.console.notice(f"{type(error).__name__} in {capture} {ENDS_NO_CONSUMER}")
             elif not self.console.repeats("cannot be stored"):
@@ -119,21 +119,21 @@ class Handlers:
                     f"The exception of {capture} is not one that PGQueuer can log as it is "
                     f"({_why_not(error)}). The log has one that says the same; .errors has its own."
                 )
-        return told
+        return stand_in
 
     def cut_off_running(self) -> None:
-        """Cancel what runs; on the consumer's own loop."""
+        """Cancel the handlers that run; call it on the consumer's own loop."""
         for capture, task in self.running.items():
             self._cut.add(capture)
             task.cancel()
 
     def _was_cut_off(self, capture: Capture, error: BaseException) -> bool:
-        """Return whether a handler ended because the consumer, or the whole process, was about to end."""
+        """Return whether a handler ended because the consumer, or the whole process, is ending."""
         if isinstance(error, asyncio.CancelledError) and capture in self._cut:
-            # From here on its task goes on, to tell PGQueuer what became of the job.
+            # The task goes on, to tell PGQueuer how the job ended.
             self.running[capture].uncancel()
         elif not (isinstance(error, RuntimeError) and "interpreter shutdown" in one_line(error)):
-            # With these words Python refuses a new thread, also to asyncio.to_thread, when it ends.
+            # Python ends, and refuses a new thread with these words, also to asyncio.to_thread.
             return False
         self.cut_off.append(capture)
         capture.flush()
@@ -141,7 +141,7 @@ class Handlers:
         return True
 
     def running_now(self) -> list[Capture]:
-        """Return what runs now, with its ``entrypoint`` and ``job_id``; from any thread."""
+        """Return the handlers that run now, with ``entrypoint`` and ``job_id``; from any thread."""
         return list(self.running)
 
 
@@ -183,12 +183,12 @@ class _WatchedSchedule(AbstractScheduleExecutor):
 
 
 def _with_a_delay(error: BaseException) -> BaseException:
-    """Return the error; for a retry whose delay PGQueuer cannot store, one that says so."""
+    """Return ``error``; for a retry with a delay that PGQueuer cannot store, an error that says so."""
     retry = retry_request(error)
     if retry is None or isinstance(retry.delay, timedelta):
         return error
-    said = f"RetryRequested(delay={retry.delay!r}): the delay is a timedelta, such as timedelta(seconds=5)."
-    return KitError(said).with_traceback(error.__traceback__)
+    text = f"RetryRequested(delay={retry.delay!r}): the delay is a timedelta, such as timedelta(seconds=5)."
+    return KitError(text).with_traceback(error.__traceback__)
 
 
 def _why_not(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""When a consumer that has just started is ready, and why it is not."""
+"""Wait until a new consumer is ready, or find out why it is not."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from kit.session import session
 PROBE = 2.0  # seconds for Postgres to answer when a consumer was not ready in time
 
 
-def ask_again(queue: QueueManager) -> None:
-    """Let a look at whether notifications arrive send more than one.
+def repeat_health_check(queue: QueueManager) -> None:
+    """Let PGQueuer's check of notifications send more than one.
 
-    PGQueuer sends one and waits for it. That is lost where it was sent before LISTEN, as with a pool, whose
-    connections are several; then a healthy consumer would be taken for one that has lost its connection.
+    It sends one and waits for it. That one is lost if it was sent before LISTEN, as happens with the several
+    connections of a pool. A healthy consumer would then look as if it had lost its connection.
     """
     once = queue.listener_healthy
 
@@ -52,9 +52,9 @@ async def listening(manager: Manager) -> None:
 
 
 async def why_not_in_time(name: str, limit: float, entered: bool) -> str:
-    """Return what to say of a consumer that was not ready in ``limit`` seconds.
+    """Return the message about a consumer that was not ready in ``limit`` seconds.
 
-    ``entered`` says whether its ``main`` came to its ``yield``.
+    ``entered`` is whether its ``main`` reached its ``yield``.
     """
     if not await _postgres_answers():
         return f"Postgres does not answer. Consumer {name!r} was not ready in {limit:g} s."
@@ -72,6 +72,6 @@ async def _postgres_answers() -> bool:
     except Unreachable as error:
         return not isinstance(error.__cause__, TimeoutError)
     except KitError:
-        return True  # this process names none that could
+        return True  # this process has no database to ask
     connection.terminate()
     return True

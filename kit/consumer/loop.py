@@ -1,4 +1,4 @@
-"""The loop of a consumer's thread: it knows its connections, and leaves none of them behind."""
+"""The event loop of a consumer's thread. It knows its connections, and leaves none of them open."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SECONDS_TO_END = 2.0
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """A loop that knows its connections, and tells of exceptions nobody awaited.
+    """A loop that knows its connections, and reports exceptions that nobody awaited.
 
-    The selector loop on every system, as ``pgq run`` has it: psycopg refuses Windows' other one.
+    It is the selector loop on every system, as in ``pgq run``: psycopg refuses Windows' other one.
     """
 
     def __init__(self, output: console.Console) -> None:
@@ -28,7 +28,7 @@ class Loop(asyncio.SelectorEventLoop):
         self._output = output
         self._breaks_off = False
         self._connections: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
-        self._adding = threading.Lock()  # another thread may ask for them just now
+        self._adding = threading.Lock()  # other threads read them
         self._threads = ThreadPoolExecutor(thread_name_prefix=f"kit-{output.name}")
         self.set_default_executor(self._threads)
         self.set_exception_handler(self._unhandled)
@@ -36,16 +36,16 @@ class Loop(asyncio.SelectorEventLoop):
     def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, SystemExit | KeyboardInterrupt):
-            return  # it has been told
+            return  # it was reported before
         if self._breaks_off and isinstance(error, ConnectionError):
-            return  # this loop's own doing
+            return  # `break_connections` did it
         if isinstance(error, Exception):
             capture.Capture(self._output).fail(error)
         else:
             self._output.add("log", context["message"])
 
     def run_to_the_end(self, task: asyncio.Task[None]) -> None:
-        """Run until ``task`` has ended, whatever code of a handler's stops the loop before."""
+        """Run until ``task`` has ended, even if a handler's code stops the loop before."""
         while True:
             try:
                 self.run_until_complete(task)
@@ -53,13 +53,13 @@ class Loop(asyncio.SelectorEventLoop):
             except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
                 if task.done() or self.is_closed():
                     raise
-                # asyncio lets the first two through to its caller, out of any task or callback. The third
-                # says that the loop was stopped.
+                # asyncio raises the first two here from any task or callback. The third says that the loop
+                # was stopped.
                 if not isinstance(error, RuntimeError):
                     self._output.notice(f"{one_line(error)}{place(error)} {capture.ENDS_NO_CONSUMER}")
 
     def stop(self) -> None:
-        """Stop, unless it is a handler that asks for it: its consumer would be gone."""
+        """Stop, unless a handler asks for it: that would end its consumer."""
         if (what := capture.of_a_handler()) is not None:
             self._output.notice(f"loop.stop() in {what} {capture.ENDS_NO_CONSUMER}")
             return
@@ -78,7 +78,7 @@ class Loop(asyncio.SelectorEventLoop):
         return transport, protocol
 
     async def start_tls(self, *args: Any, **options: Any) -> Any:
-        """Encrypt a connection as asyncio does, and remember what it is now."""
+        """Encrypt a connection as asyncio does, and remember the new transport."""
         transport = await super().start_tls(*args, **options)
         if transport is not None:
             self._remember(transport)
@@ -93,9 +93,9 @@ class Loop(asyncio.SelectorEventLoop):
             return list(self._connections)
 
     def backends(self) -> set[int]:
-        """Return the Postgres processes (pids) at the other end of its open connections; from any thread.
+        """Return the pids of the Postgres processes of its open connections; from any thread.
 
-        Those of asyncpg: what `asyncpg.Connection.get_server_pid` asks. A pool has several, made when needed.
+        Only asyncpg's connections have a pid: `get_server_pid`. A pool opens several, when they are needed.
         """
         pids = set()
         for transport in self._remembered():
@@ -105,7 +105,7 @@ class Loop(asyncio.SelectorEventLoop):
         return pids - {0, None}
 
     def break_connections(self) -> None:
-        """Break every connection at once, on this loop: who waits for an answer gets an error instead."""
+        """Break every connection at once, on this loop. Whoever waits for an answer gets an error."""
         self._breaks_off = True
         for transport in self._remembered():
             if isinstance(transport, asyncio.WriteTransport) and not transport.is_closing():
@@ -118,7 +118,7 @@ class Loop(asyncio.SelectorEventLoop):
         if tasks:
             _, pending = await asyncio.wait(tasks, timeout=SECONDS_TO_END)
             for task in pending:
-                # It will not be cancelled. Kept, so that no later cell is told that it was destroyed.
+                # It resists. It is kept, or a later cell would show Python's warning that it was destroyed.
                 session.unending.append(task)
         await self.shutdown_asyncgens()
 
@@ -128,7 +128,7 @@ class Loop(asyncio.SelectorEventLoop):
             await asyncio.sleep(0)
 
     def end(self) -> None:
-        """Close it, stopped as it is: cancel every task, and drop every connection that nobody closed."""
+        """Close the stopped loop: cancel every task, and drop every connection that is still open."""
         with suppress(Exception):
             self.run_until_complete(self._end_tasks())
         with suppress(Exception):

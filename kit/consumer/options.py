@@ -1,4 +1,4 @@
-"""How a consumer runs: the options of `kit.run` and `kit.spawn`, their defaults, meanings, checks."""
+"""`Options`: how a consumer runs. Names, defaults, meanings and checks, for `kit.run` and `kit.spawn`."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def checked(call: str, name: object, given: Given) -> Options:
 
 
 def takes_options(call: Call) -> Call:
-    """Give a call with ``**options`` their names, defaults and meanings, for ``help()`` and completion."""
+    """Give ``call`` the names, defaults and meanings of its ``**options``, for ``help()`` and completion."""
     own = inspect.signature(call)
     keywords = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
     types = get_type_hints(Given)

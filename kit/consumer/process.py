@@ -1,4 +1,4 @@
-"""What running consumers change of their process, and what is put back when the last one ends."""
+"""Changes of this process while consumers run. They are undone when the last one ends."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from kit.internals import asked_before_each_use, before_threads_are_joined
 from kit.session import session
 
 SWITCH_INTERVAL = 0.001
-GROWN = 1.25  # times as much memory as when all was looked at
+GROWN = 1.25  # times the memory after the last full collection, to collect again
 
 
 @contextmanager
 def while_running() -> Iterator[None]:
-    """Change the process as long as at least one consumer runs, and this thread."""
+    """Change the process as long as at least one consumer runs; used on each consumer's thread."""
     unawaited.remember_where()
     with session.lock:
         session.running += 1
@@ -30,16 +30,16 @@ def while_running() -> Iterator[None]:
         if first:
             session.changes = ExitStack()
             session.changes.enter_context(capture.prints_are_caught())
-            # asyncpg does not look before it has sent the query. Then two threads work on one connection: the
-            # answer is lost, and about every second time the whole kernel dies of it.
+            # asyncpg sends the query before it checks the loop. Then two threads work on one connection: the
+            # answer is lost, and about every second time the whole kernel dies.
             session.changes.enter_context(asked_before_each_use(_refuse_another_loop))
             session.changes.enter_context(_threads_take_turns_often())
             session.changes.callback(gc.unfreeze)
             console.show_notices_after_cells()
     try:
         if first:
-            # Without the lock: the finalizers that this runs may start or stop consumers and workers.
-            _leave_out_what_is_there()
+            # Without the lock, because finalizers that run here may start or stop consumers and workers.
+            _freeze_existing_objects()
         yield
     finally:
         with session.lock:
@@ -50,8 +50,8 @@ def while_running() -> Iterator[None]:
 
 @contextmanager
 def _threads_take_turns_often() -> Iterator[None]:
-    # A cell that computes in pure Python keeps the interpreter for this long (5 ms by default) whenever the
-    # consumer's thread asks for a turn, and a job takes several turns.
+    # While a cell computes in pure Python, the consumer's thread waits so long (5 ms by default) for each
+    # turn, and a job takes several turns.
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(SWITCH_INTERVAL, before))
     yield
@@ -71,18 +71,18 @@ def _refuse_another_loop(made_on: asyncio.AbstractEventLoop | None) -> None:
         )
 
 
-def _leave_out_what_is_there() -> None:
-    """Let Python's garbage collector leave out all objects that are there now.
+def _freeze_existing_objects() -> None:
+    """Let Python's garbage collector skip all objects that exist now.
 
-    Once in some thousand jobs it would look at each of them. In a kernel with pandas that takes 50 ms, the
-    time of 500 jobs and more, and it finds next to nothing.
+    Once in some thousand jobs it would visit each of them. In a kernel with pandas that takes 50 ms, the time
+    of 500 jobs and more, and frees next to nothing.
     """
     memory = psutil.Process().memory_info().rss  # not the number of objects: few may hold much
     if memory > GROWN * session.memory > 0:
-        # A part of it may be garbage, such as earlier consumers and what they held.
+        # Part of it may be garbage, such as earlier consumers with their objects.
         gc.collect()
         session.memory = psutil.Process().memory_info().rss
-    # The least there was: a large table that stays for a while leaves no room for garbage.
+    # The minimum, because a large table that stays for a while would hide later garbage.
     session.memory = min(session.memory or memory, memory)
     gc.freeze()
 

@@ -1,4 +1,4 @@
-"""PGQueuer's queue table as `wait` asks about it, through a connection of its own."""
+"""`Queue`: what `kit.wait` asks of PGQueuer's queue table, on a connection of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pgqueuer.domain.settings import db_settings
 
 from kit.database.other_consumers import consumers_connected
+from kit.database.queue_tables import QueueTables
 from kit.errors import KitError
 from kit.errors.postgres import NO_TABLES
 from kit.reasons import NAMED, listed
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Queue:
-    """The queue of a database, and what of it will not come to its end.
+    """The queue of a database.
 
-    Jobs count as due that are so within ``soon``. The question ``until`` is the learner's; it has one value.
+    Jobs that will be due within ``soon`` count as due. ``until`` is the learner's question in SQL.
     """
 
     def __init__(self, connection: asyncpg.Connection, soon: timedelta, until: str) -> None:
@@ -30,78 +31,61 @@ class Queue:
         self._soon = soon
         self._until = until
         self.due = f"due within {in_words(soon)}" if soon else "due"
-        self.table = db_settings().qualified.queue_table
-
-    @property
-    def _busy(self) -> str:
-        # Not now(), which is a little older than what the statement sees: a job that was put back for an
-        # immediate retry in between would look as if it were not due yet.
-        now = f"clock_timestamp() + interval '{self._soon.total_seconds()} s'"
-        due = f"status = 'queued' AND execute_after <= {now}"
-        return f"{self.table} WHERE (status = 'picked' OR {due})"
+        self._statements = QueueTables(db_settings().qualified)
+        self._busy = self._statements.busy(soon, NAMED)
 
     async def is_busy(self) -> bool:
         """Return whether a job is due or running."""
         import asyncpg
 
         try:
-            return bool(await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {self._busy})"))
+            return bool(await self._connection.fetchval(self._busy.exists))
         except asyncpg.UndefinedTableError as error:
             raise KitError(f"{NO_TABLES} ({error})") from error
 
     async def is_so(self) -> bool:
-        """Return whether the answer to ``until`` is true; never where nothing is asked."""
+        """Return whether the answer to ``until`` is true; False without a question."""
         return bool(self._until and await self._connection.fetchval(self._until))
 
     async def has_work_for(self, entrypoints: list[str], running: list[int]) -> bool:
         """Return whether a job that is due or running has one of these entrypoints or ids."""
-        mine = f"SELECT FROM {self._busy} AND (entrypoint = ANY($1) OR id = ANY($2))"
-        return bool(await self._connection.fetchval(f"SELECT EXISTS ({mine})", entrypoints, running))
+        return bool(await self._connection.fetchval(self._busy.exists_for, entrypoints, running))
 
     async def has_other_consumers(self, own: Collection[int]) -> bool:
-        """Return whether consumers are connected whose Postgres processes are not ``own``."""
+        """Return whether there are consumers whose Postgres processes are not among the ``own`` pids."""
         return bool((await consumers_connected(self._connection, own))[1])
 
     async def jobs(self) -> tuple[int, list[Any]]:
         """Return how many jobs are due or running, and the first of them."""
-        count = await self._connection.fetchval(f"SELECT count(*) FROM {self._busy}")
-        first = f"SELECT id, entrypoint, status::text, now() - updated AS since FROM {self._busy}"
-        return count, await self._connection.fetch(f"{first} ORDER BY id LIMIT {NAMED}")
+        count = await self._connection.fetchval(self._busy.number)
+        return count, await self._connection.fetch(self._busy.first)
 
     async def what_is_waited_for(self, seconds: float) -> str:
-        """Return what to tell when ``seconds`` have passed."""
-        count = await self._connection.fetchval(f"SELECT count(*) FROM {self._busy}")
+        """Return the message after ``seconds`` of waiting."""
+        count = await self._connection.fetchval(self._busy.number)
         left = f"{jobs_are(count) if count else 'nothing is'} {self.due} or running"
         asked = f"this is not so yet: {self._until}; " if self._until else ""
         return f"After {seconds:g} s, {asked}{left}."
 
     async def running_for(self, seconds: float, known: Collection[int]) -> list[Any]:
-        """Return the jobs, by id, that have been running for so long and are not among the ``known`` ids."""
-        return await self._connection.fetch(
-            f"SELECT id, entrypoint FROM {self.table} WHERE status = 'picked' AND NOT id = ANY($1)"
-            " AND clock_timestamp() - updated >= make_interval(secs => $2) ORDER BY id",
-            list(known),
-            seconds,
-        )
+        """Return the jobs that have been running for ``seconds``, except those with the ``known`` ids."""
+        return await self._connection.fetch(self._statements.running_for, list(known), seconds)
 
     async def entrypoints(self) -> list[str]:
         """Return the entrypoints of the jobs that are due or running."""
-        rows = await self._connection.fetch(f"SELECT DISTINCT entrypoint FROM {self._busy} ORDER BY 1")
+        rows = await self._connection.fetch(self._busy.entrypoints)
         return [row["entrypoint"] for row in rows]
 
     async def what_is_not_due(self) -> list[str]:
-        """Return a line about the jobs whose time has not come, if there are any."""
-        (row,) = await self._connection.fetch(
-            f"SELECT count(*), min(execute_after) - clock_timestamp() AS next FROM {self.table} "
-            "WHERE status = 'queued' AND execute_after > clock_timestamp()"
-        )
+        """Return a line about the jobs that are not due yet, if there are any."""
+        (row,) = await self._connection.fetch(self._statements.not_due)
         if not row["count"]:
             return []
         which = "" if row["count"] == 1 else "the next "
         return [f"{jobs_are(row['count'])} not due yet: {which}in {in_words(row['next'])}."]
 
     async def what_is_not_done(self, limit: float) -> str:
-        """Return what to tell when the time, ``limit`` seconds, is up."""
+        """Return the message when the time, ``limit`` seconds, is over."""
         count, rows = await self.jobs()
         names = [
             f"{row['entrypoint']} #{row['id']} "

@@ -1,4 +1,4 @@
-"""``run()``: start a consumer in the background of this process, or say at once why that cannot be."""
+"""``run()``: start a consumer in the background of this process, or say at once why it cannot start."""
 
 from __future__ import annotations
 

@@ -22,11 +22,12 @@ from kit.consumer import console, elsewhere, factory
 from kit.consumer.capture import Capture
 from kit.consumer.consumer import Consumer, State
 from kit.consumer.handlers import Handlers
-from kit.consumer.listening import ask_again, listening, why_not_in_time
+from kit.consumer.listening import listening, repeat_health_check, why_not_in_time
 from kit.consumer.loop import Loop
 from kit.consumer.options import Options
 from kit.consumer.process import while_running
 from kit.database.other_consumers import consumers_connected, takes_jobs_too
+from kit.database.queue_tables import QueueTables
 from kit.errors import KitError
 from kit.errors.postgres import postgres_is_away
 from kit.errors.text import one_line
@@ -34,9 +35,9 @@ from kit.internals import connection_of
 from kit.session import session
 from kit.threads import Duration, as_timedelta, happens_within, run_sync
 
-STILL_AWAY = 10.0  # seconds that it tries so before it speaks of that again
-RESTART_DELAY = 0.5  # seconds between two tries to get a lost connection back
-GRACE = 2.0  # seconds that each of the harder ways to end a consumer is given
+STILL_AWAY = 10.0  # seconds without a connection, until a second notice
+RESTART_DELAY = 0.5  # seconds between two attempts to reconnect
+GRACE = 2.0  # seconds for each of the harder ways to end a consumer
 
 
 class Runner(Consumer):
@@ -68,7 +69,7 @@ class Runner(Consumer):
 
     @property
     def backends(self) -> tuple[int, ...]:
-        """The Postgres processes (pids) it is known to use, by its driver and its handlers' connections."""
+        """The known pids of the Postgres processes of its driver and of its handlers' connections."""
         return tuple(self._driver_backends | self._loop.backends())
 
     def running_jobs(self) -> list[int]:
@@ -128,10 +129,10 @@ class Runner(Consumer):
             )
 
     def _breaks_off(self) -> bool:
-        """End it when not even PGQueuer comes to its end, or main() to its own, or Postgres hangs."""
+        """Cancel it and break its connections: PGQueuer, main() or Postgres hangs. Return whether it ends."""
         if self._task is not None:
             self._call(self._task.cancel)
-        # What is cancelled may wait for Postgres, which need not answer; a broken connection ends that, too.
+        # A cancelled task may wait for Postgres, which need not answer. A broken connection ends that wait.
         self._call(self._loop.break_connections)
         return self._ends_within(GRACE)
 
@@ -151,7 +152,7 @@ class Runner(Consumer):
         self.has_changed()
 
     def _run(self) -> None:
-        """Live on the thread."""
+        """Run the consumer, on its thread."""
         try:
             with while_running():
                 Capture(self.console).begin()
@@ -163,7 +164,7 @@ class Runner(Consumer):
                 else:
                     self._finished()
                 finally:
-                    session.backends.update(self.backends)  # Postgres may show them a little longer
+                    session.backends.update(self.backends)  # Postgres may list them a little longer
                     self._loop.end()
         finally:
             self._ended.set()
@@ -190,7 +191,7 @@ class Runner(Consumer):
         if isinstance(error, asyncio.CancelledError):
             self.problem = "All tasks of its loop were cancelled, as a handler may do by asyncio.all_tasks()."
         if self._was_ready:
-            if not isinstance(error, KitError):  # that one says itself what to do
+            if not isinstance(error, KitError):  # it has its own next step
                 self.problem += " Run its cell again."
             self.console.notice(f"Consumer {self.name!r} has died. {self.problem}")
         self._become("failed")
@@ -200,7 +201,7 @@ class Runner(Consumer):
         while True:
             self._is_cut_off = False
             try:
-                # Notifications that no longer arrive are a lost connection, too.
+                # A connection on which no notification arrives counts as lost, too.
                 await pgqueuer.run(
                     self._enter, shutdown=self._shutdown, shutdown_on_listener_failure=True, **options
                 )
@@ -208,7 +209,7 @@ class Runner(Consumer):
             except Exception as error:
                 if self._shutdown.is_set() or not self._was_ready or not self._options.restart_on_failure:
                     raise
-                # A learner's mistake would come back again and again; a lost connection comes back once.
+                # A mistake in the code would end it again and again, so only a lost connection is retried.
                 if not self._is_cut_off and not postgres_is_away(error):
                     raise
                 self._lost(error)
@@ -239,7 +240,7 @@ class Runner(Consumer):
             self.handlers.watch(manager)
             if (queue := factory.queue_of(manager)) is not None:
                 session.managers[str(queue.queue_manager_id)] = self.name
-                ask_again(queue)
+                repeat_health_check(queue)
             place = {} if self._was_ready else await elsewhere.place_of(manager)
             ready = asyncio.create_task(self._say_when_ready(manager, place))
             try:
@@ -256,16 +257,14 @@ class Runner(Consumer):
                 ready.cancel()
 
     async def _job_that_ended_it(self, manager: factory.Manager) -> str | None:
-        """Say which job it has picked that PGQueuer cannot read, if that is so."""
+        """Return a message about the picked job that PGQueuer cannot read, if there is one."""
         if (queue := factory.queue_of(manager)) is None:
             return None
-        names = db_settings().qualified
-        found: dict[int, str] = {}
-        with suppress(Exception):  # its connection is lost, or used by somebody else: that is the reason
-            asking = reasons.unreadable(
-                factory.driver_of(manager), str(queue.queue_manager_id), names.queue_table
-            )
-            found = await asyncio.wait_for(asking, GRACE)
+        query = QueueTables(db_settings().qualified).picked_and_unreadable
+        found: dict[Any, Any] = {}
+        with suppress(Exception):  # its connection is lost or in use, and that is the reason
+            fetching = factory.driver_of(manager).fetch(query, str(queue.queue_manager_id))
+            found = {row["id"]: row["wrong"] for row in await asyncio.wait_for(fetching, GRACE)}
         if not found:
             return None
         jobs = "; ".join(f"#{job}: {wrong}" for job, wrong in found.items())
@@ -275,15 +274,13 @@ class Runner(Consumer):
         )
 
     async def _say_when_ready(self, manager: factory.Manager, place: elsewhere.Place) -> None:
-        # Whatever goes wrong here goes wrong for the manager too, and its error is the one to tell.
+        # The manager will meet the same problem, and its error is the one to report.
         with suppress(Exception):
-            strange, _ = await asyncio.gather(
-                elsewhere.not_where_the_kit_looks(self.name, place), listening(manager)
-            )
-            if strange is not None:
-                self._advise(strange)
+            difference, _ = await asyncio.gather(elsewhere.difference(self.name, place), listening(manager))
+            if difference is not None:
+                self._advise(difference)
             with suppress(Exception):
-                await self._look_for_others(factory.driver_of(manager))
+                await self._find_other_consumers(factory.driver_of(manager))
             if self.state == "reconnecting":
                 self.console.notice(f"Consumer {self.name!r} is connected to Postgres again.")
             self._was_ready = True
@@ -291,7 +288,7 @@ class Runner(Consumer):
                 self._become("running")
             self._started.set()
 
-    async def _look_for_others(self, driver: Any) -> None:
+    async def _find_other_consumers(self, driver: Any) -> None:
         mine, others = await consumers_connected(driver, session.known_backends())
         self._driver_backends = set(mine)
         session.backends.update(mine)
@@ -299,8 +296,8 @@ class Runner(Consumer):
             self.console.notice(takes_jobs_too(others[0]))
 
     def _advise(self, text: str) -> None:
-        if self._was_ready or text in session.told:
-            return  # it has come back, or this has been said once for all consumers
+        if self._was_ready or text in session.advised:
+            return  # it has reconnected, or all consumers share this advice
         if text is factory.NEWER_FORM:
-            session.told.add(text)
+            session.advised.add(text)
         self.console.notice(text)

@@ -1,4 +1,4 @@
-"""``await wait()``: until nothing more will happen in the queue, showing meanwhile what the handlers do."""
+"""``await wait()``: wait until nothing more will happen in the queue, and show what handlers do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from kit.reasons import NAMED, listed
 from kit.session import RunningConsumer, session
 from kit.threads import Duration, as_timedelta
 
-LEAST = 1.0  # seconds that Postgres is given to answer, also when the time is up
+LEAST = 1.0  # seconds for Postgres to answer, even when the time is over
 POLL_SECONDS = 0.05
 STUCK_SECONDS = 1.0
-GIVE_WAY = 0.01  # seconds
-SLOW_SECONDS = 2.0  # that a job has been running, and been waited for, before it is named
+GIVE_WAY = 0.01  # seconds for new jobs to start
+SLOW_SECONDS = 2.0  # seconds of a job, and of the wait for it, until it is named
 TO_FINISH = 1.0  # seconds for handlers to end whose jobs have left the queue
 
 
@@ -55,8 +55,8 @@ async def wait(timeout: Duration = 30.0, *, due_within: Duration = 0.0, until: s
     target = session.target()
     __tracebackhide__ = True
     with Interruptible(), console.about_to_show():
-        # A job that was just enqueued is for this process's consumer, which shares the interpreter with what
-        # follows here (a connection with its login, the cell's output): its handler begins first.
+        # Let the handler of a job that was just enqueued begin first: this process's consumer shares the
+        # interpreter with what follows here (a connection with its login, the cell's output).
         await asyncio.sleep(GIVE_WAY)
         cell = console.Screen()
         last_words: list[str] = []
@@ -89,9 +89,9 @@ async def _until_done(target: Target, limit: float, soon: timedelta, until: str)
                         return []
                     if until or await queue.is_busy():
                         finishing = _Finishing()
-                        for line in await slow.look(queue):
+                        for line in await slow.new_lines(queue):
                             print(line)
-                        if why := await stuck.look(queue):
+                        if why := await stuck.why(queue):
                             if until:
                                 raise KitError("\n".join([f"It is not so yet: {until}", *why]))
                             return why
@@ -128,25 +128,25 @@ def _why_away(error: Unreachable) -> str:
 
 
 class _Finishing:
-    """The handlers that still run although nothing is left in the queue: their jobs were cancelled there.
+    """The handlers that still run although no job is left in the queue: their jobs were cancelled there.
 
-    Or another worker, which took theirs for dead, was quicker. A frozen one is not waited for.
+    Or another worker, to which they seemed dead, was quicker. Frozen workers are not waited for.
     """
 
     def __init__(self) -> None:
         self._since: float | None = None
 
     def may_take_longer(self, deadline: float) -> bool:
-        """Return whether one runs that is still given time."""
+        """Return whether a handler still runs and has time left."""
         now = asyncio.get_running_loop().time()
         self._since = now if self._since is None else self._since
         return now < min(self._since + TO_FINISH, deadline) and bool(self._jobs())
 
     def jobs_left(self) -> list[str]:
-        """Return a line about those that have not ended; nothing where there are none."""
+        """Return a line about the handlers that have not ended; nothing if all have."""
         names = [f"#{job}" for job in self._jobs()]
-        said = f"Out of the queue, but their handlers still run: {listed(names, len(names))}."
-        return [said] if names else []
+        text = f"Out of the queue, but their handlers still run: {listed(names, len(names))}."
+        return [text] if names else []
 
     def _jobs(self) -> list[int]:
         awake = (consumer for consumer in _consumers() if consumer.state == "running")
@@ -154,21 +154,21 @@ class _Finishing:
 
 
 class _Slow:
-    """Names each job that has been running for long, once; or else says once what is waited for."""
+    """Names each job that runs for long, once; without such a job, says once what it waits for."""
 
     def __init__(self) -> None:
         self._named: set[int] = set()
         self._next_look = asyncio.get_running_loop().time() + SLOW_SECONDS
-        self._said = False
+        self._has_spoken = False
 
-    async def look(self, queue: Queue) -> list[str]:
-        """Return what has not been said yet, in lines."""
+    async def new_lines(self, queue: Queue) -> list[str]:
+        """Return the lines that were not shown yet."""
         now = asyncio.get_running_loop().time()
         if now < self._next_look:
             return []
         self._next_look = now + SLOW_SECONDS / 4
         rows = await queue.running_for(SLOW_SECONDS, self._named)
-        first, self._said = not self._said, True
+        first, self._has_spoken = not self._has_spoken, True
         if not rows:
             return [await queue.what_is_waited_for(SLOW_SECONDS)] if first else []
         self._named.update(row["id"] for row in rows)
@@ -177,14 +177,14 @@ class _Slow:
 
 
 class _Stuck:
-    """Finds out that nobody will run what is due, by seeing so for a while."""
+    """Finds out that nobody will run the jobs that are due, if it looks so for a while."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._next_look = 0.0
 
-    async def look(self, queue: Queue) -> list[str]:
-        """Return why nothing goes on, in lines; empty as long as something may."""
+    async def why(self, queue: Queue) -> list[str]:
+        """Return, in lines, why nothing goes on; empty as long as something may happen."""
         now = asyncio.get_running_loop().time()
         if now < self._next_look:
             return []
@@ -205,7 +205,7 @@ class _Stuck:
 
 
 async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
-    """Return, in lines, why the jobs that are due stay so."""
+    """Return, in lines, why nobody runs the jobs that are due."""
     count, rows = await queue.jobs()
     if not count:
         return []
@@ -224,7 +224,7 @@ async def _why(queue: Queue, known: list[str], working: bool) -> list[str]:
 
 @asynccontextmanager
 async def _refreshed(cell: console.Screen) -> AsyncIterator[None]:
-    """Show all the time what is new. It also wakes the loop: only then is a kernel's interrupt heard."""
+    """Show new output all the time. This also wakes the loop: only then does a kernel's interrupt arrive."""
 
     async def refresh() -> None:
         while True:

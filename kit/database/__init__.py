@@ -1,3 +1,3 @@
-"""One database: what to connect to, PGQueuer's schema, making and emptying it, and who consumes."""
+"""One database: its address, PGQueuer's schema in it, making and emptying it, and its consumers."""
 
-PLAYGROUND = "playground"  # the database of those who name none
+PLAYGROUND = "playground"  # the default database

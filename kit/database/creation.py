@@ -1,4 +1,4 @@
-"""A server's databases: making one with PGQueuer's schema, dropping it, and knowing which the kit made."""
+"""A server's databases: make one with PGQueuer's schema, drop it, and tell which the kit made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IS_ANOTHERS = "SELECT NOT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE 
 
 
 def check_name(name: object) -> str:
-    """Return a database's name, unless PostgreSQL would refuse it, cut it short, or needs it itself.
+    """Return ``name``, if a database can have it and the server does not need that database itself.
 
     Raises:
         KitError: the name cannot be used; the message says why.
@@ -51,17 +51,17 @@ async def is_ours(admin: asyncpg.Connection, name: str) -> bool | None:
 
 
 async def ensure(admin: asyncpg.Connection, target: Target, name: str) -> bool | None:
-    """Make database ``name`` with PGQueuer's schema where there is none.
+    """Make database ``name`` with PGQueuer's schema, if it does not exist.
 
-    On a server of the kit's own it is copied from a template database, which is made the first time.
+    On a server of the kit's own it is a copy of a template database, which is made the first time.
 
     Args:
         admin: a connection to any database of the server.
-        target: what that connection is to.
+        target: the database of that connection.
         name: the database to make.
 
     Returns:
-        Whether it was made now; None when there is one of that name, of a role that this one has no part in.
+        Whether it was made now; None if it belongs to a role that this role is no member of.
 
     Raises:
         KitError: a database of that name is somebody else's.
@@ -71,7 +71,7 @@ async def ensure(admin: asyncpg.Connection, target: Target, name: str) -> bool |
 
     async with _one_at_a_time(admin):
         if await is_ours(admin, name) is None:
-            # The lock is the database's that we are connected to: from another one, somebody may be faster.
+            # The lock holds inside one database: a process that is connected to another one may be faster.
             with suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
                 await _create(admin, target, name, await _template(admin, target))
                 return True
@@ -87,20 +87,20 @@ async def ensure(admin: asyncpg.Connection, target: Target, name: str) -> bool |
 
 
 async def recreate(admin: asyncpg.Connection, target: Target, name: str) -> None:
-    """Drop database ``name``, which the kit made, and make it again; whoever is connected is cut off."""
+    """Drop database ``name``, which the kit made, and make it again; its connections are cut off."""
     async with _one_at_a_time(admin):
         await drop(admin, name)
         await _create(admin, target, name, await _template(admin, target))
 
 
 async def drop(admin: asyncpg.Connection, name: str) -> None:
-    """Drop database ``name`` and cut off whoever is connected to it; do nothing unless the kit made it."""
+    """Drop database ``name``, if the kit made it; its connections are cut off."""
     if await is_ours(admin, name):
         await admin.execute(f"DROP DATABASE {quoted(name)} WITH (FORCE)")
 
 
 async def _create(admin: asyncpg.Connection, target: Target, name: str, template: str | None) -> None:
-    """Make database ``name`` with PGQueuer's schema. It has its name only when it is whole and marked."""
+    """Make database ``name`` with PGQueuer's schema. It gets this name when it is complete and marked."""
     making = f"pgqueuer_kit_making_{secrets.token_hex(6)}"
     await admin.execute(f"CREATE DATABASE {making} TEMPLATE {template or 'template0'}")
     try:
@@ -115,14 +115,14 @@ async def _create(admin: asyncpg.Connection, target: Target, name: str, template
 
 
 async def copy(admin: asyncpg.Connection, name: str, another: str) -> None:
-    """Make ``another`` database as database ``name`` is; whoever is connected to that is cut off."""
+    """Make database ``another`` as a copy of ``name``, whose connections are cut off."""
     await admin.execute(_END_SESSIONS, name)
     await admin.execute(f"CREATE DATABASE {quoted(another)} TEMPLATE {quoted(name)}")
     await admin.execute(f"COMMENT ON DATABASE {quoted(another)} IS '{schema.mark()}'")
 
 
 async def rename(admin: asyncpg.Connection, name: str, another: str) -> None:
-    """Give database ``name`` another one; whoever is connected to it is cut off."""
+    """Rename database ``name`` to ``another``; its connections are cut off."""
     await admin.execute(_END_SESSIONS, name)
     await admin.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(another)}")
 
@@ -133,9 +133,9 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND ba
 
 
 async def _template(admin: asyncpg.Connection, target: Target) -> str | None:
-    """Return the template with this PGQueuer's schema and this kit's marks, made where there is none.
+    """Return the template with this PGQueuer's schema and this kit's marks; make it if it is missing.
 
-    On somebody's server there is none.
+    On somebody else's server there is none.
     """
     if not target.own:
         return None
@@ -145,9 +145,9 @@ async def _template(admin: asyncpg.Connection, target: Target) -> str | None:
         for row in await admin.fetch(
             "SELECT datname FROM pg_database WHERE starts_with(datname, $1)", TEMPLATE
         ):
-            await drop(admin, row[0])  # of another release
+            await drop(admin, row[0])  # a template of another release
         await _create(admin, target, name, None)
-        # an open one cannot be copied
+        # a database with connections cannot be copied
         await admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
     return name
 
@@ -163,7 +163,7 @@ async def _one_at_a_time(admin: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 async def maintenance_database(inside: asyncpg.Connection) -> str:
-    """Return a database of the server to be connected to while this one is dropped."""
+    """Return another database of the server, to connect to while this one is dropped."""
     rows = await inside.fetch(
         "SELECT datname FROM pg_database WHERE datallowconn AND datname <> current_database() "
         "AND has_database_privilege(oid, 'CONNECT') ORDER BY datname <> 'postgres', datname LIMIT 1"

@@ -1,4 +1,4 @@
-"""DSNs and ``PG*`` variables: two ways to say which database, and what each says in the other's words."""
+"""DSNs and ``PG*`` variables: check a DSN, and turn each of the two into the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kit.errors import KitError
 
 EXAMPLE = "postgresql://user:password@host:5432/database"
 
-# What a DSN may name, and the variable that tells asyncpg and libpq the same.
+# The parameters of a DSN, each with the variable that asyncpg and libpq read for it.
 _PARAMETERS = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -34,15 +34,15 @@ _PARAMETERS = {
     "gsslib": "PGGSSLIB",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
-DSNS = ("PGDSN", "PGQUEUER_DSN")  # what `pgq` takes before all others
+DSNS = ("PGDSN", "PGQUEUER_DSN")  # `pgq` prefers these to all others
 _OTHERS = """
 PGAPPNAME PGCHANNELBINDING PGCLIENTENCODING PGCONNECT_TIMEOUT PGDATESTYLE PGGEQO PGGSSDELEGATION PGGSSENCMODE
 PGHOSTADDR PGLOADBALANCEHOSTS PGLOCALEDIR PGMAXPROTOCOLVERSION PGMINPROTOCOLVERSION PGOPTIONS PGREQUIREAUTH
 PGREQUIREPEER PGREQUIRESSL PGSERVICEFILE PGSSLCERTMODE PGSSLCOMPRESSION PGSSLCRLDIR PGSSLSNI PGSYSCONFDIR PGTZ
 """
-# The variables that change where, or how, asyncpg, libpq and `pgq` connect.
+# All variables that change where or how asyncpg, libpq and `pgq` connect.
 VARIABLES = frozenset((*_PARAMETERS.values(), *DSNS, *_OTHERS.split()))
-# What asyncpg does where neither a DSN nor a variable says otherwise.
+# asyncpg's defaults, where neither a DSN nor a variable says otherwise.
 DEFAULTS = {
     "PGSSLMODE": "prefer",
     "PGSSLNEGOTIATION": "postgres",
@@ -51,41 +51,41 @@ DEFAULTS = {
 }
 
 
-def check(dsn: object, said_by: str) -> str:
-    """Return ``dsn``, which ``said_by`` gave, if it can be one; SQLAlchemy's form of it as libpq's.
+def check(dsn: object, named_by: str) -> str:
+    """Return ``dsn``, if it can be one, with SQLAlchemy's form turned into libpq's.
 
     Raises:
-        KitError: it cannot; the message shows no part of it that may be a password.
+        KitError: it cannot. The message names ``named_by``, its origin, and shows no part of a password.
     """
     like = f'Write it like "{EXAMPLE}".'
     if not isinstance(dsn, str):
-        raise KitError(f"{said_by} is {type(dsn).__name__}, and a DSN is a text. {like}")
+        raise KitError(f"{named_by} is {type(dsn).__name__}, and a DSN is a text. {like}")
     scheme, separator, _ = dsn.partition("://")
     if separator and re.fullmatch(r"postgres(ql)?\+\w+", scheme):
-        return check(_of_sqlalchemy(dsn), said_by)
+        return check(_of_sqlalchemy(dsn), named_by)
     if not separator or scheme not in ("postgresql", "postgres"):
         begins = (
             f"it begins with {scheme + '://'!r}"
             if separator and re.fullmatch(r"[a-z][a-z0-9+]*", scheme)  # else it may be part of a login
             else "it does not begin with 'postgresql://'"
         )
-        raise KitError(f"{said_by} is not the DSN of a PostgreSQL: {begins}. {like}")
+        raise KitError(f"{named_by} is not the DSN of a PostgreSQL: {begins}. {like}")
     try:
         found = variables(dsn)
         for each in found.get("PGHOST", "").split(","):
             if ":" in each and not each.startswith("/"):
                 ipaddress.ip_address(each.partition("%")[0])
     except ValueError as error:
-        said = re.sub(r"//.*@", "//…@", str(error))
-        raise KitError(f"{said_by} names an address that cannot be one: {said}. {like}") from None
+        reason = re.sub(r"//.*@", "//…@", str(error))
+        raise KitError(f"{named_by} names an address that cannot be one: {reason}. {like}") from None
     for port in filter(None, found.get("PGPORT", "").split(",")):
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise KitError(f"{said_by} names the port {port!r}; a port is a number from 1 to 65535. {like}")
+            raise KitError(f"{named_by} names the port {port!r}; a port is a number from 1 to 65535. {like}")
     return dsn
 
 
 def _of_sqlalchemy(url: str) -> str:
-    """Return an address such as ``postgresql+asyncpg://h/x?ssl=require`` without what only a driver knows."""
+    """Return an address such as ``postgresql+asyncpg://h/x?ssl=require`` in the form of libpq."""
     address, _, query = url.partition("?")
     scheme, _, rest = address.partition("://")
     named = [("sslmode" if key == "ssl" else key, value) for key, value in parse_qsl(query)]
@@ -94,7 +94,7 @@ def _of_sqlalchemy(url: str) -> str:
 
 
 def variables(dsn: str) -> dict[str, str]:
-    """Return the ``PG*`` variables that say what ``dsn`` says, so that ``asyncpg.connect()`` needs none."""
+    """Return the ``PG*`` variables with which ``asyncpg.connect()`` connects as it does with ``dsn``."""
     parts = urlsplit(dsn)
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
@@ -116,17 +116,19 @@ def variables(dsn: str) -> dict[str, str]:
 
 
 def from_variables(environment: Mapping[str, str]) -> str:
-    """Return the DSN that says what the ``PG*`` variables of ``environment`` say."""
+    """Return the DSN that means the same as the ``PG*`` variables of ``environment``."""
     names = {variable: key for key, variable in reversed(_PARAMETERS.items()) if variable != "PGDATABASE"}
-    said = [(key, environment[variable]) for variable, key in names.items() if environment.get(variable)]
+    parameters = [
+        (key, environment[variable]) for variable, key in names.items() if environment.get(variable)
+    ]
     database = quote(environment.get("PGDATABASE", ""), safe="")
-    return f"postgresql:///{database}?{urlencode(said, quote_via=quote)}"
+    return f"postgresql:///{database}?{urlencode(parameters, quote_via=quote)}"
 
 
 def complete(dsn: str, environment: Mapping[str, str]) -> str:
-    """Return ``dsn`` with what it leaves to the ``PG*`` variables, as ``environment`` has them, written out.
+    """Return ``dsn`` with every parameter that it leaves to the ``PG*`` variables of ``environment``.
 
-    So it means the same when those variables are set to something else.
+    It then means the same when those variables change.
     """
     parts = urlsplit(dsn)
     login, at, hosts = parts.netloc.rpartition("@")
@@ -147,7 +149,7 @@ def complete(dsn: str, environment: Mapping[str, str]) -> str:
 
 
 def beside(dsn: str, database: str) -> str:
-    """Return ``dsn`` with another database in it."""
+    """Return ``dsn`` with the name of another database."""
     parts = urlsplit(dsn)
     query = urlencode(
         [(key, value) for key, value in parse_qsl(parts.query) if key not in ("dbname", "database")],
@@ -158,7 +160,7 @@ def beside(dsn: str, database: str) -> str:
 
 
 def shown(dsn: str) -> str:
-    """Return where ``dsn`` leads, for a message: without the password."""
+    """Return the host and port of ``dsn``, for a message: without the password."""
     named = variables(dsn)
     host, port = named.get("PGHOST", "the default host"), named.get("PGPORT")
     return f"{host}:{port}" if port else host

@@ -1,4 +1,4 @@
-"""Emptying a database: what the kit made in it, all of that, and not one row more."""
+"""Empty a database: all of one that the kit made; in any other one only what the kit made there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kit.database import creation, schema
 from kit.database.other_consumers import consumers_connected
+from kit.database.queue_tables import AMOUNT
 from kit.database.schema import MARK
 from kit.database.target import Target
 from kit.display.text import number_of
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     import asyncpg
 
 PATIENCE = 3.0  # seconds that somebody's open transaction may hold up an emptying
-ATTEMPT = "200ms"  # less than deadlock_timeout, so that this side gives way and a consumer never has to
+ATTEMPT = "200ms"  # below deadlock_timeout: this side gives up before a consumer has to
 
-# In a database that is the kit's: a DROP for each thing that is not marked, what depends on it included.
+# For a database of the kit's own: a DROP … CASCADE for each object that has no mark.
 _DROPS = f"""
 WITH marked AS (SELECT oid FROM pg_class WHERE obj_description(oid, 'pg_class') LIKE '{MARK}%'),
 part AS (  -- of something else: a serial column's sequence, a range's constructor, what an extension brought
@@ -62,8 +63,8 @@ ORDER BY xact_start LIMIT 1
 """
 
 
-# What a database is made of beside rows: of each part of its catalogs, how many entries there are, and which
-# transactions wrote them. Below 16384 are the server's own. And whether it has too many rows to delete each.
+# The contents of a database except its rows: for each catalog the number of entries and the sum of their
+# transactions, without the server's own (oid below 16384); and whether there are too many rows to delete.
 _PARTS = (
     "pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'",
     "pg_class WHERE oid >= 16384",
@@ -85,12 +86,12 @@ SELECT concat_ws(' ',
 
 
 class _Damaged(Exception):
-    """PGQueuer's schema is not what the kit made."""
+    """PGQueuer's schema is not as the kit made it."""
 
 
 @dataclass(frozen=True)
 class Emptied:
-    """What an emptying did: how many rows there were, and whether the database was made anew."""
+    """The result of an emptying: how many rows there were, and whether the database was made anew."""
 
     jobs: int
     log_rows: int
@@ -105,15 +106,14 @@ class Emptied:
 async def empty(inside: asyncpg.Connection, target: Target) -> Emptied:
     """Empty the database that ``inside`` is connected to.
 
-    In a database that the kit made, PGQueuer's tables and every other marked table lose their rows and
-    everything else is dropped. In another one, where the kit made PGQueuer's tables, only marked tables lose
-    their rows. Connections stay open, except where PGQueuer's schema itself was damaged: then the database is
-    made anew, which ends them. Job ids start at 1 again, unless a consumer is connected that has a job: when
-    it finishes that, it would finish the new job with the same id.
+    In a database of the kit's own, the marked tables (PGQueuer's and those of staged jobs) lose their rows,
+    and everything else is dropped. In any other database only marked tables lose their rows. Connections stay
+    open, unless PGQueuer's schema itself was damaged: then the database is made anew, which ends them. Job
+    ids start at 1 again, unless a consumer has a job now: it would finish the new job with the same id.
 
     Args:
         inside: a connection of the kit's own.
-        target: what it is to.
+        target: the database of that connection.
 
     Raises:
         KitError: the kit made nothing there, or somebody's open transaction is in the way.
@@ -148,33 +148,30 @@ async def _patiently(inside: asyncpg.Connection, name: str, all_ours: bool) -> t
                 await inside.execute(
                     f"SET LOCAL lock_timeout = '{ATTEMPT}'; SET LOCAL client_min_messages = 'error'"
                 )
-                return await _clear(inside, all_ours)
+                return await _drop_and_truncate(inside, all_ours)
         except asyncpg.InsufficientPrivilegeError:
-            raise _Damaged from None  # another role made things in there; the owner may still drop the whole
+            raise _Damaged from None  # an object of another role: the owner may still drop the database
         except asyncpg.FeatureNotSupportedError as error:
-            said = server_message(error)
-            raise KitError(f"The database {name!r} could not be emptied: {said}.") from None
+            reason = server_message(error)
+            raise KitError(f"The database {name!r} could not be emptied: {reason}.") from None
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             if time.monotonic() > deadline:
                 raise KitError(await _who_is_in_the_way(inside, name)) from None
             await asyncio.sleep(0.05)
 
 
-async def _clear(inside: asyncpg.Connection, all_ours: bool) -> tuple[int, int]:
-    """Drop what is not marked where the kit may, then empty what is marked; return how much there was."""
+async def _drop_and_truncate(inside: asyncpg.Connection, all_ours: bool) -> tuple[int, int]:
+    """Drop unmarked objects, if ``all_ours``, and empty marked tables; return how many rows these had."""
     if all_ours:
         drops = [row[0] for row in await inside.fetch(_DROPS)]
         if drops:
             await inside.execute(";".join(drops))
-    said = await inside.fetchval("SELECT obj_description(to_regclass('pgqueuer'), 'pg_class')")
-    if said != await schema.intact_mark(inside):
+    comment = await inside.fetchval("SELECT obj_description(to_regclass('pgqueuer'), 'pg_class')")
+    if comment != await schema.intact_mark(inside):
         raise _Damaged
     marked = [row[0] for row in await inside.fetch(schema.MARKED)]
     await inside.execute(f"LOCK TABLE {', '.join(marked)}")
-    row = await inside.fetchrow(
-        "SELECT (SELECT count(*) FROM pgqueuer), EXISTS (SELECT FROM pgqueuer WHERE status = 'picked'), "
-        "(SELECT count(*) FROM pgqueuer_log)"
-    )
+    row = await inside.fetchrow(AMOUNT)
     assert row is not None
     jobs, picked, log_rows = row
     busy = picked and (await consumers_connected(inside, []))[1]
@@ -214,14 +211,14 @@ async def _reinstall(inside: asyncpg.Connection, name: str) -> None:
 
 
 async def made_of(inside: asyncpg.Connection) -> str:
-    """Return what the database of this connection is made of beside rows, to compare it later."""
+    """Return a description of this database without its rows, to compare it later."""
     return str(await inside.fetchval(_MADE_OF))
 
 
 async def delete_rows(inside: asyncpg.Connection, made_of_before: str) -> bool:
-    """Delete the rows of PGQueuer's tables, if that leaves the database as it was; return whether it does.
+    """Delete the rows of PGQueuer's tables, if nothing else has changed; return whether that was so.
 
-    Few rows are deleted sooner than TRUNCATE makes new files.
+    With few rows this is faster than TRUNCATE, which makes new files.
     """
     if await made_of(inside) != made_of_before:
         return False

@@ -1,4 +1,4 @@
-"""Who else consumes the queue of a database. PGQueuer keeps no list of consumers."""
+"""Find other programs' consumers of a database's queue. PGQueuer keeps no list of consumers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-# Postgres keeps each connection's last statement, and these only a consumer sends. One that has nothing to do
+# Postgres shows the last statement of each connection, and only a consumer sends these. An idle consumer
 # sends one of them at least once a second.
 _CONNECTED = r"""
     SELECT pid, application_name, pid = pg_backend_pid() AS mine
@@ -21,7 +21,7 @@ _CONNECTED = r"""
 
 @dataclass(frozen=True)
 class OtherConsumer:
-    """A consumer that is none of ours: the Postgres process it is connected to, and what it calls itself."""
+    """Another program's consumer: the pid of its Postgres process, and its application name."""
 
     pid: int
     application: str
@@ -33,9 +33,9 @@ class OtherConsumer:
 async def consumers_connected(
     connection: Any, known: Collection[int]
 ) -> tuple[list[int], list[OtherConsumer]]:
-    """Return the pids of the asking connection, and the consumers whose pids are not ``known``.
+    """Return the pids of ``connection`` itself, and the consumers whose pids are not ``known``.
 
-    The asking connection may be any that has asyncpg's ``fetch``, or a driver of PGQueuer's, which answers
+    ``connection`` is anything with asyncpg's ``fetch``, or a driver of PGQueuer's; one with a pool answers
     from one of its connections.
     """
     rows = await connection.fetch(_CONNECTED, list(known))
@@ -45,5 +45,5 @@ async def consumers_connected(
 
 
 def takes_jobs_too(other: OtherConsumer) -> str:
-    """Return what to tell whoever starts a consumer beside that one."""
+    """Return the message for somebody who starts a consumer beside ``other``."""
     return f"Another consumer is connected to this database ({other}), and takes jobs of this queue too."

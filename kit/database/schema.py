@@ -1,7 +1,7 @@
-"""PGQueuer's schema in a database: making it, the kit's mark on it, and whether it is still whole.
+"""PGQueuer's schema in a database: make it, mark it as the kit's, and check that it is unchanged.
 
-What the kit makes carries its mark, as a comment: on a database that is all the kit's, and on each of
-PGQueuer's tables. Where it may make no database of its own and takes an empty one, only the tables carry it.
+The mark is a comment. A database of the kit's own carries it, and each of PGQueuer's tables. Where the role
+may not make databases, and the kit uses an empty one, only the tables carry it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncpg
 
-MARK = "made by pgqueuer-kit"  # a table of the kit's with this comment is emptied by a reset, never dropped
+MARK = "made by pgqueuer-kit"  # a reset empties tables with this comment, and never drops them
 MARKED = f"""
 SELECT oid::regclass::text FROM pg_class
 WHERE relkind IN ('r', 'p') AND obj_description(oid, 'pg_class') LIKE '{MARK}%' ORDER BY relname
 """
 TABLES = ("pgqueuer", "pgqueuer_log", "pgqueuer_schedules", "pgqueuer_statistics")
 
-# All that PGQueuer's schema consists of, as one hash: a reset compares it to see whether it is still whole.
+# A hash of all parts of PGQueuer's schema, by which a reset sees whether somebody has changed it.
 _SHAPE = """
 WITH t AS (SELECT oid, relname, relpersistence, reloptions, relrowsecurity FROM pg_class
            WHERE relname = ANY($1) AND relkind = 'r' AND pg_table_is_visible(oid))
@@ -56,12 +56,12 @@ def pgqueuer_version() -> str:
 
 
 def shape_number() -> str:
-    """Return a number for the way the schema's shape is taken, which changes with it."""
+    """Return a number for the statement that makes the hash; it changes with that statement."""
     return f"{zlib.crc32(_SHAPE.encode()):x}"
 
 
 async def install(inside: asyncpg.Connection) -> None:
-    """Make PGQueuer's schema and mark each of its tables; the first carries the schema's shape, too."""
+    """Make PGQueuer's schema and mark its tables; the mark of ``pgqueuer`` has the schema's hash in it."""
     from pgqueuer.queries import Queries
 
     async with inside.transaction():
@@ -72,13 +72,13 @@ async def install(inside: asyncpg.Connection) -> None:
 
 
 async def intact_mark(inside: asyncpg.Connection) -> str:
-    """Return what the comment on the table ``pgqueuer`` says as long as the schema is as the kit made it."""
+    """Return the comment that the table ``pgqueuer`` has as long as nobody has changed the schema."""
     return f"{mark()}, shape {await inside.fetchval(_SHAPE, list(TABLES))}"
 
 
 async def queue_is_ours(inside: asyncpg.Connection) -> bool:
     """Return whether the kit made PGQueuer's tables in the database of this connection.
 
-    A marked table of another kind, such as that of staged jobs, makes nothing the kit's.
+    Marked tables of another kind, such as those of staged jobs, do not count.
     """
     return any(row[0] in TABLES for row in await inside.fetch(MARKED))

@@ -1,4 +1,4 @@
-"""What to connect to, and the kit's own connections to it."""
+"""`Target`: a database to connect to, and the kit's own connections to it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kit.database import dsn as dsns
+from kit.database.queue_tables import QueueTables
 from kit.errors import KitError
 from kit.errors.postgres import patience_to_connect, postgres_is_away, sqlstate
 from kit.errors.text import server_message
@@ -18,16 +19,14 @@ if TYPE_CHECKING:
     import asyncpg
     from pgqueuer.domain.settings import QualifiedNames
 
-APPLICATION = "pgqueuer-kit"  # what the kit's connections are called in pg_stat_activity
-LIMIT = 10.0  # seconds that a call of the kit's takes at most when Postgres does not answer
+APPLICATION = "pgqueuer-kit"  # the name of the kit's connections in pg_stat_activity
+LIMIT = 10.0  # seconds for a call of the kit when Postgres does not answer
 _CLOSING = 1.0  # seconds for the server to say goodbye
 _PAUSE = 0.1  # seconds between two tries to connect
-_PROBE = 5.0  # seconds between two looks at whether a server that is busy still answers
+_PROBE = 5.0  # seconds between two checks that a busy server still answers
 
-LOG_READ = 100_000  # rows of somebody's log that a picture looks through, the newest
-
-# What a session gets from the server's side when it may only read. At the start and not by SET, so that
-# a pooler refuses it: behind one, a SET would stay on a connection that others get next.
+# Settings of a read-only session, sent when it starts: there a pooler refuses them. A SET would stay on a
+# pooler's connection, which others get next.
 _READ_ONLY = {
     "default_transaction_read_only": "on",
     "statement_timeout": "5s",
@@ -37,7 +36,7 @@ _READ_ONLY = {
 
 
 class Unreachable(KitError):
-    """No server answers, it does not let this role in, or it went away. ``reason`` is why, without a stop."""
+    """No server answers, or it refuses this role, or it went away. ``reason`` has no full stop at its end."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
@@ -52,12 +51,12 @@ class Target:
     """A database to connect to.
 
     Attributes:
-        dsn: says where it is, and the password. Nothing of it comes from the environment any more.
-        own: it is on a server of the kit's own, which needs no setting of the environment.
-        read_only: each block of `connect` and `answering` is a read-only transaction that is rolled back,
-            and a query is ended after 5 s.
-        search_path: where Postgres looks for names without a schema; nothing: what the role has set.
-        tables: what PGQueuer's tables are called there, where that differs from this process's settings.
+        dsn: its address, with the password. The environment adds nothing to it.
+        own: whether it is on a server of the kit's own, which needs no setting of the environment.
+        read_only: whether each block of `connect` and `answering` is a read-only transaction that is rolled
+            back, and a query is ended after 5 s.
+        search_path: the schemas of names without a schema; empty: the role's own setting.
+        tables: the names of PGQueuer's tables there; None: those of this process's settings.
     """
 
     dsn: str
@@ -68,7 +67,7 @@ class Target:
 
     @classmethod
     def of_variables(cls, environment: Mapping[str, str]) -> Target:
-        """Return what the ``PG*`` variables name now."""
+        """Return the database that the ``PG*`` variables name now."""
         return cls(dsns.from_variables(environment))
 
     def __repr__(self) -> str:
@@ -76,26 +75,25 @@ class Target:
 
     @property
     def name(self) -> str:
-        """The database's name; nothing where the server chooses it by the role."""
+        """The database's name; empty if the server chooses it by the role."""
         return self.variables().get("PGDATABASE", "")
 
     @property
     def where(self) -> str:
-        """Where it is, for a message: without the password."""
+        """Its host and port, for a message: without the password."""
         return dsns.shown(self.dsn)
 
     @property
     def names(self) -> QualifiedNames:
-        """What PGQueuer's tables are called there, as they stand in a statement."""
+        """The names of PGQueuer's tables there, as an SQL statement has them."""
         from pgqueuer.domain.settings import db_settings
 
         return self.tables or db_settings().qualified
 
     @property
-    def recent_log(self) -> str:
-        """What a picture reads the log from, in a statement: of somebody's own, only its newest rows."""
-        log = self.names.queue_table_log
-        return f"(SELECT * FROM {log} ORDER BY id DESC LIMIT {LOG_READ})" if self.read_only else log
+    def queue_tables(self) -> QueueTables:
+        """The statements on PGQueuer's tables there. Pictures read only the end of somebody else's log."""
+        return QueueTables(self.names, long=self.read_only)
 
     def beside(self, database: str) -> Target:
         """Return another database of the same server."""
@@ -106,17 +104,17 @@ class Target:
         return dsns.variables(self.dsn) | ({"PGSSLMODE": "disable"} if self.own else {})
 
     def environment(self, outside: Mapping[str, str]) -> dict[str, str | None]:
-        """Return what each variable must be so that programs connect to it; None is for one that must not be.
+        """Return the value of each variable with which programs connect to it; None: it must not be set.
 
-        On somebody's server, ways in that are set ``outside``, such as a certificate, stay.
+        On somebody else's server, ways in that are set ``outside``, such as a certificate, stay.
         """
         theirs = {} if self.own else {name: outside[name] for name in dsns.VARIABLES & outside.keys()}
         return dict.fromkeys(sorted(dsns.VARIABLES)) | theirs | dict.fromkeys(dsns.DSNS) | self.variables()
 
     async def open(self, application: str = APPLICATION, limit: float = LIMIT) -> asyncpg.Connection:
-        """Open a connection, to be closed by whoever called; ``limit`` is in seconds.
+        """Open a connection, which the caller closes; ``limit`` is in seconds.
 
-        A server that starts, or recovers from a crash, is waited for.
+        A server that starts, or recovers from a crash, gets this time.
 
         Raises:
             Unreachable: it cannot be opened.
@@ -147,19 +145,19 @@ class Target:
         """Open one of the kit's own connections, and close it after the block.
 
         Args:
-            limit: seconds after which the block is given up, because Postgres does not answer.
-            patient: let the block take longer, as long as the server still answers others.
+            limit: seconds until the block is broken off, because Postgres does not answer.
+            patient: let the block take longer, as long as the server answers other connections.
 
         Raises:
-            Unreachable: it cannot be opened, it broke while it was used, or the time was up.
-            KitError: the server refused what was asked of it.
+            Unreachable: it cannot be opened, it broke during the block, or the time was over.
+            KitError: the server refused a statement.
         """
         opened = await self.open(limit=limit)
         try:
             async with self.answering(opened, limit=limit, patient=patient):
                 yield opened
         finally:
-            # Closing waits for the server's side, too, and what follows may need the connection gone.
+            # Wait for the server to close it, too: the next step may need it gone.
             with suppress(Exception):
                 await opened.close(timeout=_CLOSING)
 
@@ -167,7 +165,7 @@ class Target:
     async def answering(
         self, opened: asyncpg.Connection, *, limit: float = LIMIT, patient: bool = False
     ) -> AsyncIterator[None]:
-        """Hold a block that uses ``opened`` to ``limit``; arguments and errors are those of `connect`."""
+        """Let a block use ``opened`` for ``limit`` seconds; arguments and errors are those of `connect`."""
 
         watch = asyncio.ensure_future(self._give_up(opened, limit, patient))
         try:
@@ -187,7 +185,7 @@ class Target:
         try:
             probe = await self.open(limit=limit)
         except Unreachable as error:
-            # One more connection may be refused, and that is an answer, too.
+            # A server that refuses one more connection has answered, too.
             return not isinstance(error.__cause__, OSError)
         probe.terminate()
         return True
@@ -195,7 +193,7 @@ class Target:
 
 @asynccontextmanager
 async def _only_reading(opened: asyncpg.Connection) -> AsyncIterator[None]:
-    # The same isolation as a transaction inside of it asks for, or asyncpg refuses that.
+    # The isolation that a transaction inside of it asks for: asyncpg refuses to mix two.
     reading = opened.transaction(isolation="repeatable_read", readonly=True)
     await reading.start()
     try:
@@ -214,25 +212,25 @@ def _in_plain_words(opened: asyncpg.Connection, watch: asyncio.Future[None], lim
     except KitError:
         raise
     except Exception as error:
-        said = server_message(error)
+        message = server_message(error)
         if watch.done() and not watch.cancelled():
             raise Unreachable(f"it did not answer within {limit:g} s") from error
         if postgres_is_away(error, opened):
-            # Without a SQLSTATE or a number these are asyncpg's own words, of states and operations.
+            # Without an SQLSTATE or error number the text is asyncpg's own, about its inner states.
             raise Unreachable(
-                said if sqlstate(error) or isinstance(error, OSError) else "the connection broke"
+                message if sqlstate(error) or isinstance(error, OSError) else "the connection broke"
             ) from error
         if isinstance(error, asyncpg.DiskFullError):
-            raise KitError(f"The server's disk is full: {said}. Free some space and try again.") from error
+            raise KitError(f"The server's disk is full: {message}. Free some space and try again.") from error
         if isinstance(error, asyncpg.PostgresError):
-            raise KitError(f"PostgreSQL refused what the kit asked for: {said}.") from error
+            raise KitError(f"PostgreSQL refused what the kit asked for: {message}.") from error
         raise
 
 
 def break_off(opened: asyncpg.Connection, seconds: float) -> asyncio.TimerHandle:
-    """Break a connection after so many seconds, unless what is returned is cancelled before.
+    """Break a connection after ``seconds``, unless the returned timer is cancelled before.
 
-    To cancel what waits instead is no way out: asyncpg, or the end of a transaction, would wait for Postgres
+    It does not help to cancel the waiting task: asyncpg, or the end of a transaction, would wait for Postgres
     again.
     """
     return asyncio.get_running_loop().call_later(seconds, opened.terminate)

@@ -1,4 +1,4 @@
-"""Databases for a while. Their names say whose they are, so what a killed process left can be dropped."""
+"""Temporary databases. Their names contain their process, so leftovers of killed ones can be dropped."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kit.database.target import Target
 
-APART = 60  # seconds by which two looks at when a process started may differ, as the clock is set meanwhile
+APART = 60  # seconds that two readings of a process's start may differ by, when the clock is set
 
 
 def name(prefix: str) -> str:
-    """Return a name that says whose database it is: this machine's, this process's, and when that started."""
+    """Return a name with this machine, this process and the time that it started at."""
     import psutil
 
     return f"{prefix}_{_host()}_{os.getpid()}_{psutil.Process().create_time():.0f}_{secrets.token_hex(4)}"
@@ -32,7 +32,7 @@ def owner_is_dead(prefix: str, database: str) -> bool:
         return False
     try:
         process = psutil.Process(int(made[1]))
-        another = abs(process.create_time() - int(made[2])) > APART  # the system gave the number again
+        another = abs(process.create_time() - int(made[2])) > APART  # the pid was used again
         return another or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
@@ -47,7 +47,7 @@ AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE pg_stat_activity.datname = pg
 
 
 async def drop_what_the_dead_left(target: Target, prefix: str) -> None:
-    """Drop the databases whose process has ended; what cannot be dropped now is left for the next time."""
+    """Drop the databases whose process has ended; those that cannot be dropped now stay for the next time."""
     from kit.database import creation
     from kit.errors import KitError
 

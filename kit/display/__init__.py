@@ -1,1 +1,1 @@
-"""How things look: colours and signs, light and dark pages, payloads and numbers as text."""
+"""The look of things: colours and signs, light and dark pages, payloads and numbers as text."""

@@ -1,4 +1,4 @@
-"""How a status and a priority look: sign, word and colours. Whatever shows one is given it from here.
+"""The look of a status and a priority: sign, word and colours. All pictures take it from here.
 
 A status's colour carries white text at 4.5:1, and stands out from either theme's ground at 3:1; a priority's
 carries its own text at 4.5:1. No colour is the only sign.
@@ -52,7 +52,7 @@ RUNS = {
     "done": Look("done", "✓", _GREEN, "o"),
 }
 
-# What has no meaning of its own, in a light and in a dark theme: text, text of less weight, the ground, what
+# Colours without a meaning, for a light and a dark theme: text, less important text, the ground, what
 # lies on it, what stands out from it, and lines.
 NEUTRAL = {
     "text": ("#212121", "#e8e8e8"),
@@ -112,7 +112,7 @@ def retries(attempts: int) -> str:
 
 
 def for_pages() -> dict[str, Any]:
-    """Return what a picture that a browser draws is told of statuses and of neutral colours."""
+    """Return the looks of statuses and the neutral colours, for a picture that a browser draws."""
     looks = {
         status: {"word": look.word, "sign": look.sign, "colour": look.colour} for status, look in JOBS.items()
     }

@@ -11,7 +11,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what text never holds, tho
 
 
 def text(payload: bytes) -> str:
-    """Return a payload as the text it is; a note with its size where it is none."""
+    """Return a payload as text; if it is no text, a note with its size."""
     decoded = _decoded(payload)
     if decoded is None or _CONTROL.search(decoded):
         return f"({len(payload)} bytes, not text)"
@@ -21,7 +21,7 @@ def text(payload: bytes) -> str:
 def beginning(payload: bytes | None, size: int | None) -> str | None:
     """Return the first bytes of a payload of ``size`` bytes as text that fits in a picture.
 
-    Bytes that are no text are shown as Python writes them, and so is each character that cannot be seen.
+    Bytes that are no text, and each character that cannot be seen, are written as Python writes them.
     """
     if payload is None:
         return None
@@ -34,7 +34,7 @@ def beginning(payload: bytes | None, size: int | None) -> str | None:
 def _decoded(payload: bytes, *, cut: bool = False) -> str | None:
     """Return the text that the bytes spell; None where they spell none."""
     try:
-        # A cut may go through a character: the incomplete end is left out, not taken for an error.
+        # A cut may split a character: its incomplete bytes are left out, and are no error.
         return codecs.getincrementaldecoder("utf-8")().decode(payload) if cut else payload.decode()
     except UnicodeDecodeError:
         return None

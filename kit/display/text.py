@@ -1,12 +1,12 @@
-"""Text as people read it: without a terminal's commands, with what cannot be seen spelt out."""
+"""Text for people: without commands for a terminal, and with invisible characters spelt out."""
 
 from __future__ import annotations
 
 import re
 
-# What tells a terminal its colours and where to write: with parameters, up to a bell, or of two characters.
+# Commands for a terminal: with parameters, up to a bell, or of two characters.
 _COMMAND = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-# They make one emoji of several, or join letters; Python counts them among what cannot be seen.
+# They join emoji or letters; Python counts them among the characters that cannot be seen.
 _JOINERS = {"\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))}
 _SPELT_JOINER = re.compile(r"(?<!\\)((?:\\\\)*)\\u200d")
 
@@ -27,7 +27,7 @@ def visible(text: str) -> str:
 
 
 def joined(written: str) -> str:
-    """Return what Python's ``repr`` has written with its joined emoji in one piece."""
+    """Return the text that ``repr`` has written, with joined emoji in one piece again."""
     return _SPELT_JOINER.sub("\\1\u200d", written)
 
 

@@ -1,4 +1,4 @@
-"""Light or dark, as the page: what tells a dark page, and an SVG that follows it."""
+"""Light and dark pages: how to recognise a dark one, and an SVG that follows its page."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from html import escape
 
 from kit.display import palette
 
-# A dark theme of JupyterLab's, or of nbconvert's page, is told by an attribute of the page's body, one of
-# VS Code's by a class.
+# JupyterLab and nbconvert mark a dark page with an attribute of its body, VS Code with a class.
 DARK = "[data-jp-theme-light=false], .vscode-dark, .vscode-high-contrast"
 
 
@@ -18,22 +17,22 @@ def neutral(theme: int, prefix: str = "--") -> str:
 
 
 def both() -> str:
-    """Declare both for a style sheet that takes one of them by ``light-dark()``."""
+    """Declare both, for a style sheet that chooses with ``light-dark()``."""
     return neutral(0, "--l-") + neutral(1, "--d-")
 
 
 def svg_style() -> str:
-    """Return the rules by which an SVG shown with `image` has the neutral colours of its page."""
+    """Return the rules that give an SVG, shown with `image`, the neutral colours of its page."""
     return f"svg{{{neutral(0)}}}@media(prefers-color-scheme:dark){{svg{{{neutral(1)}}}}}"
 
 
 def image(svg: str, words: str, name: str) -> str:
     """Return HTML that shows an SVG as light or dark as the page, and never wider than that.
 
-    A notebook that is not trusted shows it too, though without the style, so light: the SVG needs a ground.
+    A notebook that is not trusted shows it without the style, so light: the SVG needs a ground of its own.
 
     Args:
-        svg: the picture; nothing in it runs, or comes from elsewhere.
+        svg: the picture, without scripts and outside resources.
         words: the same in words, for those who do not see it and where it is not shown.
         name: the class of the image.
     """

@@ -1,7 +1,7 @@
-"""What helps against an error, in one line, to be shown above it.
+"""Hints: what to do about an error, in one line above it.
 
-The lessons call asyncpg, psycopg and PGQueuer directly, so their errors and Python's own are what a learner
-meets. A hint is a row of `HINTS`, and says only what its row proves: wrong once, it is not believed again.
+The lessons call asyncpg, psycopg and PGQueuer directly, so learners meet their errors and Python's own. A
+hint is a row of `HINTS`. It says only what its row proves: after one wrong hint no hint is believed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from kit.internals import connection_of
 
 @dataclass(frozen=True)
 class Hint:
-    """What helps against one mistake.
+    """The hint for one mistake.
 
     Attributes:
         error: a regular expression, searched for in the error as one line with its package and SQLSTATE:
             ``asyncpg.DataError 22000: invalid input …``.
-        text: the hint, where ``{name}`` stands for the group of that name; or a function that makes it, and
-            may find that there is none.
+        text: the hint, in which ``{name}`` stands for the group of that name; or a function that returns it,
+            or None.
         through: a regular expression, searched for in the functions that the error came through, outermost
             first: ``own:<module> / pgqueuer.queries:enqueue / …``. A module that a learner wrote is ``own``.
     """
@@ -54,7 +54,7 @@ MAGIC = (
 
 
 def show() -> None:
-    """Let a notebook show hints; a second call changes nothing, and outside a notebook neither does one."""
+    """Show hints in this notebook. A second call, or one outside a notebook, does nothing."""
     if unawaited.show():
         notebook.explain_errors(_for_a_cell, learners_frames)
 
@@ -150,7 +150,7 @@ def _second_loop(error: RuntimeError, _found: re.Match[str]) -> str | None:
 def _for_a_cell(error: BaseException) -> str | None:
     line = hint(error)
     if line is not None and isinstance(error, RuntimeError):
-        # Else Python complains, too, of what asyncio.run refused, in whichever cell forgets the error.
+        # Or Python also warns of the coroutine that asyncio.run refused, in the cell that drops the error.
         for frame, _ in traceback.walk_tb(error.__traceback__):
             for value in [] if is_learners(frame.f_code.co_filename) else frame.f_locals.values():
                 if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
@@ -169,7 +169,7 @@ def _runs_a_consumer(function: Any) -> bool:
 
 
 _CALLED = "This is a plain call, and it has done its work already. Write it without await."
-# What `await` was given, and what to do about it.
+# By the type of the value after `await`: what to do about it.
 _NOT_AWAITABLE = {
     r"function|method|builtin_function_or_method": "Nothing was called: `{code}` lacks its ( ).",
     r"Transaction|CompletionWatcher|Timeout|TaskGroup|\w*AsyncGeneratorContextManager": (
@@ -238,7 +238,7 @@ def _wrong_connection(error: BaseException, _found: re.Match[str]) -> str | None
     return wrong_connection(drivers[-1]) if drivers else None
 
 
-# What each driver takes, and how that is made.
+# The connection that each driver takes, and the call that makes it.
 _TAKES = {
     "AsyncpgDriver": ("asyncpg.Connection", "asyncpg.connect()"),
     "AsyncpgPoolDriver": ("asyncpg.Pool", "asyncpg.create_pool()"),
@@ -248,7 +248,7 @@ _TAKES = {
 
 
 def wrong_connection(driver: Any) -> str | None:
-    """Return what to write if a driver was given what another one takes, or what was not awaited."""
+    """Return what to write if a driver got another driver's connection, or one that was not awaited."""
     held = connection_of(driver)
     name = next((base.__name__ for base in type(driver).__mro__ if base.__name__ in _TAKES), None)
     if name is None:
@@ -262,7 +262,7 @@ def wrong_connection(driver: Any) -> str | None:
 
 
 def _locals(error: BaseException, name: str) -> Iterator[Any]:
-    """Yield what a library's functions on the error's way call ``name``."""
+    """Yield the local variables ``name`` of the library functions in the error's traceback."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if name in frame.f_locals and not is_learners(frame.f_code.co_filename):
             yield frame.f_locals[name]

@@ -1,4 +1,4 @@
-"""Where an exception comes from: the lines of it that a learner wrote."""
+"""The place an exception comes from: the frames of its traceback that a learner wrote."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from types import TracebackType
 
 from kit import notebook
 
-# Where a user's own libraries are, or Debian's: beside those folders that this Python names.
+# A user's own libraries, or Debian's, are beside the folders that this Python names.
 _PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
 
 @cache
 def is_learners(filename: str) -> bool:
-    """Return whether a learner may have written the file: it is a cell, or a file that is no library's."""
+    """Return whether a learner may have written the file: a cell, or a file that belongs to no library."""
     kit = str(Path(__file__).parents[1])
     folders = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")} | {kit}
     libraries = tuple(os.path.join(folder, "") for folder in folders)
     if filename.startswith((*libraries, "<frozen", "<string>")) or _PACKAGES.search(filename):
         return False
-    # What was compiled from .pyx, asyncpg's protocol for one, names its source without a folder.
+    # Code that was compiled from .pyx, such as asyncpg's protocol, names its source without a folder.
     return not filename.endswith(".pyx")
 
 
@@ -43,7 +43,7 @@ def learners_frames(trace: TracebackType | None) -> list[TracebackType]:
 
 
 def failing_code(error: BaseException) -> ast.expr | None:
-    """Return the expression that raised, in the last frame that a learner wrote; None if its text is gone."""
+    """Return the expression that raised, in the learner's last frame; None if its source is gone."""
     if not (frames := learners_frames(error.__traceback__)):
         return None
     code, at = frames[-1].tb_frame.f_code, frames[-1].tb_lasti // 2
@@ -59,9 +59,9 @@ def failing_code(error: BaseException) -> ast.expr | None:
 
 
 def place(error: BaseException, *, cells_only: bool = False) -> str:
-    """Return `` (Cell In[3], line 4: `the code`)``: the last frame of the traceback that a learner wrote.
+    """Return the learner's last frame in the traceback, as `` (Cell In[3], line 4: `the code`)``.
 
-    Nothing, where there is none, or none in a cell and ``cells_only``.
+    Empty if there is none, or if it is in no cell and ``cells_only``.
     """
     if frames := learners_frames(error.__traceback__):
         file, number = frames[-1].tb_frame.f_code.co_filename, frames[-1].tb_lineno
@@ -88,7 +88,7 @@ def _shown(file: str, number: int) -> str:
 
 
 def own_traceback(error: BaseException) -> str:
-    """Return the traceback without the frames above what a learner wrote, which called or imported it."""
+    """Return the traceback without the outer frames, which called or imported the learner's code."""
     callers = ("kit", "pgqueuer", "asyncio", "contextlib", "importlib")
     start = error.__traceback__
     while start and start.tb_frame.f_globals.get("__name__", "").split(".")[0] in callers:

@@ -1,6 +1,6 @@
-"""What an exception says of Postgres: it is away, it may work in a moment, its tables are missing.
+"""Classify exceptions: Postgres is away, may answer in a moment, or lacks PGQueuer's tables.
 
-The one place that knows how a lost connection is recognised. SQLSTATE codes are those of PostgreSQL's manual,
+Only this module knows how a lost connection is recognised. SQLSTATE codes are those of PostgreSQL's manual,
 appendix A.
 """
 
@@ -16,13 +16,13 @@ NO_TABLES = (
     "`pgq install` in a terminal; `pgq upgrade` brings old tables up to date."
 )
 
-# The end of what Postgres calls one of them in a message; what stands before may be a schema and a prefix.
+# The end of a table's name in Postgres' message; before it may stand a schema and a prefix.
 TABLES = r'pgqueuer(_log|_schedules|_statistics)?" does not exist'
 _DRIVERS = ("asyncpg", "psycopg", "psycopg_pool")
 
 
 def sqlstate(error: BaseException | None) -> str:
-    """Return the SQLSTATE that the server sent with an error; nothing where it sent none."""
+    """Return the SQLSTATE that the server sent with an error; empty if it sent none."""
     return getattr(error, "sqlstate", None) or ""
 
 
@@ -32,9 +32,9 @@ def kind(of: type) -> str:
 
 
 def postgres_is_away(error: BaseException, connection: Any = None) -> bool:
-    """Return whether the error means that Postgres is gone, starting or out of reach, whatever the driver.
+    """Return whether the error means that Postgres is gone, starting or out of reach, for any driver.
 
-    With the asyncpg ``connection`` it came from, that one's end says so too: asyncpg has many words for it.
+    If the asyncpg ``connection`` of the error is closed, that counts, too: asyncpg has many words for it.
     """
     # Class 08 is "connection exception"; 57P.. are shutdown, crash, starting up and a dropped database; 53300
     # is too many connections.
@@ -45,7 +45,7 @@ def postgres_is_away(error: BaseException, connection: Any = None) -> bool:
         return "closed" in str(error) or (connection is not None and connection.is_closed())
     if kind(type(error)) in ("psycopg.OperationalError", "pgqueuer.FailingListenerError"):
         return not state
-    # A missing file is an OSError too; only one that came out of a driver speaks of the connection.
+    # A missing file is an OSError, too. Only one that was raised inside a driver is about the connection.
     return isinstance(error, ConnectionError) or (isinstance(error, OSError) and came_from(error, *_DRIVERS))
 
 
@@ -58,8 +58,8 @@ def came_from(error: BaseException, *packages: str) -> bool:
 def patience_to_connect(error: BaseException) -> float:
     """Return for how many seconds it makes sense to connect again after this error.
 
-    57P03 is "cannot connect now": the server starts, recovers or shuts down. Whoever connects in the instant
-    of a crash is cut off, and hears that on the next try.
+    57P03 is "cannot connect now": the server starts, recovers or shuts down. A client that connects in the
+    instant of a crash is cut off, and gets 57P03 at its next attempt.
     """
     if sqlstate(error) == "57P03":
         return math.inf
@@ -71,7 +71,7 @@ def worth_another_try(error: BaseException) -> bool:
     """Return whether Postgres is away, or ended the work for a reason that passes.
 
     Class 57 is "operator intervention", 53 "insufficient resources", 40 "transaction rollback", as after a
-    deadlock. A driver's InterfaceError without a state is one of a connection that broke.
+    deadlock. A driver's InterfaceError without a state means that its connection broke.
     """
     if state := sqlstate(error):
         return state[:2] in ("08", "57", "53", "40")

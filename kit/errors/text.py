@@ -36,7 +36,7 @@ def one_line(error: BaseException) -> str:
 def headline(name: str, message: str) -> str:
     """Return an exception's type and the first useful line of its message, with ``…`` where there are more.
 
-    Pydantic's first line counts the errors and YAML's says what was being read; what is wrong comes below it.
+    Pydantic's first line counts the errors, YAML's names the text that was read; the mistake comes below.
     """
     if found := _PYDANTIC.match(message):
         field = "".join(f"{line}: " for line in found["field"].splitlines())
@@ -49,31 +49,31 @@ def headline(name: str, message: str) -> str:
 
 
 def server_message(error: BaseException) -> str:
-    """Return what a server said, its detail and hint too, as sentences on one line without the last stop."""
+    """Return a server's message, with its detail and hint, on one line and without the last full stop."""
     return re.sub(r"\.?\s*\n(DETAIL|HINT):\s+", ". ", str(error)).strip().rstrip(".")
 
 
 def storable_text(text: str) -> str:
-    """Return the text as Postgres and a notebook take it: a NUL or half a character as an escape."""
+    """Return the text in a form that Postgres and notebooks take: a NUL or half a character is escaped."""
     return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
 
 
 def storable(error: BaseException) -> Exception:
-    """Return ``error``, or one of the same name that says the same if PGQueuer could not log it.
+    """Return ``error``, or one of the same name and text that PGQueuer can log.
 
-    PGQueuer writes its log in batches, and tries a batch again until it works: a text that Postgres refuses
-    would stop it. An exception that is no `Exception` would end the consumer, and cancel the jobs beside it.
+    PGQueuer writes its log in batches, and repeats a batch until it works: a text that Postgres refuses would
+    stop the log. An exception that is no `Exception` would end the consumer, and cancel its other jobs.
     """
     if isinstance(error, Exception):
         with suppress(Exception):  # an error whose str() raises
             whole = "".join(traceback.format_exception(error)) + str(error)
             if whole == storable_text(whole):
                 return error
-    kind, said = type(error), one_line(error).removeprefix(type(error).__name__).removeprefix(": ")
+    kind, text = type(error), one_line(error).removeprefix(type(error).__name__).removeprefix(": ")
     with suppress(Exception):
-        said = str(error)
+        text = str(error)
     stand_in = type(kind.__name__, (Exception,), {"__module__": kind.__module__})
-    result: Exception = stand_in(storable_text(said))
+    result: Exception = stand_in(storable_text(text))
     placed = result.with_traceback(error.__traceback__)
     whole = "".join(traceback.format_exception(placed))
     return placed if whole == storable_text(whole) else result.with_traceback(None)

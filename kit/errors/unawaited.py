@@ -1,4 +1,4 @@
-"""Calls that lack their `await`, and the one line that says so below the cell."""
+"""Calls without their `await`, and the line below the cell that reports them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from kit import notebook
 
 _NEVER_AWAITED = re.compile(r"coroutine '(?:.*\.)?(?P<name>\w+)' was never awaited")
 _MADE = re.compile(r'Coroutine created at .*\n +File "(?P<file>.*)", line (?P<line>\d+)')
-# What is handed to these needs no `await` of its own: it is they that were not awaited, or that failed.
+# A call inside one of these needs no `await` of its own: the outer call lacks it, or has failed.
 _TAKE_CALLS = "as_completed|create_task|ensure_future|gather|run|shield|wait|wait_for"
 
 
 def show() -> bool:
-    """Let a notebook say so; return False outside of one, and where it does already."""
+    """Report such calls in a notebook; return False outside of one, or if that is done already."""
     if not notebook.has_cells() or isinstance(warnings.showwarning, _Forgotten):
         return False
     notebook.show_as(CoroutineType, _nothing_yet)
     forgotten = _Forgotten(warnings.showwarning)
     notebook.after_each_cell(forgotten.tell)
     warnings.showwarning = forgotten
-    # Python says it once for a line number, and the same one of another cell is another line.
+    # Python warns once for each line number, but the same number in another cell is another line.
     warnings.filterwarnings("always", _NEVER_AWAITED.pattern, RuntimeWarning)
     remember_where()
     return True
 
 
 def remember_where() -> None:
-    """Let Python know where this thread's coroutines are made, and not only where they are forgotten."""
+    """Let Python record where this thread's coroutines are made, not only where they are dropped."""
     if notebook.has_cells():
         sys.set_coroutine_origin_tracking_depth(1)
 
@@ -46,7 +46,7 @@ def _nothing_yet(coroutine: CoroutineType[Any, Any, Any]) -> str:
 
 
 class _Forgotten:
-    """Shows warnings as Python does; what a cell calls without await, once and in plain words below it."""
+    """Shows warnings as Python does, but reports a cell's call without await once, plainly, below it."""
 
     def __init__(self, pythons_own: Callable[..., None]) -> None:
         self._pythons_own = pythons_own
@@ -77,14 +77,14 @@ class _Forgotten:
             print(told, file=sys.stderr)  # a handler's own, to be seen with its job
 
     def tell(self, _result: object) -> None:
-        """Say it, after a cell."""
+        """Print the lines, after a cell."""
         lines, self._lines = self._lines, {}
         for line in lines:
             print(line)
 
 
 def _is_handed_on(file: str, line: int, name: str) -> bool:
-    """Return whether the call of ``name`` in this line is given to one that awaits what it is given."""
+    """Return whether the call of ``name`` in this line is an argument of a call that awaits it."""
     try:
         nodes = ast.walk(ast.parse("".join(linecache.getlines(file))))
     except SyntaxError:

@@ -1,6 +1,6 @@
-"""The account that runs the embedded server: this one; for root another, as PostgreSQL refuses root.
+"""The account that runs the embedded server. PostgreSQL refuses root, so for root it is ``nobody``.
 
-Nobody's rights are changed and no account is made. Every folder that root writes to stays root's own.
+No rights are changed and no account is made. Every folder that root writes to stays root's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME = "nobody"
 
 
 def options() -> dict[str, Any]:
-    """Return the options for ``subprocess`` that name the account; none, where it is this one."""
+    """Return the options for ``subprocess`` that name the account; none, if it is this process's own."""
     if sys.platform == "win32" or not is_root():
         return {}
     import pwd
@@ -29,14 +29,14 @@ def options() -> dict[str, Any]:
 
 
 def give(*paths: Path) -> None:
-    """Give files that this process has just made to the account; what is in a folder first."""
+    """Give files that this process has just made to the account. Name a folder after its files."""
     chosen = options()
     for path in paths if chosen else ():
         os.chown(path, chosen["user"], chosen["group"], follow_symlinks=False)
 
 
 def check_entry(folder: Path) -> None:
-    """Refuse a folder that the account cannot enter.
+    """Raise an error if the account cannot enter ``folder``.
 
     Raises:
         KitError: it cannot.
@@ -49,7 +49,7 @@ def check_entry(folder: Path) -> None:
 
 
 def programs(folder: Path, home: Path) -> Path:
-    """Return a ``bin`` folder whose programs the account can run: this one, or a copy in ``home``."""
+    """Return a ``bin`` folder whose programs the account can run: ``folder``, or a copy in ``home``."""
     if not options():
         return folder
     version = says_version(folder)

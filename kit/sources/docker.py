@@ -39,7 +39,7 @@ def image() -> str:
 
 @contextlib.contextmanager
 def client(timeout: float) -> Iterator[Any]:
-    """Open a client of the engine that testcontainers would use: its settings and Docker's contexts count."""
+    """Open a client of the engine that testcontainers would use, by its settings and Docker's contexts."""
     from testcontainers.core.docker_client import DockerClient
 
     opened = DockerClient(timeout=timeout).client
@@ -50,7 +50,7 @@ def client(timeout: float) -> Iterator[Any]:
 
 
 def host() -> str:
-    """Return the machine that an engine's containers have their ports on."""
+    """Return the host on which the engine's containers open their ports."""
     from testcontainers.core.docker_client import DockerClient
 
     opened = DockerClient()
@@ -61,7 +61,7 @@ def host() -> str:
 
 
 def problem() -> NotUsable | None:
-    """Return why no Docker engine can be used; None when one answers. It is given 2 s."""
+    """Return why no Docker engine can be used, or None. The engine has 2 s to answer."""
     if not _is_installed():
         return NotUsable("no Docker engine answered")
     import docker.errors  # type: ignore[import-untyped]
@@ -75,19 +75,19 @@ def problem() -> NotUsable | None:
     return None
 
 
-def _why_not(said: str) -> NotUsable:
+def _why_not(error: str) -> NotUsable:
     named = os.environ.get("DOCKER_HOST")
-    if "Permission denied" in said or "PermissionError" in said:
+    if "Permission denied" in error or "PermissionError" in error:
         return _not_allowed(named)
     where = f" at {named!r}, which DOCKER_HOST names" if named else ""
     hint = f"Start Docker there, mend DOCKER_HOST or unset it, or {_OTHERWISE}" if named else HINT
-    if "timed out" in said.lower():
+    if "timed out" in error.lower():
         return NotUsable(f"the Docker engine did not answer within {ENGINE_TIMEOUT:.0f} s{where}", hint)
     return NotUsable(f"no Docker engine answered{where}", hint)
 
 
 def _not_allowed(named: str | None) -> NotUsable:
-    """Say that this account may not use the engine, and which group may."""
+    """Return the error that this account may not use the engine, with the group that may."""
     path = Path(urlsplit(named).path if named and named.startswith("unix:") else SOCKET)
     problem = f"this account may not use the Docker engine's socket {str(path)!r}"
     try:
@@ -102,7 +102,7 @@ def _not_allowed(named: str | None) -> NotUsable:
 
 
 def _is_installed() -> bool:
-    """Return whether anything here speaks of Docker: without it, nothing slow need be imported to ask."""
+    """Return whether there is any sign of Docker here. Without one, no slow import is needed to ask."""
     files = (SOCKET, "~/.docker", "~/.testcontainers.properties")
     return (
         sys.platform == "win32"
@@ -138,14 +138,14 @@ def has_image(name: str) -> bool:
 
 
 def why(error: Exception | str) -> str:
-    """Return what the engine said about an error, without the request; plainly if its network is down."""
-    said = str(getattr(error, "explanation", None) or (error if isinstance(error, str) else one_line(error)))
-    away = re.search(r'"https?://([^/"]+)[^"]*": .*\b(?:dial tcp|lookup|i/o timeout|Client\.Timeout)\b', said)
-    return f"{away[1]} cannot be reached from here" if away else said
+    """Return the engine's message about an error, without the request; plainer if it has no network."""
+    text = str(getattr(error, "explanation", None) or (error if isinstance(error, str) else one_line(error)))
+    away = re.search(r'"https?://([^/"]+)[^"]*": .*\b(?:dial tcp|lookup|i/o timeout|Client\.Timeout)\b', text)
+    return f"{away[1]} cannot be reached from here" if away else text
 
 
 def pull(name: str) -> None:
-    """Pull an image and show how far it is.
+    """Pull an image and show the progress.
 
     Raises:
         NotUsable: it cannot be pulled; the message says why.

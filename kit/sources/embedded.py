@@ -84,7 +84,7 @@ class Embedded:
             log.unlink()
         deadline = time.monotonic() + START_TIMEOUT
         while True:
-            # One that was begun by somebody who may be gone is about to be ready, or about to end.
+            # A server that another process has begun to start will be ready soon, or end.
             address = self._until_ready(lambda: self._process() is not None, deadline)
             if address is not None:
                 return address
@@ -94,13 +94,13 @@ class Embedded:
             if address is not None:
                 files.write(self.folder / "port", str(port))
                 return address
-            said = log.read_bytes()[before:].decode(errors="replace").strip()
-            # The rest of a killed server may take a moment to end, and somebody else may be faster.
+            output = log.read_bytes()[before:].decode(errors="replace").strip()
+            # What is left of a killed server may take a moment to end, and another process may be faster.
             passing = any(
-                each in said for each in ("shared memory block", "could not bind", "already exists")
+                each in output for each in ("shared memory block", "could not bind", "already exists")
             )
             if not passing or time.monotonic() > deadline:
-                raise self._failure("The embedded server did not start", said, _LAST_RESORT)
+                raise self._failure("The embedded server did not start", output, _LAST_RESORT)
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -189,7 +189,7 @@ class Embedded:
     def _clear_pid_file(self) -> None:
         """Remove a ``postmaster.pid`` that postgres would refuse: it names another program, or none.
 
-        One that names what has ended stays: by it, postgres makes sure that nothing of that is left.
+        A file that names an ended process stays: postgres uses it to check that nothing of it is left.
         """
         file, pid = self.data / "postmaster.pid", "".join(self._postmaster()[:1])
         whole = pid.isdecimal() and len(pid) < 10
@@ -202,7 +202,7 @@ class Embedded:
         file.unlink()
 
     def _free_port(self) -> int:
-        """Return the port of the last time, so that clients find the server again; another if it is taken."""
+        """Return the last port, so that clients find the server again; another one if it is taken."""
         remembered = files.read(self.folder / "port")
         usable = remembered.isdecimal() and 0 < int(remembered) < 65536
         for port in (int(remembered) if usable else 0, 0):
@@ -256,11 +256,11 @@ class Embedded:
         finally:
             shutil.rmtree(making, ignore_errors=True)
 
-    def _failure(self, what: str, said: str, hint: str) -> KitError:
+    def _failure(self, what: str, output: str, hint: str) -> KitError:
         free = shutil.disk_usage(self.folder).free // 1_000_000
-        lines = "\n".join(f"  {line}" for line in said.strip().splitlines()[-5:])
+        lines = "\n".join(f"  {line}" for line in output.strip().splitlines()[-5:])
         where = str(self.folder)
-        if free < NEEDED or "No space left" in said:
+        if free < NEEDED or "No space left" in output:
             return KitError(
                 f"{what}: the disk is full. {where!r} has {free} MB free and about {NEEDED} MB are needed. "
                 f"Free some space, or set KIT_HOME to a folder on another disk. It said:\n{lines}"

@@ -1,4 +1,4 @@
-"""A PostgreSQL that somebody else owns, named by a DSN: reach it, and say plainly why it cannot be used."""
+"""Somebody else's PostgreSQL, named by a DSN: connect to it, or say plainly why it cannot be used."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from kit.session import session
 if TYPE_CHECKING:
     import asyncpg
 
-PREFIX = "pgqueuer_kit_"  # so that nobody wonders where a database on their server comes from
+PREFIX = "pgqueuer_kit_"  # tells the server's owner where a database comes from
 
 
-def target(dsn: str, said_by: str) -> Target:
-    """Return what ``dsn``, which ``said_by`` gave, leads to, in the environment that this process came with.
+def target(dsn: str, named_by: str) -> Target:
+    """Return the database of ``dsn``, completed by the ``PG*`` variables that this process started with.
 
     Raises:
         KitError: it can be no DSN.
     """
-    return Target(dsns.complete(dsns.check(dsn, said_by), session.outside()))
+    return Target(dsns.complete(dsns.check(dsn, named_by), session.outside()))
 
 
-async def prepare(server: Target, said_by: str, name: str) -> Target:
-    """Make database ``pgqueuer_kit_<name>`` on somebody's server and return what to connect to.
+async def prepare(server: Target, named_by: str, name: str) -> Target:
+    """Make database ``pgqueuer_kit_<name>`` on somebody else's server and return its target.
 
-    Where another role has that one, it is ``pgqueuer_kit_<role>_<name>``.
+    If another role owns that database, this one is named ``pgqueuer_kit_<role>_<name>``.
 
-    Where this role may not make databases, take the one that ``server`` names, if the kit made it or
-    PGQueuer's tables in it earlier, or if it is empty.
+    If this role may not make databases, the one that ``server`` names is used: if it is empty, or if the kit
+    made it, or PGQueuer's tables in it, earlier.
 
     Args:
         server: the server, and a database on it that this role may connect to.
-        said_by: where the DSN comes from, for messages.
+        named_by: where the DSN comes from, for messages: ``dsn=`` or ``KIT_DSN``.
         name: the database's name without the prefix.
 
     Raises:
@@ -47,7 +47,7 @@ async def prepare(server: Target, said_by: str, name: str) -> Target:
     import asyncpg
 
     short = name.removeprefix(PREFIX)
-    async with reach(server, said_by) as admin:
+    async with reach(server, named_by) as admin:
         role = str(await admin.fetchval("SELECT current_user"))
         try:
             for own in (f"{PREFIX}{short}", f"{PREFIX}{role}_{short}"):
@@ -62,25 +62,25 @@ async def prepare(server: Target, said_by: str, name: str) -> Target:
 
 
 @asynccontextmanager
-async def reach(server: Target, said_by: str) -> AsyncIterator[asyncpg.Connection]:
-    """Connect to somebody's server; ``said_by`` tells where the DSN comes from, for messages.
+async def reach(server: Target, named_by: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to somebody else's server; ``named_by`` is where the DSN comes from, for messages.
 
     Raises:
-        KitError: no server there lets this role in.
+        KitError: there is no server, or it refuses this role.
     """
     try:
         async with server.connect(patient=True) as opened:
             yield opened
     except Unreachable as error:
         raise KitError(
-            f"{said_by} names {server.where}, and no PostgreSQL lets this program in there: "
+            f"{named_by} names {server.where}, and no PostgreSQL lets this program in there: "
             f"{error.reason}. Check the address, user and password, or use a server of the kit's "
             "own: kit.postgres('embedded')."
         ) from None
 
 
 async def _take(inside: asyncpg.Connection) -> None:
-    """Put PGQueuer's schema into the database of this connection, if it is empty or was taken before."""
+    """Install PGQueuer's schema in this database, if the database is empty; leave it if the kit did so."""
     import asyncpg
 
     role = str(await inside.fetchval("SELECT current_user"))

@@ -1,4 +1,4 @@
-"""Where the kit keeps its servers' files, and that they are this user's own and closed to others."""
+"""The folders and files of the kit's servers: this user's own, and closed to other users."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MADE = "start.lock"  # the first file that the kit makes in a server's folder
 
 
 def is_root() -> bool:
-    """Return whether this is root on Linux or macOS, as whom PostgreSQL refuses to run."""
+    """Return whether this is root on Linux or macOS. PostgreSQL refuses to run as root."""
     return sys.platform != "win32" and os.geteuid() == 0
 
 
 def home() -> Path:
     """Return the folder of the kit's servers: ``KIT_HOME``, else the user's data folder.
 
-    For root it is the machine's data folder: the embedded server runs as another account then, which
-    cannot enter root's own home.
+    For root it is the machine's data folder: the embedded server then runs as another account, which cannot
+    enter root's own home.
 
     Raises:
-        KitError: ``KIT_HOME`` is no folder's name that PostgreSQL can work with.
+        KitError: PostgreSQL cannot work with the path in ``KIT_HOME``.
     """
     asked = os.environ.get("KIT_HOME")
     if asked:
@@ -48,8 +48,8 @@ def home() -> Path:
 
 
 def is_own(path: Path) -> bool:
-    """Return whether ``path`` is this user's, and no other account can change it or what it leads to."""
-    if sys.platform == "win32":  # there a user's folders are closed to others by what is above them
+    """Return whether ``path`` and what it links to are this user's, and no other account can change them."""
+    if sys.platform == "win32":  # there the folders above close it to other users
         return path.exists()
     try:
         facts = (path.lstat(), path.stat())
@@ -59,13 +59,13 @@ def is_own(path: Path) -> bool:
 
 
 def make_own(folder: Path) -> None:
-    """Make a folder that is closed to others, where there is none.
+    """Make a folder that is closed to others, if it does not exist.
 
     Raises:
-        KitError: what is there is another account's, a link, or not made by the kit.
-        OSError: it can neither be made nor closed.
+        KitError: there is another account's folder, a link, or one that the kit did not make.
+        OSError: it cannot be made or closed.
     """
-    # Root's server runs as another account: that one gets through, and cannot list what is there.
+    # Root's server runs as another account, which may pass through this folder, but not list it.
     mode = 0o711 if is_root() else 0o700
     if not folder.parent.exists():
         folder.parent.mkdir(mode, parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def make_own(folder: Path) -> None:
     elif not (folder / MADE).exists() and any(folder.iterdir()):
         what = "is a folder that the kit did not make"
     else:
-        if stat.S_IMODE(folder.stat().st_mode) != mode:  # a umask may have closed more than that
+        if stat.S_IMODE(folder.stat().st_mode) != mode:  # a umask may have closed more
             folder.chmod(mode)
         return
     raise KitError(
@@ -94,7 +94,7 @@ def _owner(path: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file that only this user can read: it has the whole text, or stays as it was."""
+    """Write a file that only this user can read. It gets the whole text, or stays as it was."""
     descriptor, name = tempfile.mkstemp(prefix="writing-", dir=path.parent)  # for this user alone
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
@@ -106,7 +106,7 @@ def write(path: Path, text: str) -> None:
 
 
 def read(path: Path) -> str:
-    """Return what a file says, without the line break an editor may have added; nothing if it is missing."""
+    """Return a file's text without space at its ends; empty if the file is missing."""
     try:
         return path.read_text("utf-8", errors="replace").strip()
     except FileNotFoundError:
@@ -114,6 +114,6 @@ def read(path: Path) -> str:
 
 
 def open_log(path: Path, *, empty: bool = False) -> FileIO:
-    """Open a log that only this user can read, at its end or empty."""
+    """Open a log that only this user can read, to append to it; emptied first, if ``empty``."""
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if empty else os.O_APPEND)
     return FileIO(os.open(path, flags, 0o600), "w")

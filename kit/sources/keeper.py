@@ -1,7 +1,7 @@
-"""The keeper: a small process beside a shared server, which stops it after the last user.
+"""The keeper: a small process that stops a shared server after its last user.
 
-It also brings back a server that died while somebody uses it. Started as
-``python -m kit.sources.keeper <server.json>`` by whoever joins a server that has no keeper.
+It also restarts a server that died while somebody uses it. Whoever joins a server without a keeper starts
+one: ``python -m kit.sources.keeper <server.json>``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from kit.sources.server import Server
 
-PAUSE = 0.5  # seconds between two looks at the users and the server
-LONGEST_PAUSE = 15.0  # seconds between two attempts to bring back, or to stop, a server that does not
-GIVE_UP = 300.0  # seconds without one attempt that worked: its Docker is gone for good
+PAUSE = 0.5  # seconds between two checks of the users and the server
+LONGEST_PAUSE = 15.0  # seconds between two failing attempts to restart or stop a server, at most
+GIVE_UP = 300.0  # seconds of failing attempts: its Docker is gone for good
 
 
 def keep(record: Path) -> None:
-    """Watch over the server that ``record`` describes until its last user has left, then stop it.
+    """Keep the server that ``record`` describes up until its last user has left, then stop it.
 
-    After `GIVE_UP` seconds in which it could neither be brought back nor stopped, say so and leave it.
+    After `GIVE_UP` seconds in which it could be neither restarted nor stopped, log that and leave it.
     """
     import filelock
 
@@ -37,20 +37,20 @@ def keep(record: Path) -> None:
         keeping = filelock.FileLock(server.folder / "keeper.lock", mode=0o600)
         keeping.acquire(blocking=False)
     except (KitError, filelock.Timeout) as error:
-        _say(error)
+        _log(error)
         return
     stopped = server.folder / "stopped"
     pause, worked = PAUSE, time.monotonic()
     while True:
         try:
-            if _look_after(server, keeping):
+            if _stop_or_restart(server, keeping):
                 return
             pause, worked = PAUSE, time.monotonic()
         except (KitError, OSError) as error:
-            _say(error)
+            _log(error)
             pause, failing = min(pause * 2, LONGEST_PAUSE), time.monotonic() - worked
             if stopped.exists() or failing > GIVE_UP:
-                _say(
+                _log(
                     "The keeper gave up: the server could neither be brought back nor stopped for "
                     f"{failing:.0f} s. The next kit.postgres() starts or stops it."
                 )
@@ -60,8 +60,8 @@ def keep(record: Path) -> None:
             time.sleep(min(PAUSE, pause))
 
 
-def _look_after(server: Server, keeping: BaseFileLock) -> bool:
-    """Stop a server that nobody uses, or bring back one that died; return whether all is done."""
+def _stop_or_restart(server: Server, keeping: BaseFileLock) -> bool:
+    """Stop a server that nobody uses, or restart one that died; return whether the keeper is done."""
     from kit.sources import sharing
 
     def is_over() -> bool:
@@ -81,11 +81,11 @@ def _look_after(server: Server, keeping: BaseFileLock) -> bool:
     return False
 
 
-def _say(what: object) -> None:
+def _log(what: object) -> None:
     with contextlib.suppress(OSError):  # the disk may be full
         print(time.strftime("%F %T"), what, flush=True)
 
 
 if __name__ == "__main__":
-    time.sleep(PAUSE)  # let the one that started it start the server first
+    time.sleep(PAUSE)  # let the process that started this one start the server first
     keep(Path(sys.argv[1]))

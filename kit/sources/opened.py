@@ -1,4 +1,4 @@
-"""`Postgres`: a database with PGQueuer's schema that this process uses, and its server meanwhile."""
+"""`Postgres`: a database with PGQueuer's schema, whose server stays up while this process uses it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Postgres:
     As a context manager it is this process's database until the block ends.
 
     Attributes:
-        target: what to connect to.
+        target: the database to connect to.
         source: ``"embedded"``, ``"docker"`` or ``"external"``.
         version: the server's version, for example ``"18.4"``.
         why: why this source was picked, in a few words.
-        others: who else was consuming its queue when it was opened.
-        emptied: what was emptied then, if that was asked for.
-        lease: what keeps the server up; None on somebody's server.
+        others: other programs' consumers of its queue, when it was opened.
+        emptied: what was emptied then; None if nothing was to be emptied.
+        lease: keeps the server up; None on somebody else's server.
         open_beside: opens another database of the server.
     """
 
@@ -45,7 +45,7 @@ class Postgres:
 
     @property
     def dsn(self) -> str:
-        """What ``asyncpg.connect`` and ``pgq`` take; it contains the password."""
+        """The DSN for ``asyncpg.connect`` and ``pgq``; it contains the password."""
         return self.target.dsn
 
     @property
@@ -55,7 +55,7 @@ class Postgres:
 
     @property
     def server_folder(self) -> Path | None:
-        """The folder of the server, where the kit runs it; None when it is somebody's."""
+        """The server's folder; None for somebody else's server."""
         return self.lease.folder if self.lease is not None else None
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class Postgres:
         return f"PostgreSQL {self.version}, {self.source}, database {self.name!r} on {self.target.where}"
 
     def _ipython_display_(self) -> None:
-        """Add nothing below the cell's own output: `postgres` has printed what this is."""
+        """Show nothing: `postgres` has already printed what this is."""
 
     def __enter__(self) -> Postgres:
         session.enter(self)
@@ -84,11 +84,11 @@ class Postgres:
         return self.open_beside(name)
 
     def beside(self, name: str) -> Postgres:
-        """Return a database that is there, as long as this one keeps the server up."""
+        """Return another, existing database of the server; this one keeps the server up."""
         return replace(self, target=self.target.beside(name), lease=None)
 
     def stop(self) -> None:
-        """Let the server go, which stops it when nobody else uses it, and put ``PG*`` back as they were."""
+        """Release the server, which stops if nobody else uses it, and restore the earlier ``PG*``."""
         session.leave(self)
         if self.lease is not None:
             self.lease.release()
@@ -101,10 +101,10 @@ class Postgres:
 Beside: TypeAlias = Callable[[str], Postgres]
 
 
-async def look_into(
+async def open_target(
     target: Target, source: str, why: str, lease: Lease | None, beside: Beside, *, fresh: bool
 ) -> Postgres:
-    """Look into a database, emptied first if ``fresh``, and return it; the arguments are its attributes."""
+    """Connect to a database, empty it if ``fresh``, and return it; the arguments are its attributes."""
     async with target.connect(patient=True) as inside:
         name = str(await inside.fetchval("SELECT current_database()"))
         version = str(await inside.fetchval("SHOW server_version")).split()[0]

@@ -1,4 +1,4 @@
-"""Start processes that outlive this one: servers, and what looks after them."""
+"""Start processes that outlive this one: servers and their keepers."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _IN_BACKGROUND = '"$@" >&2 & echo $!'
 
 
 def apart() -> dict[str, Any]:
-    """Return ``subprocess`` options for a process that hears nothing of this one's terminal and signals."""
+    """Return ``subprocess`` options for a process that gets no signals from this one or its terminal."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
 
 
 def start(command: list[str], log: FileIO, **options: Any) -> psutil.Process | None:
-    """Start a process that hears nothing of this one's terminal, signals and end; None when it ended at once.
+    """Start a process detached from this one and its terminal; return None if it ended at once.
 
-    What it says goes to ``log``. It is nobody's child, so that nobody has to wait for its end.
-    ``options`` are those of ``subprocess``.
+    Its output goes to ``log``. It is no child of this process, so nobody has to wait for its end. ``options``
+    are those of ``subprocess``.
     """
     if sys.platform == "win32":
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **apart(), **options
         )
-        child.returncode = 0  # so that Python does not warn of a child that it has not waited for
+        child.returncode = 0  # or Python warns of a child that was not waited for
         pid = child.pid
     else:
-        said = subprocess.run(
+        started = subprocess.run(
             ["/bin/sh", "-c", _IN_BACKGROUND, "sh", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -42,14 +42,14 @@ def start(command: list[str], log: FileIO, **options: Any) -> psutil.Process | N
             **apart(),
             **options,
         )
-        pid = int(said.stdout)
+        pid = int(started.stdout)
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid)
     return None
 
 
 def is_alive(process: psutil.Process | None) -> bool:
-    """Return whether a process still runs. One that has ended and was not waited for does not."""
+    """Return whether a process still runs. A zombie does not run."""
     try:
         return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,7 +1,7 @@
-"""The sources of the kit's own servers, and the servers that this user has of them.
+"""The sources of the kit's own servers, and this user's servers of each.
 
-A server's folder has a ``server.json`` with the name of its source, and what it runs. Only the names below
-are looked up, and only in folders that no other account can write to.
+A server's folder has a ``server.json`` with the name of its source and its image or programs. A source is
+looked up only by the names below, and a record only in folders that no other account can write to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kit.sources.server import Server
 KINDS: dict[str, type[Server]] = {each.source: each for each in (Container, Embedded)}  # the best first
 SOURCES = ("auto", *KINDS, "external")
 RECORD = "server.json"
-ALONE = "alone"  # the folder with the folders of servers that one process has for itself
+ALONE = "alone"  # the folder of servers that only one process uses
 
 
 def load(record: Path) -> Server:
@@ -33,8 +33,8 @@ def load(record: Path) -> Server:
         if not files.is_own(path):
             raise KitError(f"{str(record)!r} is passed over: {str(path)!r} is not this account's alone.")
     try:
-        said = json.loads(record.read_text("utf-8"))
-        return KINDS[said["source"]](record.parent, str(said["runs"]))
+        described = json.loads(record.read_text("utf-8"))
+        return KINDS[described["source"]](record.parent, str(described["runs"]))
     except (OSError, ValueError, LookupError, TypeError):
         raise KitError(
             f"{str(record)!r} is passed over: it does not describe a server of the kit's. Delete it; "
@@ -43,9 +43,9 @@ def load(record: Path) -> Server:
 
 
 def known(*, alone: bool = True, say: Callable[[str], object] | None = None) -> list[Server]:
-    """Return the servers that have been made for this user, running or not; those that are shared first.
+    """Return the servers that were made for this user, running or not; shared ones first.
 
-    What is damaged or another account's is passed over, with a line for ``say``, or on standard error.
+    Damaged records and those of another account are passed over, with a line for ``say`` or standard error.
     """
     servers = []
     for pattern in (f"*/{RECORD}", f"{ALONE}/*/{RECORD}")[: 1 + alone]:

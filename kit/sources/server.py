@@ -1,4 +1,4 @@
-"""What a server is to those who share it: where it answers, and what it can do."""
+"""`Server`: what a source has to implement; `Address`: where a server answers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import quote
 from kit.database.target import Target
 from kit.errors import KitError
 
-# An idle server is small: about 8 MB of memory. A commit outlives killed workers and a killed server. It need
-# not outlive a power cut, which is all that waiting for the disk would add.
+# An idle server is small: about 8 MB of memory. A commit survives killed workers and a killed server, but not
+# a power cut: to survive that too, each commit would wait for the disk.
 SETTINGS = {
     "max_connections": "60",  # several notebooks with their workers; no lesson had more than 40
     "shared_buffers": "16MB",
@@ -36,14 +36,14 @@ class Address:
 
 
 class Server(Protocol):
-    """What a server must offer to be shared. Its class is a source, and stands in `registry.KINDS`.
+    """A server that can be shared. Its class is a source, listed in `registry.KINDS`.
 
     Attributes:
-        source: what kind of server it is, as `kit.postgres` calls it.
-        why: why it is taken where nobody asked for one.
-        after_stop: what to tell somebody who has stopped it: whether the databases are kept.
-        folder: the folder that its files are in.
-        runs: what it is made from: the image, or the folder of PostgreSQL's programs.
+        source: its kind, as `kit.postgres` calls it.
+        why: why it is used when nobody asked for a source.
+        after_stop: the message after it was stopped: whether the databases are kept.
+        folder: the folder of its files.
+        runs: the image that it is made from, or the folder of PostgreSQL's programs.
     """
 
     source: str
@@ -69,7 +69,7 @@ class Server(Protocol):
         ...
 
     def start(self) -> Address:
-        """Start the server, make it where there is none, and return once it accepts logins.
+        """Start the server, make it if there is none, and return when it accepts logins.
 
         Raises:
             KitError: it cannot be started, and why.

@@ -6,7 +6,7 @@ Everything about it is in one folder, which no other account can look into::
     server.json    which server this is, for the keeper and for ``kit stop``; `registry` reads it
     users/         a file for each lease, locked as long as its process lives; its name says who that is
     keeper.lock    held by the keeper, the process that waits until nobody is left
-    keeper.log     what the keeper said; its last line is why it gave up, if it did
+    keeper.log     the keeper's messages; if it gave up, the last line is why
     stopped        there after `stop`: the keeper ends, although somebody still uses the server
 
 The operating system frees a lock however its process ends, so a user that was killed is gone as surely as
@@ -37,20 +37,20 @@ from kit.threads import run_sync
 
 COMEBACK = 15.0  # seconds that a server may take to come back, when it was killed while it is joined
 PATIENCE = 180.0  # seconds to wait for another process that starts or stops the server
-SOON = 1.0  # seconds of them until a keeper that holds us up is looked at: it may be frozen
-LATE = 10.0  # seconds more until whoever waits is told what for
+SOON = 1.0  # seconds of them until a frozen keeper, which may hold the lock, is killed
+LATE = 10.0  # seconds more until a message says what this process waits for
 KEEPER_END = 3.0  # seconds for the keeper to end by itself once the server was stopped
 KEEPER = "kit.sources.keeper"
 
-# Runs the keeper again when it was killed. The keeper is not named here but in the environment, so that
-# `pkill -f` with its name, or with Python's, spares this.
+# Restarts a killed keeper. The keeper's name is in the environment and not here: `pkill -f` with its name, or
+# with Python's, does not find this shell.
 _SUPERVISE = (
     'for each in 1 2 3 4 5; do "$KIT_KEEPER_PYTHON" -m "$KIT_KEEPER" "$0/server.json" && exit; sleep 1; done'
 )
 
 
 class User(NamedTuple):
-    """Who has a lease: a process, and that of the terminal which it keeps the server up for; 0 is none."""
+    """The owner of a lease: a process, and the process of the terminal that it serves; 0: none."""
 
     pid: int
     terminal: int
@@ -100,8 +100,8 @@ def join(server: Server, *, alone: bool = False) -> tuple[Address, Lease]:
             if not isinstance(error, Unreachable):
                 raise
             if time.monotonic() > deadline:
-                said = f"The {server.source} server runs, and lets nobody in: {error.reason}."
-                raise KitError(said) from None
+                reason = f"The {server.source} server runs, and lets nobody in: {error.reason}."
+                raise KitError(reason) from None
         time.sleep(0.1)
 
 
@@ -115,7 +115,7 @@ def _adopt_or_start(server: Server, alone: bool) -> tuple[Address, Lease]:
             record = {"source": server.source, "runs": server.runs}
             files.write(server.folder / "server.json", json.dumps(record))
             if not is_held(server.folder / "keeper.lock"):
-                # before the server: it also cleans up after a start that is cut off
+                # before the server: the keeper also cleans up after a start that is cut off
                 start_keeper(server.folder)
             return server.running() or server.start(), lease
         except BaseException:
@@ -219,7 +219,7 @@ def forget_the_dead(folder: Path) -> None:
 
 def is_held(path: Path) -> bool:
     """Return whether some process holds the lock ``path``."""
-    if not path.exists():  # asking a lock would make its file
+    if not path.exists():  # to try a lock makes its file
         return False
     try:
         with _lock(path).acquire(blocking=False):
@@ -229,10 +229,10 @@ def is_held(path: Path) -> bool:
 
 
 def start_keeper(folder: Path) -> None:
-    """Start the keeper, and below a shell that runs it again when it is killed.
+    """Start the keeper, below a shell that restarts it when it is killed.
 
-    So a server whose programs and keeper were all killed is stopped a second or two later. Windows has no
-    such shell: there a killed keeper is replaced by whoever joins next.
+    A server whose programs and keeper were all killed is stopped a second or two later. Windows has no such
+    shell: there a killed keeper is replaced by whoever joins next.
     """
     root = str(Path(__file__).resolve().parents[2])  # a kit that is not installed is found where this one is
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])

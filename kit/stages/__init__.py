@@ -1,7 +1,7 @@
-"""Staged jobs: work in several steps, of which nothing is lost and nothing is done twice.
+"""Staged jobs: work in several steps. Nothing is lost, and nothing is done twice.
 
-A *run* is one journey of such work, a *stage* one step of it. Table ``kit_runs`` holds a row a run, and the
-payload of a stage's job is nothing but the reference to that row::
+A *run* is one journey of such work, a *stage* one step of it. Table ``kit_runs`` has a row for each run. The
+payload of a stage's job is only the reference to that row::
 
     orders = Pipeline("orders")
 
@@ -25,21 +25,21 @@ payload of a stage's job is nothing but the reference to that row::
 
     run = await orders.start(connection, {"order": 1})
 
-Delivery is at least once: the job of a killed worker comes again. The effect is there exactly once, for
+Delivery is at least once: the job of a killed worker comes again. The effect happens exactly once, for
 two reasons. What a stage writes (on ``step.connection``), the data it adds and the job of the next stage
 commit in *one* transaction. And the row names the one job that may move it (column ``job``), so that a job
 that comes again finds the row moved on, and does nothing.
 
-No step waits for another worker, which may be frozen: where one is at the same step, or keeps locked what
-this one needs, the step is undone and its job comes again a little later. A run whose worker died amid the
-same stage three times is held (``crashes=``), so that one poisonous run does not take every worker with it.
+No step waits for another worker, which may be frozen. If another worker does the same step, or locks what
+this one needs, the step is undone and its job comes again a little later. A run whose worker died in the
+same stage three times is held (``crashes=``), so one poisonous run does not kill every worker.
 
-The tables belong to the queue beside them. In a database of the kit's own a reset empties them; in somebody's
-own database they are theirs, and no reset touches them. To read makes no tables anywhere.
+The tables belong to the queue beside them. In a database of the kit's own a reset empties them. In somebody
+else's database no reset touches them. Reading never makes tables.
 
-Where this ends: a handler keeps a transaction open, so a stage takes seconds, not hours. A run goes only
-forward, a branch is one stage long, and nothing here waits for a signal from outside, undoes an earlier
-stage, or carries runs over to a new order of stages. Work that needs those needs a workflow engine.
+Limits: a handler keeps a transaction open, so a stage takes seconds, not hours. A run goes only forward, and
+a branch is one stage long. Nothing here waits for a signal from outside, undoes an earlier stage, or carries
+runs over to a new order of stages. Work that needs those needs a workflow engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What goes into a run's row, checked: a job's reference to it, data as JSON, and what went wrong as text."""
+"""Checks for a run's row: a job's reference to it, data as JSON, and an error's message as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kit.errors.text import storable_text
 
 
 def no_stage(pipeline: str, stage: str, stages: list[str]) -> str:
-    """Say that a run is in a stage which its pipeline does not have."""
+    """Return the message about a run in a stage that its pipeline does not have."""
     return (
         f"Pipeline {pipeline!r} has no stage {stage!r}, it has {', '.join(stages)}. Declare it (again), "
         "serve the pipeline, then kit.stages.retry(run)."
@@ -60,6 +60,6 @@ def to_json(value: Any, what: str) -> str:
 
 
 def message(error: Exception) -> str:
-    """Return what an error says, as text that Postgres takes."""
-    said = [str(error)] if isinstance(error, KitError) else traceback.format_exception_only(error)
-    return storable_text("".join(said).strip())
+    """Return an error's message in a form that Postgres takes."""
+    lines = [str(error)] if isinstance(error, KitError) else traceback.format_exception_only(error)
+    return storable_text("".join(lines).strip())

@@ -48,7 +48,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Flow:
-    """A picture of a pipeline's runs at one moment. A notebook shows it; ``print`` says it in words."""
+    """A picture of a pipeline's runs at one moment. A notebook shows it; ``print`` writes it in words."""
 
     name: str
     stages: dict[str, tuple[str | None, ...]]
@@ -63,7 +63,7 @@ class Flow:
         return {"text/html": page, "image/svg+xml": picture, "text/plain": words}
 
     def words(self) -> str:
-        """Say how many runs are where, and which are held and why."""
+        """Return how many runs are where, and which are held and why."""
         lines = [self._summary()]
         for column in self._columns():
             counts = self._counts(column)
@@ -77,7 +77,7 @@ class Flow:
         return "\n".join(lines)
 
     def svg(self) -> str:
-        """Draw each run as a chip under its stage, in the palette's colours, with nothing from elsewhere."""
+        """Draw each run as a chip under its stage, in the palette's colours, without outside resources."""
         columns = self._columns()
         across = -(-len(columns) // -(-len(columns) // ACROSS))  # as many in each row of stages
         parts: list[str] = []
@@ -153,7 +153,7 @@ class Flow:
         return f"{total}, {said}" if said else total
 
     def _edges(self, columns: list[str]) -> list[tuple[int, int]]:
-        """Return each way a run can go in these, as the place where it begins and how many it reaches on."""
+        """Return each step from one of these stages to another: its index, and how many places it goes on."""
         return [
             (columns.index(stage), columns.index(follower or "done") - columns.index(stage))
             for stage, following in self.stages.items()
@@ -202,7 +202,7 @@ def _label(run: Run) -> str:
 
 
 def _arrows(edges: list[tuple[int, int]], wide: float, head: int, box: int) -> list[str]:
-    """Draw the ways between stages, those that leave stages out as arcs above them."""
+    """Draw arrows between stages; those that skip stages are arcs above them."""
     parts = []
     for place, reach in edges:
         x0, x1 = PAD + (place + 0.5) * wide, PAD + (place + reach + 0.5) * wide

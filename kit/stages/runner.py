@@ -1,4 +1,4 @@
-"""A step of a run: what its handler is given, and how its outcome gets into the row exactly once."""
+"""A step of a run: call the stage's handler, and write the outcome into the row exactly once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kit.stages.stage import Stage, Step
 from kit.stages.store import Connection, Overtaken, Row, Suspect, Taken
 
 PAUSE = 0.5  # seconds between two tries to reach a Postgres that is away, or a step that is taken
-LATER = 5.0  # seconds that the second of these grows to
+LATER = 5.0  # seconds that the pause before a taken step grows to
 LONGEST = 3600.0  # seconds that a back-off grows to
 
 logger = logging.getLogger("pgqueuer.stages")  # shown where PGQueuer's own warnings are
@@ -50,20 +50,20 @@ class StageRunner:
     async def deliver(self, job: Job) -> None:
         """Do the step that ``job`` stands for. It returns or raises only once the outcome is in the row.
 
-        PGQueuer puts a job away when its handler has ended, so to end before that would lose the run. Where
-        there is no outcome, PGQueuer queues the job again; a job that is not there any more it leaves be.
+        PGQueuer deletes a job when its handler has ended, so an earlier end would lose the run. Without an
+        outcome PGQueuer queues the job again, if it still exists.
         """
         run = reference(job)
         try:
             failure = await self._persist(run, job)
         except asyncio.CancelledError:
-            # A consumer that is cut short cancels its handlers, and PGQueuer deletes the job of such a one.
+            # A consumer that is cut short cancels its handlers, and PGQueuer deletes their jobs.
             raise RetryRequested(reason="the consumer was stopped during this step") from None
         except (Taken, asyncpg.LockNotAvailableError) as error:
             delay = timedelta(seconds=min(PAUSE * 2 ** min(job.attempts, 10), LATER))
             raise RetryRequested(delay, reason=str(error)) from None
         except Overtaken:
-            # The queue may hold another run's job by this id, where ids were started anew.
+            # The queue may have another run's job with this id, if ids have started again.
             raise RetryRequested(
                 reason=f"run {run} was canceled, or moved by hand, during this step"
             ) from None
@@ -71,7 +71,7 @@ class StageRunner:
             raise failure
 
     async def _persist(self, run: int, job: Job) -> Exception | None:
-        """Do the step, again if Postgres was away. Return what PGQueuer is to be told if it failed."""
+        """Do the step, again if Postgres was away. Return the exception for PGQueuer, if it failed."""
         again = False
         while True:
             try:
@@ -90,7 +90,7 @@ class StageRunner:
                 await asyncio.sleep(PAUSE)
 
     async def _attempt(self, run: int, job: Job, *, again: bool, alone: bool = False) -> Exception | None:
-        """Do the step once. Return what PGQueuer is to be told if it failed, once that is recorded."""
+        """Do the step once. If it failed, record that, and return the exception for PGQueuer."""
         async with self.pool.acquire() as connection:
             row = await store.begin(connection, run, job.id, again=again, alone=alone)
             if row is None:
@@ -109,7 +109,7 @@ class StageRunner:
         except (Overtaken, asyncpg.LockNotAvailableError, asyncpg.exceptions.TransactionRollbackError):
             raise
         except Exception as error:
-            # If it was the connection that broke, this raises too, and the step runs again.
+            # If the connection broke, this raises too, and the step runs again.
             return await self._fail(connection, row, job, error)
         return None
 
@@ -157,19 +157,19 @@ class StageRunner:
         return await store.join(connection, row, step.next, text)
 
     async def _fail(self, connection: Connection, row: Row, job: Job, error: Exception) -> Exception | None:
-        """Record why the step failed, and when it is tried again. Return what PGQueuer is to be told."""
+        """Record why the step failed and when it is tried again. Return the exception for PGQueuer."""
         stage, delay = self.declared.get(row["stage"]), None
         if (asked := retry_request(error)) is not None:  # PGQueuer's own way to ask for another try
             delay = asked.delay
         elif stage and row["failures"] < stage.retries and not isinstance(error, KitError):
-            # A KitError says that the data or the stages are wrong, and so they will be at the next try.
+            # A KitError means that the data or the stages are wrong, and the next try would not change that.
             delay = timedelta(seconds=min(stage.backoff * 2 ** min(row["failures"], 30), LONGEST))
         failure = storable(error)
         async with connection.transaction():
             await store.fail(connection, row, job, failure, delay)
         if delay is None:
             return failure
-        retry = RetryRequested(delay, message(failure))  # says so; the job itself is put away
+        retry = RetryRequested(delay, message(failure))  # for the log: the job itself is already gone
         retry.__cause__ = failure
         return retry
 

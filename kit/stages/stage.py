@@ -1,4 +1,4 @@
-"""What a stage is as it was declared, and what its handler is given."""
+"""`Stage`: a stage as it was declared; `Step`: the argument of its handler."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from kit.stages.store import Connection
 
 @dataclass
 class Step:
-    """What a stage's handler is given.
+    """The argument of a stage's handler.
 
     Attributes:
         run: the run's id.
         stage: the stage's name.
         data: what the run knows so far, as a dict; an instance of the stage's ``model``, if it has one.
-        connection: the connection whose transaction commits with this step. What you write through it is
-            there exactly once. Do not end the transaction yourself. Where a statement waits 5 seconds for a
+        connection: a connection in the transaction that commits with this step. What you write through it is
+            there exactly once. Do not end the transaction yourself. If a statement waits 5 seconds for a
             lock that somebody else holds, the step is undone and comes again a little later.
         attempt: 1 at the first try, and one more each time this stage is tried again.
         item: the item of this branch (an instance of the stage's ``model``, if it has one); else None.
@@ -41,7 +41,7 @@ Handler: TypeAlias = Callable[[Step], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as it was declared; what its parts mean is said at `Pipeline.stage`."""
+    """A stage as it was declared; `Pipeline.stage` explains its parts."""
 
     name: str
     handler: Handler

@@ -1,4 +1,4 @@
-"""The tables of staged jobs as DataFrames: empty ones where there are none, for reading makes nothing."""
+"""The tables of staged jobs as DataFrames, which are empty where there are no tables: reading makes none."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def spans(last: int | None = None) -> pd.DataFrame:
 
 
 def _frame(queries: tuple[str, str], *args: Any) -> pd.DataFrame:
-    """Run the first of two queries, or the second, where the tables are not there."""
+    """Run the first of two queries, or the second if the tables are missing."""
     # Here, so that a worker which only serves a pipeline does not import pandas.
     import pandas as pd
 

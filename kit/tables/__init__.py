@@ -1,7 +1,7 @@
-"""PGQueuer's tables as DataFrames, at any moment: each call reads on a connection of its own.
+"""PGQueuer's tables as DataFrames. Each call reads on a connection of its own.
 
-The calls are plain, not awaited, and also work while a cell awaits, while the consumer is stopped, and
-inside a running loop. Which dtype a column has is in :mod:`kit.tables.frames`; all times are UTC.
+The calls are plain, not awaited. They also work while a cell awaits, while the consumer is stopped, and
+inside a running loop. The dtypes are listed in :mod:`kit.tables.frames`; all times are UTC.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kit.threads import run_sync
 
 __all__ = ["jobs", "log", "schedules", "sql", "statistics"]
 
-LOCK_TIMEOUT = 5  # seconds; a cell that waits for a lock which the same notebook holds would wait for ever
+LOCK_TIMEOUT = 5  # seconds; a lock that the same notebook holds would stop a cell for ever
 
 
 def jobs(*, last: int | None = None) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def jobs(*, last: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    table = _table(f"SELECT * FROM {_newest(session.target().names.queue_table, last)} ORDER BY id")
+    table = _table(session.target().queue_tables.jobs(_checked(last)))
     table["text"] = _described(table["payload"], payloads.text)
     return _columns_first(
         table,
@@ -93,11 +93,11 @@ def log(job_id: int | None = None, *, last: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    name = session.target().names.queue_table_log
+    statements, last = session.target().queue_tables, _checked(last)
     if job_id is None:
-        table = _table(f"SELECT * FROM {_newest(name, last)} ORDER BY id")
+        table = _table(statements.transitions(last))
     else:
-        table = _table(f"SELECT * FROM {_newest(name, last, 'WHERE job_id = $1')} ORDER BY id", job_id)
+        table = _table(statements.transitions_of_job(last), job_id)
     table["error"] = _described(table["traceback"], _error)
     return _columns_first(table, "job_id status entrypoint priority created error", "traceback aggregated id")
 
@@ -121,7 +121,7 @@ def schedules() -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    table = _table(f"SELECT * FROM {session.target().names.schedules_table} ORDER BY id")
+    table = _table(session.target().queue_tables.schedules())
     return _columns_first(
         table, "id entrypoint expression status next_run last_run", "created updated heartbeat"
     )
@@ -148,22 +148,7 @@ def statistics(*, last: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    names = session.target().names
-    counted = _newest(names.statistics_table, last)
-    to_count = _newest(names.queue_table_log, last, "WHERE NOT aggregated")
-    return _table(
-        f"""
-        SELECT created, entrypoint, priority, status, sum(count)::bigint AS count
-        FROM (
-            SELECT created, entrypoint, priority, status, count FROM {counted}
-            UNION ALL
-            SELECT date_trunc('second', created), entrypoint, priority, status, 1
-            FROM {to_count}
-        ) AS counted
-        GROUP BY created, entrypoint, priority, status
-        ORDER BY created, entrypoint, priority DESC, status
-        """
-    )
+    return _table(session.target().queue_tables.statistics(_checked(last)))
 
 
 def sql(query: str, *args: Any) -> pd.DataFrame:
@@ -200,9 +185,9 @@ async def _read(query: str, args: tuple[Any, ...]) -> DataFrame:
 
 
 async def _refuse_what_is_no_query(connection: asyncpg.Connection, query: str) -> None:
-    """Refuse what a read-only transaction does not hold, such as COPY … TO PROGRAM and PREPARE TRANSACTION.
+    """Refuse statements that a read-only transaction cannot undo, such as COPY … TO PROGRAM.
 
-    None of that returns rows, and none can be explained; INSERT and its like can, and Postgres refuses those.
+    They return no rows and cannot be explained. INSERT and the like can, and Postgres itself refuses those.
     """
     if not (await connection.prepare(query)).get_attributes():
         try:
@@ -230,7 +215,7 @@ def _in_plain_words(query: str) -> Iterator[None]:
 
 
 def _complaint(error: asyncpg.PostgresError | asyncpg.InterfaceError, query: str) -> str:
-    """Return Postgres' message with the place it means, as a line of the query."""
+    """Return Postgres' message with the place in the query that it is about."""
     where = ""
     if position := getattr(error, "position", None):
         before, after = query[: int(position) - 1], query[int(position) - 1 :]
@@ -250,19 +235,16 @@ def _table(query: str, *args: Any) -> DataFrame:
         raise
 
 
-def _newest(table: str, last: int | None, condition: str = "") -> str:
-    """Return what to select from: the rows of ``table``, or only so many with the highest ids."""
-    if last is None:
-        return f"(SELECT * FROM {table} {condition}) AS chosen"
-    if type(last) is not int or last < 1:
+def _checked(last: int | None) -> int | None:
+    if last is not None and (type(last) is not int or last < 1):
         raise KitError(f"last={last!r}: it is a number of rows, 1 or more; None for all.")
-    return f"(SELECT * FROM {table} {condition} ORDER BY id DESC LIMIT {last}) AS chosen"
+    return last
 
 
 def _columns_first(table: DataFrame, order: str, folded: str) -> DataFrame:
-    """Return ``table`` with its columns in this order, those in ``folded`` drawn in a fold.
+    """Return ``table`` with its columns in this order; the ``folded`` ones are drawn in a fold.
 
-    Columns that another version of PGQueuer has come last, and are drawn.
+    Columns that only another version of PGQueuer has come last, and are not folded.
     """
     first = [name for name in f"{order} {folded}".split() if name in table]
     ordered = table[first + [name for name in table if name not in first]]
@@ -271,7 +253,7 @@ def _columns_first(table: DataFrame, order: str, folded: str) -> DataFrame:
 
 
 def _described(values: pd.Series[Any], describe: Callable[[Any], str]) -> Any:
-    """Return a text for each of ``values``, NULL for NULL, of which a log has many."""
+    """Return the text that ``describe`` returns for each value, and NULL for NULL, which is frequent."""
     column = values.to_numpy()
     texts = np.full(len(column), None, object)
     for at in np.flatnonzero(values.notna()):

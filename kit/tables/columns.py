@@ -1,6 +1,6 @@
-"""Columns of pandas, one kind for each type of Postgres.
+"""Columns of pandas, one class for each kind of Postgres type.
 
-A column is filled with Python values, or straight with the bytes that Postgres sends: :class:`Numbers` and
+A column is filled with Python values, or directly with the bytes that Postgres sends: :class:`Numbers` and
 :class:`Labels` all at once, with numpy; :class:`Objects` value by value.
 """
 
@@ -22,20 +22,20 @@ Values: TypeAlias = Sequence[Any]
 
 
 class Column(Protocol):
-    """The values of one column, while they come in."""
+    """One column while its values arrive."""
 
     @property
     def reads_bytes(self) -> bool:
         """Whether :meth:`add_bytes` can be used."""
 
     def add(self, values: Values) -> None:
-        """Add these Python values, which are as asyncpg returns them."""
+        """Add Python values, as asyncpg returns them."""
 
     def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:
-        """Add the values that are at ``starts`` in ``block``; the size of a NULL is -1."""
+        """Add the values at ``starts`` in ``block``; the size of a NULL is -1."""
 
     def build(self) -> Any:
-        """Return the column, for pandas. Nothing can be added any more."""
+        """Return the column for pandas; after that nothing can be added."""
 
 
 class Numbers:
@@ -44,7 +44,7 @@ class Numbers:
     Args:
         sent: the numpy dtype of what Postgres sends.
         dtype: the numpy dtype to work with.
-        finish: makes the column of the numbers, and of a mask that says which are NULL.
+        finish: makes the column from the numbers and a mask of NULLs.
     """
 
     reads_bytes: ClassVar[bool] = True
@@ -61,7 +61,7 @@ class Numbers:
 
     def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:  # noqa: D102
         missing = sizes < 0
-        numbers = look(block, self._sent)[np.where(missing, 0, starts)]
+        numbers = at_every_byte(block, self._sent)[np.where(missing, 0, starts)]
         self._numbers += numbers.astype(self._dtype).tobytes()
         self._missing += missing.tobytes()
 
@@ -86,7 +86,7 @@ class Labels:
         sent = [label.encode() for label in self._labels]
         for size in {len(label) for label in sent}:
             as_long = np.flatnonzero(sizes == size)
-            words = look(block, f"S{size}")[starts[as_long]]
+            words = at_every_byte(block, f"S{size}")[starts[as_long]]
             for code, label in enumerate(sent):
                 if len(label) == size:
                     codes[as_long[words == label]] = code
@@ -101,9 +101,9 @@ class Objects:
     """Any other type.
 
     Args:
-        finish: makes the column of an object array.
-        convert: makes what the column holds of what asyncpg returns.
-        decode: makes what the column holds of what Postgres sends; None where only asyncpg knows how.
+        finish: makes the column from an object array.
+        convert: turns asyncpg's value into the column's.
+        decode: turns bytes from Postgres into the column's values; None where only asyncpg can do it.
     """
 
     def __init__(
@@ -141,21 +141,21 @@ class Objects:
         return self._finish(values)
 
 
-def look(block: bytes, dtype: str) -> times.Array:
-    """Return what ``block`` holds at each of its bytes, read as ``dtype``."""
+def at_every_byte(block: bytes, dtype: str) -> times.Array:
+    """Return, for each byte of ``block``, the value that begins there, read as ``dtype``."""
     places = len(block) - np.dtype(dtype).itemsize + 1
     return np.ndarray(max(places, 0), dtype, block, strides=1 if places > 0 else None)
 
 
 def column(type_: asyncpg.Type, labels: dict[int, list[str]]) -> Column:
-    """Return an empty column for ``type_``; ``labels`` has those of each enum, by its oid."""
+    """Return an empty column for ``type_``; ``labels`` has the labels of each enum, by its oid."""
     if type_.oid in labels:
         return Labels(labels[type_.oid])
     return _COLUMNS.get(type_.name, _OTHER)() if type_.schema == "pg_catalog" else _OTHER()
 
 
 def text(values: Values | times.Array) -> Any:
-    """Return a column of ``str``; None is ``<NA>``. An array is taken over, a list copied."""
+    """Return a column of ``str``, with ``<NA>`` for None. An array is changed in place, a list copied."""
     words = np.asarray(values, object)
     words[pd.isna(words)] = pd.NA
     # With its storage named: where pyarrow is installed, the default's .isin() and .query() fail.
@@ -172,13 +172,13 @@ def _objects(values: times.Array) -> Any:
 
 
 def _words(sent: list[bytes]) -> Iterable[str]:
-    # The same few words come again and again in a table of jobs: one object each will do.
+    # A table of jobs has the same few words again and again: one object for each is enough.
     known = {word: word.decode() for word in set(sent)}
     return map(known.__getitem__, sent)
 
 
 def _readable(value: Any) -> Any:
-    """Return ``value`` with the times and rows inside it as Python knows them."""
+    """Return ``value`` with the times and rows inside it as ordinary Python objects."""
     match value:
         case times.Time():
             return value.timestamp()

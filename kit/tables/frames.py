@@ -17,11 +17,11 @@ bytea                              object (bytes)          ``None``
 any other                          object (as in asyncpg)  ``None``
 ================================== ======================= ==========
 
-A column's type alone decides, not its values: an integer is ``Int64`` also where no NULL came by, a category
-has all labels in the enum's order, and a table without rows has the same dtypes. Microseconds are what
-Postgres stores. Times that are infinite, or past what 64 bits hold, are ``NaT``. pandas has no exact decimal:
-write ``::text`` behind a numeric that must stay exact. In an interval a month counts 30 days and a year
-365.25, as Postgres' ``extract(epoch FROM …)`` counts them.
+Only a column's type decides, not its values: an integer is ``Int64`` even without a NULL, a category has all
+labels in the enum's order, and a table without rows has the same dtypes. Postgres stores microseconds. Times
+that are infinite, or too large for 64 bits, are ``NaT``. pandas has no exact decimal: write ``::text`` behind
+a numeric that must stay exact. In an interval a month has 30 days and a year 365.25, as in Postgres'
+``extract(epoch FROM …)``.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ _STYLE = (
 
 
 class DataFrame(pd.DataFrame):
-    """A ``pandas.DataFrame`` that a notebook draws for reading; in every other way the same.
+    """A ``pandas.DataFrame`` that a notebook draws for reading; otherwise the same.
 
-    Drawn are times to the millisecond, long values in several lines, what is very long of one folded away,
-    None for every kind of NULL, and no column of row numbers, which would look like job ids.
+    Times are drawn to the millisecond, long values in several lines, very long ones folded, and every kind of
+    NULL as None. Row numbers are not drawn, because they would look like job ids.
 
     Attributes:
-        folded: columns that are drawn in a fold below the others, as long as the frame has all of them.
+        folded: columns that are drawn in a fold below the others, if the frame has all of them.
     """
 
     _metadata: ClassVar[list[str]] = ["folded"]  # which pandas takes along to a frame made of this one
@@ -76,8 +76,8 @@ class DataFrame(pd.DataFrame):
             return f"<style>{_STYLE}</style>{self._table()}"
         first = [name for name in self.columns if name not in self.folded]
         rest = self[[first[0], *self.folded]]._table()
-        said = f"{len(self.folded)} more columns: {', '.join(self.folded)}"
-        fold = f'<details class="kit"><summary>{said}</summary>{rest}</details>'
+        summary = f"{len(self.folded)} more columns: {', '.join(self.folded)}"
+        fold = f'<details class="kit"><summary>{summary}</summary>{rest}</details>'
         return f"<style>{_STYLE}</style>{self[first]._table()}{fold}"
 
     def _table(self) -> str:
@@ -86,7 +86,7 @@ class DataFrame(pd.DataFrame):
         cut = rows > most
         least = min(least or most, most)
         few = pd.concat([self.head(least), self.tail(least)]) if cut else self
-        # As objects, because pandas lets nobody format a column of its own string, integer and boolean types.
+        # As objects, because pandas does not format its own string, integer and boolean columns.
         cells = pd.DataFrame(
             {
                 at: column if column.dtype.kind == "f" else column.astype(object).map(_cell)
@@ -148,9 +148,9 @@ async def frame(connection: asyncpg.Connection, query: str, *args: Any) -> DataF
         args: the values for them.
 
     Returns:
-        One row a row, in the query's order; a repeated column name gets ``.1``, ``.2``, … as
-        ``pandas.read_csv`` does it. A statement that returns no rows gives one row with the column
-        ``command``, in which stands what Postgres did: ``UPDATE 3``.
+        A row for each row of the result, in its order; a repeated column name gets ``.1``, ``.2``, … as in
+        ``pandas.read_csv``. A statement that returns no rows gives one row with the column ``command``, which
+        has what Postgres did: ``UPDATE 3``.
 
     Raises:
         asyncpg.PostgresError, asyncpg.InterfaceError: what asyncpg raises.
@@ -186,13 +186,13 @@ async def _rows(statement: Any, args: tuple[Any, ...]) -> list[Any]:
 
 
 async def _copy(connection: asyncpg.Connection, query: str, filled: list[columns.Column]) -> bool:
-    """Fill the columns with COPY; return whether it could take this query.
+    """Fill the columns with COPY; return whether COPY can run this query.
 
-    COPY hands out bytes, of which numpy makes arrays in half the time asyncpg takes to make Python objects.
+    COPY sends bytes. numpy makes arrays of them in half the time that asyncpg takes to make Python objects.
     """
     if not all(column.reads_bytes for column in filled):
         return False
-    # A row says how long its values are, not where the next row begins. So each begins with these bytes.
+    # A row has the lengths of its values, but not where the next row begins, so each begins with this mark.
     mark = secrets.token_bytes(8)
     inner = query.rstrip("; \n")
     marked = f"SELECT decode('{mark.hex()}', 'hex'), q.* FROM (\n{inner}\n) AS q"
@@ -208,10 +208,10 @@ async def _copy(connection: asyncpg.Connection, query: str, filled: list[columns
         nonlocal count, size
         block, size = b"".join(waiting), 0
         waiting.clear()
-        ends = np.flatnonzero(columns.look(block[: -len(mark)], "u1") == mark[0])  # faster than all of it
-        ends = ends[columns.look(block, "<u8")[ends] == np.frombuffer(mark, "<u8")] + len(mark)
+        ends = np.flatnonzero(columns.at_every_byte(block[: -len(mark)], "u1") == mark[0])  # quick first pass
+        ends = ends[columns.at_every_byte(block, "<u8")[ends] == np.frombuffer(mark, "<u8")] + len(mark)
         count += len(ends)
-        lengths = columns.look(block, ">i4")
+        lengths = columns.at_every_byte(block, ">i4")
         for column in filled:
             length, start = lengths[ends].astype(np.int64), ends + 4
             ends = start + np.maximum(length, 0)

@@ -1,6 +1,6 @@
-"""Times as Postgres sends them: whole numbers, exact from 4713 BC to the year 294246, and with infinity.
+"""Times as Postgres sends them: whole numbers, exact from 4713 BC to the year 294246, and infinity.
 
-asyncpg makes ``datetime`` objects of them instead, which end at the year 9999 and know no infinity.
+asyncpg turns them into ``datetime`` objects, which end at the year 9999 and have no infinity.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncpg
 import numpy as np
 import pandas as pd
 
-Array: TypeAlias = Any  # a numpy array; of what, the docstrings say
+Array: TypeAlias = Any  # a numpy array; the docstrings name its dtype
 
 _EPOCH = datetime(2000, 1, 1)  # Postgres counts its times from here, numpy from 1970
 _DAYS = 10_957  # between the two
@@ -22,9 +22,9 @@ _LAST = 2**63 - 1 - _DAYS * _DAY  # numpy ends here, in the year 294247
 
 
 def moments(numbers: Array, missing: Array) -> Array:
-    """Make ``datetime64[us]`` of microseconds since 2000, in place.
+    """Turn microseconds since 2000 into ``datetime64[us]``, in place.
 
-    Infinity becomes ``NaT``, like what is ``missing``.
+    Infinity becomes ``NaT``, and so do ``missing`` values.
     """
     outside = missing | (numbers > _LAST) | (numbers == -(2**63))
     numbers[outside] = 0
@@ -33,9 +33,9 @@ def moments(numbers: Array, missing: Array) -> Array:
 
 
 def days(numbers: Array, missing: Array) -> Array:
-    """Make ``datetime64[s]`` of days since 2000, in place.
+    """Turn days since 2000 into ``datetime64[s]``, in place.
 
-    Infinity becomes ``NaT``, like what is ``missing``.
+    Infinity becomes ``NaT``, and so do ``missing`` values.
     """
     outside = missing | (numbers == 2**31 - 1) | (numbers == -(2**31))
     numbers += _DAYS
@@ -49,7 +49,7 @@ def _without(times: Array, outside: Array) -> Array:
 
 
 class Time(int):
-    """A time as a number, so that it can be told from one inside an array or a row."""
+    """A time as a number; it has a class of its own to be found inside an array or a row."""
 
     def timestamp(self) -> Any:
         """Return a ``pandas.Timestamp``, or ``NaT``."""
@@ -77,9 +77,9 @@ def _alone(number: int) -> tuple[Array, Array]:
 
 
 async def set_codecs(connection: asyncpg.Connection) -> None:
-    """Let ``connection`` hand out times as above, and intervals as ``timedelta64[us]``.
+    """Let ``connection`` return times as above, and intervals as ``timedelta64[us]``.
 
-    Never on a connection that PGQueuer uses too. Costs no round trip.
+    Never use it on a connection of PGQueuer's. It costs no round trip.
     """
     codecs: list[tuple[str, type[Any], Callable[[Any], Any], Callable[[Any], Any]]] = [
         ("timestamptz", date, _send_instant, lambda raw: Instant(raw[0])),

@@ -1,9 +1,9 @@
 """The guard: a small process that kills this kernel's workers when the kernel is gone.
 
-Started by its path, with nothing but the standard library. Its standard input is a pipe from the kernel,
-which says ``+pid`` and ``-pid`` on it, and which the operating system closes however the kernel ends. It is
-outside the kernel's process group, and so neither killed nor interrupted with it. SIGKILL also ends what is
-stopped.
+It is started by its path and uses only the standard library. Its standard input is a pipe: the kernel writes
+``+pid`` and ``-pid``, and the operating system closes the pipe however the kernel ends. The guard is outside
+the kernel's process group, so it is neither killed nor interrupted with it. SIGKILL also ends frozen
+processes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 
 
 def watch() -> None:
-    """Keep account of the workers until the pipe is closed, then kill those that are left."""
+    """Keep a set of the workers until the pipe is closed, then kill those that are left."""
     workers: set[int] = set()
     for line in sys.stdin:
         pid = int(line[1:])
@@ -28,7 +28,7 @@ def watch() -> None:
 
 
 def kill(pid: int) -> None:
-    """Kill a worker and what its handlers have started; one that is gone is no error."""
+    """Kill a worker and the processes of its handlers; do nothing if it has ended."""
     if sys.platform == "win32":
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
         return

@@ -1,4 +1,4 @@
-"""A worker's process as the operating system knows it: started, guarded, frozen, killed."""
+"""A worker's operating-system process: start, guard, freeze and kill it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _PROGRAM = (
 
 
 class Process:
-    """One process, in a group of its own, so that it hears nothing of this one's terminal and signals.
+    """One process, in a group of its own: it gets no signals from this process or its terminal.
 
-    It does nothing before the guard knows it, and ends by itself when this process dies until then.
+    It waits until the guard knows it. If this process dies before that, it ends by itself.
     """
 
     def __init__(self, given: dict[str, Any]) -> None:
@@ -54,40 +54,39 @@ class Process:
         self.say("go")
 
     def say(self, command: str) -> None:
-        """Send it a line, which it reads as a command; nothing when it has ended."""
+        """Send it a command; do nothing when it has ended."""
         assert self.popen.stdin is not None
         with suppress(OSError, ValueError):
             self.popen.stdin.write(f"{command}\n".encode())
             self.popen.stdin.flush()
 
     def kill(self) -> None:
-        """End it, and what its handlers have started, at once."""
+        """End it and the processes of its handlers at once."""
         if self.popen.returncode is None:
             guard.kill(self.pid)
 
     def pause(self) -> None:
-        """Freeze it, with what its handlers have started, and return when it is frozen."""
+        """Freeze it and the processes of its handlers; return when it is frozen."""
         self._each("suspend")
         self._until_stopped(True)
 
     def resume(self) -> None:
-        """Let it go on; nothing when it was not frozen."""
+        """Let it go on; do nothing if it was not frozen."""
         self._each("resume")
         self._until_stopped(False)
 
     def end(self) -> int:
         """Wait until it has ended, and return its exit code: negative when a signal ended it.
 
-        Its pipes may be open longer: a process that its handlers have started, and that has left its group,
-        still has them.
+        Its pipes may stay open longer: in a process that its handlers started, and that has left its group.
         """
         code = self.popen.wait()
         if sys.platform != "win32":
-            guard.kill(self.pid)  # what its handlers have left running in its group
+            guard.kill(self.pid)  # the processes of its handlers in its group
         _guard(self.pid, False)
         assert self.popen.stdin is not None
         with suppress(OSError):
-            self.popen.stdin.close()  # the other two are closed by who reads them to their end
+            self.popen.stdin.close()  # the threads that read the other two close them
         return code
 
     def _each(self, what: str) -> None:
@@ -106,7 +105,7 @@ class Process:
 
 
 def _guard(pid: int, there: bool) -> None:
-    """Let the guard know that a worker is there, or no longer. It ends with the last of them."""
+    """Tell the guard that a worker is there, or no longer. The guard ends with the last worker."""
     with session.lock:
         (session.guarded.add if there else session.guarded.discard)(pid)
         if session.guard is None and session.guarded:
@@ -131,7 +130,7 @@ def _start_guard() -> None:
 
 
 def _replace_guard(ended: subprocess.Popen[bytes]) -> None:
-    """Start another guard when this one has ended before its workers, as one that was killed has."""
+    """Start another guard when this one has ended before its workers, because somebody killed it."""
     ended.wait()
     with session.lock:
         if session.guard is ended:
@@ -142,13 +141,13 @@ def _replace_guard(ended: subprocess.Popen[bytes]) -> None:
 def _tell_guard(line: str) -> None:
     assert session.guard is not None
     assert session.guard.stdin is not None
-    with suppress(OSError):  # it was killed just now: the next one is told everything
+    with suppress(OSError):  # it was killed just now; its successor gets all workers
         session.guard.stdin.write(f"{line}\n".encode())
         session.guard.stdin.flush()
 
 
 def _leave_guard() -> None:
-    # Also in a fork: or the guard would not see the end of the kernel as long as the fork lives.
+    # A fork has the pipe, too, and would hide the kernel's end from the guard as long as it lives.
     if session.guard is not None and session.guard.stdin is not None:
         with suppress(OSError):
             session.guard.stdin.close()

@@ -1,9 +1,9 @@
-"""What runs in a worker's process: the consumer that `kit.run` runs, and its end told to the notebook.
+"""The program in a worker's process: it runs the consumer of `kit.run`, and reports to the notebook.
 
-Its standard input and output are the channel to the notebook, until `Channel` takes them away: what handlers
-read and print, and the processes that they start, meet neither. It tells of everything, an object of JSON a
-line. What is printed by code that belongs to no handler goes to standard error, as it is. The commands are
-``go``, ``stop 5.0``, ``tell 3`` (all, and then that number).
+Its standard input and output are the channel to the notebook, until `Channel` moves them: handlers, and the
+processes that they start, cannot read or write there. A report is an object of JSON, on one line. Prints of
+code that belongs to no handler go to standard error. The commands are ``go``, ``stop 5.0`` and ``report 3``
+(everything, and then that number).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ GRACE = 5.0  # seconds for handlers to end after a SIGTERM from elsewhere
 
 
 class Channel:
-    """Where the process hears from the notebook, and tells of itself.
+    """The process's channel to the notebook: commands come in, reports go out.
 
-    It is read without a lock of Python's: a handler that forks would hand a held one to its child.
+    It is read without a lock of Python's: a handler that forks would give a held lock to its child.
     """
 
     def __init__(self) -> None:
@@ -55,15 +55,15 @@ class Channel:
         os.close(self._to)
 
     def commands(self) -> Iterator[str]:
-        """Yield what the notebook says, until it is gone."""
+        """Yield the notebook's commands, until it is gone."""
         rest = b""
         while data := os.read(self._from, 4096):
             *lines, rest = (rest + data).split(b"\n")
             yield from (line.decode() for line in lines)
 
-    def send(self, **told: Any) -> None:
-        """Send one report, whole, from any thread; when nobody is there to read it, end."""
-        data = json.dumps(told).encode() + b"\n"
+    def send(self, **report: Any) -> None:
+        """Send one whole report, from any thread; if nobody is there to read it, end this process."""
+        data = json.dumps(report).encode() + b"\n"
         with self._sending:
             try:
                 while data:
@@ -72,54 +72,54 @@ class Channel:
                 os._exit(1)
 
 
-class _Told(Runner):
-    """A runner that tells the notebook of every line at once: the next moment this process may be killed."""
+class _Reporter(Runner):
+    """A runner that reports every line at once, because this process may be killed the next moment."""
 
     def __init__(self, channel: Channel, name: str, make: factory.Factory, options: Options) -> None:
         self._channel = channel
-        self._telling = threading.RLock()
+        self._reporting = threading.RLock()
         self._sent: dict[str, Any] = {}
         super().__init__(name, make, options)
 
     def has_changed(self) -> None:
         super().has_changed()
         if self.console.has_unseen():
-            self.tell()
+            self.report()
 
-    async def _look_for_others(self, driver: Any) -> None:
-        mine, _ = await consumers_connected(driver, ())  # who is a stranger, the notebook knows
+    async def _find_other_consumers(self, driver: Any) -> None:
+        mine, _ = await consumers_connected(driver, ())  # the notebook knows which of them are its own
         self._driver_backends = set(mine)
 
-    def tell(self) -> None:
-        """Tell what has changed."""
-        with self._telling:
+    def report(self) -> None:
+        """Report what has changed."""
+        with self._reporting:
             began = session.began[self.name]
             now: dict[str, Any] = {name: getattr(self, name) for name in REPORTED}
             now["limits"] = dict(self.limits)
             now["managers"] = list(session.managers)
             now["running"] = self.running_jobs()
-            told = {key: value for key, value in now.items() if self._sent.get(key) != value}
-            self._sent |= told
+            changed = {key: value for key, value in now.items() if self._sent.get(key) != value}
+            self._sent |= changed
             for field, jobs in (("began", began), ("ended", session.ended[self.name])):
                 if jobs:
-                    told[field] = [jobs.popleft() for _ in range(len(jobs))]
+                    changed[field] = [jobs.popleft() for _ in range(len(jobs))]
             unseen = self.unseen()
             if unseen.lines:
-                told["lines"] = [
+                changed["lines"] = [
                     (line.kind, line.text, line.entrypoint, line.job_id) for line in unseen.lines
                 ]
             failures = self.console.failures
             if failures:
                 each = [failures.popleft() for _ in range(len(failures))]
-                told["failures"] = [
+                changed["failures"] = [
                     (one.text, one.traceback, one.held, one.entrypoint, one.job_id) for one in each
                 ]
-            if told:
-                self._channel.send(**told)
+            if changed:
+                self._channel.send(**changed)
 
 
 def main() -> None:
-    """Run the consumer that the command line describes, until it is told to stop or ends by itself."""
+    """Run the consumer that the command line describes, until a command stops it or it ends by itself."""
     channel = Channel()
     commands = channel.commands()
     if next(commands, "") != "go":
@@ -127,7 +127,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     sys.argv = ["pgq", "run", given["target"]]
     try:
-        runner = _Told(channel, given["name"], _import(given["target"]), Options(**given["options"]))
+        runner = _Reporter(channel, given["name"], _import(given["target"]), Options(**given["options"]))
         with console.about_to_show():
             _live(runner, channel, commands)
     except KitError as error:
@@ -141,7 +141,7 @@ def main() -> None:
 
 def _import(target: str) -> factory.Factory:
     sys.dont_write_bytecode = True
-    # A file that was written twice in a second, with the same length, has the same name for its bytecode.
+    # Two versions of a file, of one second and the same length, share a name for their bytecode.
     with suppress(ImportError, OSError, ValueError, AttributeError):
         spec = importlib.util.find_spec(target.partition(":")[0])
         if spec is not None and spec.cached is not None:
@@ -149,7 +149,7 @@ def _import(target: str) -> factory.Factory:
     return factory.resolve(target)
 
 
-def _live(runner: _Told, channel: Channel, commands: Iterator[str]) -> None:
+def _live(runner: _Reporter, channel: Channel, commands: Iterator[str]) -> None:
     stopping, changed = threading.Event(), threading.Event()
     runner.when_changed = changed.set
 
@@ -164,28 +164,28 @@ def _live(runner: _Told, channel: Channel, commands: Iterator[str]) -> None:
             if command == "stop":
                 stop(float(argument))
             else:
-                runner.tell()
-                channel.send(told_all=int(argument))
-        os._exit(1)  # whoever started this is gone
+                runner.report()
+                channel.send(reported_all=int(argument))
+        os._exit(1)  # the notebook's process is gone
 
     threading.Thread(target=obey, daemon=True).start()
     runner.start()
     signal.signal(signal.SIGTERM, lambda *_: stop(GRACE))
-    runner.tell()
+    runner.report()
     channel.send(ready=True)
     while runner.state not in ("stopped", "failed"):
         changed.wait(1.0)
         changed.clear()
-        runner.tell()
+        runner.report()
         stopping.wait(PAUSE)
-    runner.tell()
+    runner.report()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if runner.state == "stopped" else 1)
 
 
 def _explain(error: KitError) -> str:
-    """Return what is wrong, and below it the learner's own traceback where there is one."""
+    """Return the error's text, and below it the learner's own traceback, if there is one."""
     cause = error.__cause__
     if cause is None or isinstance(cause, KitError | ModuleNotFoundError) or postgres_is_away(cause):
         return str(error)

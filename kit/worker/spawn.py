@@ -1,4 +1,4 @@
-"""``spawn()``: start consumers in processes of their own, or say at once why that cannot be."""
+"""``spawn()``: start consumers in processes of their own, or say at once why they cannot start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kit.threads import happens_within, run_sync
 from kit.worker.worker import Worker, Workers, stop_together
 
 MOST = 32  # workers at once: each is a process of some 60 MB, and Postgres has a hundred connections
-TO_ANSWER = 3.0  # seconds that Postgres is given before anything is started
+TO_ANSWER = 3.0  # seconds for Postgres to answer before anything is started
 TO_IMPORT = 15.0  # seconds for Python to start and import PGQueuer, on a busy machine
 
 IN_A_FILE = (
@@ -68,7 +68,7 @@ def spawn(target: str, *, count: int = 1, name: str = "worker", **options: Unpac
             for worker in workers:
                 console.show(worker.unseen())
     session.show(workers)
-    run_sync(_look_for_others())
+    run_sync(_report_other_consumers())
     return workers[0] if count == 1 else workers
 
 
@@ -82,7 +82,7 @@ def _check(target: object, count: object) -> None:
 
 
 def _replace(name: str) -> None:
-    """Stop the workers before, and the consumer of this name, if there are any."""
+    """Stop the earlier workers, or the consumer, of this name."""
     before = {key: one for key, one in session.consumers.items() if getattr(one, "group", key) == name}
     stop_together(one for one in before.values() if isinstance(one, Worker))
     for key, one in before.items():
@@ -94,7 +94,7 @@ async def _postgres_answers() -> None:
     (await session.target().open(limit=TO_ANSWER)).terminate()
 
 
-async def _look_for_others() -> None:
+async def _report_other_consumers() -> None:
     connection = await session.target().open(limit=TO_ANSWER)
     try:
         _, others = await consumers_connected(connection, session.known_backends())
@@ -114,5 +114,5 @@ def _until_ready(worker: Worker, target: str, limit: float) -> None:
     if worker.problem is not None:
         raise KitError(f"{worker.problem} {IN_A_FILE}" if worker.has_no_factory else worker.problem)
     printed = "".join(f"\n  {line.text}" for line in worker.output[-5:])
-    said = f" The last it said:{printed}" if printed else ""
-    raise KitError(f"The worker for {target!r} ended at once, with exit code {worker.exit_code}.{said}")
+    last = f" The last it said:{printed}" if printed else ""
+    raise KitError(f"The worker for {target!r} ended at once, with exit code {worker.exit_code}.{last}")

@@ -1,4 +1,4 @@
-"""`Worker`: what a learner has of a consumer in a process of its own."""
+"""`Worker`: a consumer in a process of its own, as the notebook's process knows it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from kit.session import session
 from kit.threads import Duration, as_timedelta, happens_within, run_sync
 from kit.worker.process import Process
 
-TO_TELL = 1.0  # seconds for a worker to tell what it has to say, and to be read to its end
-TO_END = 5.0  # seconds that a worker is given to end after its handlers have, or were cut off
+TO_REPORT = 1.0  # seconds for a worker to report everything, and for its pipes to be read to their end
+TO_END = 5.0  # seconds for a worker to end after its handlers have ended or were cut off
 
 
 class Worker(Consumer):
@@ -46,7 +46,7 @@ class Worker(Consumer):
         self._paused = False
         self._was_ready = False
         self._questions = 0
-        self._told_all = threading.Event()
+        self._reported_all = threading.Event()
         self._asked: Literal["stop", "kill"] | None = None
         self._ended = threading.Event()
         self._process = Process({"target": target, "name": name, "options": asdict(options)})
@@ -73,7 +73,7 @@ class Worker(Consumer):
 
     @property
     def exit_code(self) -> int | None:
-        """What its process ended with: 0, or negative when a signal ended it (-9: SIGKILL); None before."""
+        """Its process's exit code: 0, or negative when a signal ended it (-9: SIGKILL); None before."""
         return self._process.popen.returncode
 
     @property
@@ -83,25 +83,25 @@ class Worker(Consumer):
 
     @property
     def backends(self) -> tuple[int, ...]:
-        """The Postgres processes (pids) it is known to use."""
+        """The pids of the Postgres processes of its connections, as far as they are known."""
         return tuple(self._backends)
 
     def running_jobs(self) -> list[int]:
-        """Return the ids of the jobs whose handlers ran when it last told; none when it has ended."""
+        """Return the ids of the jobs whose handlers ran at its last report; none when it has ended."""
         return self._running if self.alive else []
 
     def catch_up(self) -> None:
-        """Return when all that it had to say at this moment is known here, or it does not answer."""
+        """Return when its output up to this moment is known here, or it does not answer."""
         if self.alive and not self._paused:
             self._questions += 1
-            self._told_all.clear()
-            self._process.say(f"tell {self._questions}")
-            happens_within(TO_TELL, self._told_all)
+            self._reported_all.clear()
+            self._process.say(f"report {self._questions}")
+            happens_within(TO_REPORT, self._reported_all)
 
     def kill(self) -> None:
-        """End its process, and what its handlers have started, at once: SIGKILL, as a crash does.
+        """End its process, and the processes of its handlers, at once: SIGKILL, as a crash does.
 
-        Its handlers do not come to their end, and it tells nobody: the jobs it had stay ``picked``.
+        Its handlers do not end properly and it reports nothing: the jobs it had stay ``picked``.
         """
         self._asked = self._asked or "kill"
         self._process.kill()
@@ -152,7 +152,7 @@ class Worker(Consumer):
         return thread
 
     def _hear(self, pipe: IO[bytes]) -> None:
-        """Keep what is printed by code that belongs to no handler."""
+        """Keep the prints of code that belongs to no handler."""
         with pipe:
             for line in pipe:
                 self.console.add("print", line.decode("utf-8", "replace").rstrip("\r\n"))
@@ -163,30 +163,30 @@ class Worker(Consumer):
                 with suppress(ValueError):  # its last line, cut off when it was killed
                     self._take(json.loads(line))
 
-    def _take(self, told: dict[str, Any]) -> None:
-        for kind, text, entrypoint, job in told.get("lines", ()):
+    def _take(self, report: dict[str, Any]) -> None:
+        for kind, text, entrypoint, job in report.get("lines", ()):
             if kind == "notice":
                 self.console.notice(text)
             else:
                 self.console.add(kind, text, entrypoint, job)
-        for text, traceback, held, *where in told.get("failures", ()):
+        for text, traceback, held, *where in report.get("failures", ()):
             self.console.failures.append(Failure(text, traceback, held, self.name, *where))
         for field in ("problem", "has_no_factory", "limits", "done", "failed", "held", "retried"):
-            setattr(self, field, told.get(field, getattr(self, field)))
-        self.entrypoints = tuple(told.get("entrypoints", self.entrypoints))
-        self.schedules = tuple(told.get("schedules", self.schedules))
-        self._running = told.get("running", self._running)
-        self._managers = told.get("managers", self._managers)
-        self._backends.update(told.get("backends", ()))
+            setattr(self, field, report.get(field, getattr(self, field)))
+        self.entrypoints = tuple(report.get("entrypoints", self.entrypoints))
+        self.schedules = tuple(report.get("schedules", self.schedules))
+        self._running = report.get("running", self._running)
+        self._managers = report.get("managers", self._managers)
+        self._backends.update(report.get("backends", ()))
         session.backends.update(self._backends)
         session.managers.update(dict.fromkeys(self._managers, self.name))
         for field, known in (("began", session.began), ("ended", session.ended)):
             jobs = known.setdefault(self.name, deque(maxlen=REMEMBERED))
-            jobs.extend((job, at) for job, at in told.get(field, ()))
-        self._state = told.get("state", self._state)
-        if told.get("told_all") == self._questions:
-            self._told_all.set()
-        if told.get("ready"):
+            jobs.extend((job, at) for job, at in report.get(field, ()))
+        self._state = report.get("state", self._state)
+        if report.get("reported_all") == self._questions:
+            self._reported_all.set()
+        if report.get("ready"):
             self._was_ready = True
             self.started.set()
         self.has_changed()
@@ -194,7 +194,7 @@ class Worker(Consumer):
     def _await_end(self, reading: list[threading.Thread]) -> None:
         code = self._process.end()
         for each in reading:
-            each.join(TO_TELL)  # not longer: a process that its handlers have started may have the pipe, too
+            each.join(TO_REPORT)  # not longer: a process of its handlers may have the pipe, too
         if self._asked == "kill" or code < 0:
             self._state = "killed"
         else:
@@ -213,7 +213,7 @@ class Worker(Consumer):
                 self.problem += f" If the job did that, it will again: `{out}` takes it out of the queue."
             self.console.notice(f"Worker {self.name!r} {how}.")
         self._ended.set()
-        self._told_all.set()
+        self._reported_all.set()
         self.started.set()
         self.has_changed()
 

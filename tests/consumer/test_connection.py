@@ -22,7 +22,7 @@ from pgqueuer.errors import FailingListenerError
 from pgqueuer.models import Job
 
 import kit
-from kit.consumer.listening import ask_again
+from kit.consumer.listening import repeat_health_check
 from tests.consumer.queue import (
     Gate,
     connections,
@@ -176,7 +176,7 @@ async def test_a_look_at_notifications_sends_another_where_one_was_lost() -> Non
         driver = AsyncpgPoolDriver(pool)
         queue = QueueManager(Queries(driver))
         await connection.add_listener(queue.channel, lambda *said: heard.put_nowait(said))
-        ask_again(queue)
+        repeat_health_check(queue)
         healthy = asyncio.create_task(queue.listener_healthy(timeout=timedelta(seconds=10)))
         await asyncio.wait_for(heard.get(), 10)  # it went out, and the queue does not listen yet
         async with driver:

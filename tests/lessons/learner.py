@@ -82,7 +82,7 @@ class Learner:
 
         Modules stay imported, which saves the time.
         """
-        untold = "from kit.session import session; session.told.clear()"
+        untold = "from kit.session import session; session.advised.clear()"
         self.run([nbformat.v4.new_code_cell(f"{untold}\n%reset -f")])
 
     def _execute(self, cell: Any) -> None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kit.pictures.board.feed import DRAWN
+from kit.database.queue_tables import DRAWN
 from tests.jupyterlab import wait_until
 from tests.pictures.seen import FAINT_TEXT, Seen
 

@@ -16,8 +16,9 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer
 from pgqueuer.types import QueueEntrypoint
 
 import kit
+from kit.database.queue_tables import DRAWN
 from kit.pictures.board import feed, history
-from kit.pictures.board.feed import DRAWN, TAIL
+from kit.pictures.board.feed import TAIL
 from kit.sources import Postgres
 from tests.pictures.conftest import Followed, Hands
 

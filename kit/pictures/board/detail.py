@@ -24,11 +24,8 @@ async def of_job(connection: asyncpg.Connection, target: Target, job: int) -> di
         KitError: there is no such job, or there are no tables of PGQueuer's.
     """
     why, _ = await explain(connection, target, job)
-    trace = await connection.fetchval(
-        f"SELECT traceback->>'traceback' FROM {target.names.queue_table_log}"
-        " WHERE job_id = $1 AND traceback IS NOT NULL ORDER BY id DESC LIMIT 1",
-        job,
-    )
+    raised = await connection.fetchrow(target.queue_tables.last_error, job)
+    trace = raised and raised["traceback"]
     return {"why": why, "traceback": own_frame_first(trace)[:LONGEST]} if trace else {"why": why}
 
 

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from pgqueuer.domain.settings import db_settings
 
 from kit.database.other_consumers import consumers_connected
+from kit.database.queue_tables import ENDINGS
 from kit.database.target import Target, Unreachable
 from kit.display import payloads
 from kit.errors.postgres import NO_TABLES, tables_are_missing
 from kit.errors.text import headline, one_line
-from kit.pictures.board.history import ACTIVE, ENDINGS, History
+from kit.pictures.board.history import ACTIVE, History
 from kit.session import session
 
 if TYPE_CHECKING:
@@ -42,71 +43,15 @@ RETRY = 1.0  # between two attempts to reach Postgres
 REACH = 5.0  # how long an attempt takes at most
 GOODBYE = 2.0  # how long the last look, and closing, may take
 
-DRAWN = 300  # jobs of a kind, at most; of more it is known how many there are
 PAST = 1500  # rows of the log that are looked at in the beginning
 TAIL = 200  # rows of the log in one look; where there are more, the queue as a whole is cheaper
 LATE = 5.0  # seconds that a row of the log may commit late
 STAYS = 10.0  # seconds that a worker of another program stays on the board without a job
-PAYLOAD = 120  # bytes of a payload
 ERROR = 160  # characters of an exception
 
+NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
 Rows = list["asyncpg.Record"]
-
-
-def _epoch(column: str, name: str) -> str:
-    return f"extract(epoch FROM {column})::float8 AS {name}"
-
-
-_JOB = f"""
-    q.id, q.status::text AS status, q.entrypoint, q.priority, q.attempts AS tries,
-    left(q.queue_manager_id::text, 8) AS worker, {_epoch("q.created", "created")}, {
-    _epoch("q.execute_after", "due")
-}, {_epoch("q.updated", "updated")}, substring(q.payload FOR {PAYLOAD}) AS payload,
-    octet_length(q.payload) AS size"""
-_LOG = f"""
-    l.id AS number, l.job_id, l.status::text AS became, l.entrypoint AS of, l.priority AS at_priority,
-    {_epoch("l.created", "at")}, l.traceback->>'exception_type' AS kind,
-    l.traceback->>'exception_message' AS said,
-    left(l.traceback #>> '{{additional_context,queue_manager_id}}', 8) AS whose"""
-_ENDED = "l.status IN ({})".format(", ".join(f"'{status}'" for status in ENDINGS))
-
-
-class Queries:
-    """What is asked of PGQueuer's tables in ``target``."""
-
-    def __init__(self, target: Target) -> None:
-        names = target.names
-        queue, log = f"{names.queue_table} q", f"{names.queue_table_log} l"
-        both = f"SELECT {_LOG}, {_JOB} FROM {log} LEFT JOIN {queue} ON q.id = l.job_id"
-        self.now = f"SELECT {_epoch('clock_timestamp()', 'now')}"
-        self.newest = f"SELECT coalesce(max(l.id), 0) FROM {log}"
-        self.tail = f"{both} WHERE l.id >= $1 AND l.id <> ALL($2::bigint[]) ORDER BY l.id LIMIT $3"
-        self.fate = f"""
-            SELECT DISTINCT ON (l.job_id) {_LOG}, {_JOB} FROM {log} LEFT JOIN {queue} ON q.id = l.job_id
-            WHERE l.job_id = ANY($1::bigint[]) ORDER BY l.job_id, l.id DESC"""
-        kinds = (
-            "q.status = 'picked' ORDER BY q.updated",
-            "q.status = 'queued' AND q.execute_after <= now() ORDER BY q.priority DESC, q.id",
-            "q.status = 'queued' AND q.execute_after > now() ORDER BY q.execute_after",
-            "q.status = 'failed' ORDER BY q.id DESC",
-        )
-        self.queue = " UNION ALL ".join(
-            f"(SELECT {_JOB} FROM {queue} WHERE {kind} LIMIT {DRAWN})" for kind in kinds
-        )
-        self.count = f"""
-            SELECT q.status::text AS status, count(*) AS number,
-                {_epoch("min(greatest(q.created, q.execute_after))", "oldest")}
-            FROM {queue} GROUP BY q.status"""
-        self.ended = f"""
-            SELECT l.status::text AS status, count(*) AS number FROM {target.recent_log} l WHERE {_ENDED}
-            GROUP BY 1"""
-        self.beats = f"""
-            SELECT left(q.queue_manager_id::text, 8) AS worker, {_epoch("max(q.heartbeat)", "beat")}
-            FROM {queue} WHERE q.status = 'picked' GROUP BY 1"""
-        self.schedules = f"""
-            SELECT id, entrypoint, expression, status::text AS state, {_epoch("next_run", "next")},
-                {_epoch("greatest(coalesce(last_run, created), updated)", "last")}
-            FROM {names.schedules_table} ORDER BY next_run LIMIT 20"""
 
 
 class Feed:
@@ -123,7 +68,7 @@ class Feed:
         self._history = history
         self._jobs = history.tables["jobs"]
         self._changed = changed
-        self._sql = Queries(target)
+        self._asking = target.queue_tables
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
@@ -250,17 +195,17 @@ class Feed:
 
     async def _read_log(self, connection: asyncpg.Connection) -> bool:
         """Take in the log's new rows; return whether there were too many, and some were left out."""
-        self._now = await connection.fetchval(self._sql.now)
+        self._now = await connection.fetchval(NOW)
         mark = self._mark
-        rows = await connection.fetch(self._sql.tail, mark[0] if mark else 0, list(self._seen), TAIL + 2)
+        rows = await connection.fetch(self._asking.tail, mark[0] if mark else 0, list(self._seen), TAIL + 2)
         emptied = mark is not None and (not rows or _identity(rows[0]) != mark)
         if self._anew or emptied or len(rows) > TAIL:
             if emptied or (self._anew and mark is not None):
                 self._history.empty(self._now)
                 self._recount, self._anew = True, True
             past = PAST if self._anew else TAIL
-            newest = await connection.fetchval(self._sql.newest)
-            rows = await connection.fetch(self._sql.tail, max(0, newest - past), [], past + 1)
+            newest = await connection.fetchval(self._asking.newest_transition)
+            rows = await connection.fetch(self._asking.tail, max(0, newest - past), [], past + 1)
             self._mark, self._seen, left_out = None, {}, True
             rows = [row for row in rows if self._anew or not self._knows(row)]
         else:
@@ -295,7 +240,7 @@ class Feed:
             elif row["whose"] and became != "queued":
                 fields["worker"] = row["whose"]
             if row["kind"] is not None:
-                fields["error"] = headline(row["kind"], row["said"] or "")[:ERROR]
+                fields["error"] = headline(row["kind"], row["message"] or "")[:ERROR]
             if row["status"] == became and newest[job] == row["number"]:
                 fields |= _facts(row, known)
             history.put(row["at"], "jobs", job, **fields)
@@ -321,8 +266,8 @@ class Feed:
     async def _read_queue(self, connection: asyncpg.Connection) -> None:
         """Read the queue, and mend what the log does not tell."""
         history = self._history
-        counts = {row["status"]: row for row in await connection.fetch(self._sql.count)}
-        rows = await connection.fetch(self._sql.queue)
+        counts = {row["status"]: row for row in await connection.fetch(self._asking.counts)}
+        rows = await connection.fetch(self._asking.drawn_jobs)
         for row in rows:
             known = self._jobs.get(row["id"], {})
             fields = {"status": row["status"], "priority": row["priority"], **_facts(row, known)}
@@ -335,7 +280,7 @@ class Feed:
         there = {row["id"] for row in rows}
         lost = [job for job, card in self._jobs.items() if card["status"] in ACTIVE and job not in there]
         if lost:
-            fates = {row["job_id"]: row for row in await connection.fetch(self._sql.fate, lost)}
+            fates = {row["job_id"]: row for row in await connection.fetch(self._asking.fate, lost)}
             for job in lost:
                 fate = fates.get(job)
                 if fate is not None and fate["became"] in ENDINGS:
@@ -345,7 +290,7 @@ class Feed:
                     history.drop(self._now, "jobs", job)
         if self._recount:
             self._recount = False
-            ended = await connection.fetch(self._sql.ended)
+            ended = await connection.fetch(self._asking.endings)
             self._ended = Counter({row["status"]: row["number"] for row in ended})
         self._anew = False
         drawn = Counter(card["status"] for card in self._jobs.values())
@@ -360,7 +305,7 @@ class Feed:
             history.put(self._now, "more", "oldest", due=oldest)
 
     async def _read_schedules(self, connection: asyncpg.Connection) -> None:
-        rows = {row["id"]: dict(row.items()) for row in await connection.fetch(self._sql.schedules)}
+        rows = {row["id"]: dict(row.items()) for row in await connection.fetch(self._asking.drawn_schedules)}
         for key, row in rows.items():
             self._history.put(
                 self._now, "schedules", key, **{name: row[name] for name in row if name != "id"}
@@ -378,7 +323,7 @@ class Feed:
         names = {} if self._target.read_only else {key[:8]: name for key, name in session.managers.items()}
         holding = Counter(card.get("worker") for card in self._jobs.values() if card["status"] == "picked")
         if +holding:
-            for row in await connection.fetch(self._sql.beats):
+            for row in await connection.fetch(self._asking.beats):
                 if row["worker"]:
                     history.put(now, "lanes", row["worker"], beat=row["beat"])
         # One that starts has told of no id yet: the last one of its name may be that of a dead one.

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from typing import Any
 
+from kit.database.queue_tables import ENDINGS
 from kit.display import palette
 
 Key = int | str
@@ -21,7 +22,6 @@ Tables = dict[str, dict[Key, Row]]
 # not drawn, and jobs that have ended and are forgotten, by status; and what else there is to say.
 NAMES = ("jobs", "lanes", "limits", "schedules", "more", "gone", "said")
 TIMES = {"created", "due", "beat", "next", "last"}
-ENDINGS = ("successful", "exception", "canceled", "deleted")
 ACTIVE = ("queued", "picked", "failed")
 BOUND = 200_000  # characters of JSON
 

@@ -84,20 +84,7 @@ class History:
 def histories_of_jobs(last: int) -> list[History]:
     """Return the jobs that the log last spoke of, oldest first."""
     target = session.target()
-    table, recent = target.names.queue_table_log, target.recent_log
-    rows = sql(
-        f"""
-        WITH chosen AS (
-            SELECT job_id, max(id) AS newest FROM {recent} AS recent
-            GROUP BY job_id ORDER BY newest DESC LIMIT $1)
-        SELECT l.job_id, l.entrypoint, l.priority, l.status, l.created,
-            (l.traceback->>'timestamp')::timestamptz AS raised,
-            l.traceback #>> '{{additional_context,queue_manager_id}}' AS raised_by,
-            q.queue_manager_id::text AS held_by, (SELECT clock_timestamp()) AS now
-        FROM {table} l JOIN chosen USING (job_id) LEFT JOIN {target.names.queue_table} q ON q.id = l.job_id
-        ORDER BY l.job_id, l.id""",
-        last,
-    )
+    rows = sql(target.queue_tables.histories, last)
     known = _Known(read_only=target.read_only)
     histories = []
     for job, steps in itertools.groupby(_rows(rows), key=lambda row: row[0]):

@@ -1,9 +1,9 @@
 """All SQL of staged jobs: tables ``kit_runs`` and ``kit_run_history``, and every statement about them.
 
-Each function works in the transaction that is open on the connection it is given. Two rules keep the rows
-right. A row that is to move has one job in the queue, enqueued in the transaction that wrote the row. And
-only that job, whose id stands in the row, may move it, and only the row it was read from: each has a token
-that no other row has, not even one that gets the same id after the tables were emptied.
+Each function works in the transaction that is open on its connection. Two rules keep the rows right. First, a
+row that is to move has one job in the queue, enqueued in the transaction that wrote the row. Second, only
+that job may move it, and only the row that it was read from. The row has the job's id, and a token that no
+other row ever has, not even one that gets the same id after the tables were emptied.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls from a cell or a program: each comes back within a limit, and a lost Postgres is a plain error."""
+"""Calls from a cell or a program. Each returns within a limit, and a lost Postgres is a plain error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run ``work`` in a transaction, on a connection of its own to the database that ``PG*`` name.
 
     Raises:
-        KitError: there is no Postgres, it does not answer, or somebody keeps locked what ``work`` needs.
+        KitError: there is no Postgres, it does not answer, or somebody keeps a lock that ``work`` needs.
     """
     try:
         connection = await asyncpg.connect(timeout=LIMIT)
@@ -42,21 +42,21 @@ async def call(work: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 def out_of_reach(error: BaseException) -> KitError:
-    """Return what to raise where Postgres cannot be reached."""
+    """Return the error to raise if Postgres cannot be reached."""
     reason = server_message(error) or type(error).__name__
-    return KitError(f"Cannot reach Postgres: {reason}. Where it is, the PG* variables say.")
+    return KitError(f"Cannot reach Postgres: {reason}. Check the PG* variables, which say where it is.")
 
 
 @asynccontextmanager
 async def limited(connection: Connection) -> AsyncIterator[None]:
     """Close ``connection`` if the block that works on it takes longer than 10 seconds.
 
-    Nothing is lost by that: what Postgres did not confirm, it undoes.
+    Nothing is lost by that: Postgres undoes what it did not confirm.
 
     Raises:
-        KitError: Postgres is away or does not answer, or somebody keeps locked what is needed.
+        KitError: Postgres is away or does not answer, or somebody keeps a lock that the block needs.
     """
-    # Not asyncio.timeout: after it, the block's transaction would wait for Postgres again, to be undone.
+    # Not asyncio.timeout: after it, the end of the block's transaction would wait for Postgres again.
     limit = asyncio.get_running_loop().call_later(LIMIT, connection.terminate)
     try:
         yield

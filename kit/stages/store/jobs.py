@@ -1,4 +1,4 @@
-"""The jobs of runs, by PGQueuer's own queries."""
+"""The jobs of runs, through PGQueuer's own queries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgqueuer.types import JobId
 
 
 class Run(NamedTuple):
-    """Which row a job is for: an id may come again after the tables were emptied, a token never does."""
+    """The row of a job: an id may come again after the tables were emptied, a token never does."""
 
     id: int
     token: int
@@ -21,7 +21,7 @@ class Run(NamedTuple):
 async def enqueue(
     connection: Any, pipeline: str, stage: str, runs: list[Run], delay: timedelta | None = None
 ) -> list[int]:
-    """Enqueue a stage's job for each run; its dedupe key lets only one into the queue."""
+    """Enqueue a stage's job for each run. By its dedupe key there is only one in the queue."""
     count = len(runs)
     jobs = await queries(connection).enqueue(
         [f"{pipeline}.{stage}"] * count,
@@ -40,7 +40,7 @@ async def end(connection: Any, jobs: Iterable[int | None]) -> None:
 
 
 def queries(connection: Any) -> Queries:
-    """Return PGQueuer's own queries on ``connection``: they take part in its transaction."""
+    """Return PGQueuer's own queries on ``connection``; they take part in its transaction."""
     return Queries(AsyncpgDriver(connection))
 
 

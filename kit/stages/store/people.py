@@ -1,4 +1,4 @@
-"""What people, and a consumer that begins, write about runs: start, hold, retry, cancel."""
+"""Statements about runs from outside of a step: start, hold, retry, cancel, and a consumer's start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPEN = "status IN ('pending', 'running', 'waiting')"
 
 
 async def new_rows(connection: Connection, count: int) -> list[Run]:
-    """Return ids and tokens for ``count`` rows that are to be written."""
+    """Return ids and tokens for ``count`` new rows."""
     query = "SELECT nextval(pg_get_serial_sequence('kit_runs', 'id')) FROM generate_series(1, $1::int)"
     return [Run(row[0], secrets.randbits(63)) for row in await connection.fetch(query, count)]
 
@@ -43,9 +43,9 @@ async def hold(connection: Connection, run: int, error: str) -> None:
 
 
 async def adopt(connection: Connection, pipeline: str, stages: list[str]) -> None:
-    """Put right, when a consumer begins, what an end without warning or other code may have left."""
-    # Runs in a stage that the pipeline has no more: nobody would ever take their jobs. Those that a frozen
-    # worker has locked are left, or this consumer would wait for that one.
+    """Repair, when a consumer starts, what a crash or a change of the stages may have left."""
+    # Runs in a stage that the pipeline no longer has: nobody would ever take their jobs. Runs that a frozen
+    # worker has locked are left out, or this consumer would wait for that worker.
     strays = await connection.fetch(
         f"""SELECT id, stage, job FROM kit_runs WHERE pipeline = $1 AND stage <> ALL ($2) AND {OPEN}
             ORDER BY parent NULLS FIRST, id FOR UPDATE SKIP LOCKED""",
@@ -54,7 +54,7 @@ async def adopt(connection: Connection, pipeline: str, stages: list[str]) -> Non
     for stray in strays:
         await hold(connection, stray["id"], no_stage(pipeline, stray["stage"], stages))
     await jobs.end(connection, [stray["job"] for stray in strays])
-    # Jobs that PGQueuer holds because it could not queue them again in the moment its connection broke.
+    # Jobs that PGQueuer holds because it could not queue them again when its connection broke.
     held = await connection.fetch(
         f"""SELECT r.job FROM kit_runs r JOIN {jobs.queue(connection)} q
             ON q.id = r.job AND q.status = 'failed' WHERE r.pipeline = $1 AND r.{OPEN}""",
@@ -64,7 +64,7 @@ async def adopt(connection: Connection, pipeline: str, stages: list[str]) -> Non
 
 
 async def resume(connection: Connection, run: int, correction: str) -> None:
-    """Enqueue again what is held of a run, and what waits for a job that is not in the queue."""
+    """Enqueue again the held parts of a run, and those that wait for a job that is not in the queue."""
     row = await _lock(connection, run)
     stuck = await connection.fetch(
         f"""SELECT id, token, job FROM kit_runs WHERE (id = $1 OR parent = $1) AND stage = $2 AND (
@@ -109,7 +109,7 @@ async def cancel(connection: Connection, run: int) -> None:
 
 
 async def _lock(connection: Connection, run: int) -> Row:
-    """Lock a run's row, which those who write to its branches do first, and return it."""
+    """Lock and return a run's row. Whoever writes to its branches locks it first."""
     row: Row | None = await connection.fetchrow("SELECT * FROM kit_runs WHERE id = $1 FOR UPDATE", run)
     if row is None:
         raise KitError(f"There is no run {run!r}. kit.stages.runs() lists them.")

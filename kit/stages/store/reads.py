@@ -1,4 +1,4 @@
-"""What people read of runs, and what the same reads are where the tables are not there."""
+"""Queries that read runs, each with a double that returns no rows, for a database without the tables."""
 
 from __future__ import annotations
 

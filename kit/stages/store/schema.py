@@ -1,4 +1,4 @@
-"""What the tables of staged jobs are made of, and making them where they are missing."""
+"""The tables of staged jobs: their definition, and how they are made where they are missing."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ SELECT num_nulls(to_regclass('kit_runs'), to_regclass('kit_run_history'), to_reg
 async def install(connection: Connection) -> None:
     """Make the tables where they are missing.
 
-    They are marked as the kit's if the queue they belong to is: a reset that empties that queue empties them
-    too. In somebody's own database they carry no mark, and no reset ever touches them.
+    They have the kit's mark if the queue's tables have it: a reset that empties that queue then empties them,
+    too. In somebody else's database they have no mark, and no reset ever touches them.
     """
     if not await connection.fetchval(_MISSING):
         return

@@ -1,4 +1,4 @@
-"""What a worker writes about a step: that it began, where the run goes from there, or why it failed."""
+"""Statements of a worker about a step: it began, it failed, or where the run goes next."""
 
 from __future__ import annotations
 
@@ -14,43 +14,42 @@ from kit.stages.store.jobs import Run
 from kit.stages.store.people import hold, new_rows
 from kit.stages.store.schema import Connection, Row
 
-PATIENCE = "5s"  # how long a step waits for a lock in Postgres before it is undone and comes again later
-BRIEFLY = "500ms"  # the same for the row of the run, which branches share and nobody keeps longer
+PATIENCE = "5s"  # a step waits so long for a lock; then it is undone and comes again later
+BRIEFLY = "500ms"  # the same for the run's own row, which branches share and lock only shortly
 
 
 class Overtaken(Exception):
-    """The run was canceled, or moved by hand, while its handler worked: nothing of this step may stay."""
+    """The run was canceled, or moved by hand, while its handler worked. This step must leave nothing."""
 
 
 class Taken(Exception):
-    """Another worker is at this step, or was frozen or cut off amid it."""
+    """Another worker does this step, or was frozen or cut off during it."""
 
 
 class Suspect(Exception):
-    """The worker died amid this step before, so it is done with no other such step beside it."""
+    """A worker died during this step before, so no other such step may run beside it."""
 
 
 async def begin(connection: Connection, run: int, job: int, *, again: bool, alone: bool) -> Row | None:
-    """Mark a run as running and return its row; None if ``job`` may not move it, or not any more.
+    """Mark a run as running and return its row; None if ``job`` may not move it, or no longer.
 
-    The step's advisory lock is this connection's from here on. The pool gives it back with the connection,
-    and Postgres does when the connection breaks. It is the step's, not the run's, because the next step may
-    begin before the pool has done that.
+    From here on this connection holds the step's advisory lock. The lock ends when the connection breaks, or
+    goes back to the pool. The lock is the step's, not the run's: the next step may begin before that.
 
     Args:
-        connection: one that no transaction is open on.
+        connection: one without an open transaction.
         run: the run, or branch, that the job names.
-        job: the job.
-        again: whether it was this worker's own earlier try that broke off.
-        alone: whether no step that a worker died of is at work beside this one.
+        job: the job's id.
+        again: whether this worker itself broke off the last try.
+        alone: whether no other step in which a worker died runs beside this one.
 
     Raises:
-        Taken: another worker holds the lock. It is not waited for: that worker may be frozen.
-        Suspect: a worker died amid this step, and ``alone`` is not set.
+        Taken: another worker holds the lock. Do not wait for it: it may be frozen.
+        Suspect: a worker died during this step, and ``alone`` is not set.
         KitError: there is no such run.
     """
-    # Who is still running, though nobody has the lock, was left by a worker that died. "running" is for
-    # people to see; the step's commit makes it durable, so it need not wait for the disk.
+    # A run that is "running" although nobody has the lock was left by a worker that died. The step's commit
+    # makes the row durable. Until then "running" is only for people to see, so it need not wait for the disk.
     row: Row | None = await connection.fetchrow(
         f"""WITH found AS MATERIALIZED (
             SELECT id, crashes > 0 OR status = 'running' AND NOT $3 AS suspect,
@@ -81,7 +80,7 @@ async def begin(connection: Connection, run: int, job: int, *, again: bool, alon
 
 
 async def give_back(connection: Connection, row: Row) -> None:
-    """Write that a step which had begun will begin again: its worker is well, and did not die of it."""
+    """Write that a step which had begun will begin again: its worker did not die during it."""
     await connection.execute(
         """UPDATE kit_runs SET status = 'pending', updated = clock_timestamp()
            WHERE id = $1 AND token = $2 AND job = $3 AND status = 'running'""",
@@ -99,7 +98,7 @@ async def move(
     job: int | None = None,
     error: str | None = None,
 ) -> None:
-    """Write where a run is now, what it knows more, and which job moves it on.
+    """Write a run's stage and status, what is added to its data, and the job that moves it on.
 
     Raises:
         Overtaken: ``row`` is not what the run is any more.
@@ -119,7 +118,7 @@ async def move(
 
 
 async def advance(connection: Connection, row: Row, stage: str | None, data: str) -> None:
-    """Write what a stage adds to a run and the job of the ``stage`` that follows; None: the run is done.
+    """Write what a stage adds to a run, and the job of the next ``stage``; None: the run is done.
 
     Raises:
         Overtaken: ``row`` is not what the run is any more.
@@ -146,15 +145,15 @@ async def split(connection: Connection, row: Row, count: int) -> None:
 
 
 async def join(connection: Connection, row: Row, stage: str | None, data: str) -> None:
-    """Write what a branch returned and, if it was the last, that its run goes on to ``stage``.
+    """Write what a branch returned. If it was the last one, move its run on to ``stage``.
 
     Raises:
         Overtaken: ``row`` is not what the branch is any more.
-        asyncpg.LockNotAvailableError: somebody keeps the run locked: this step has to come again later.
+        asyncpg.LockNotAvailableError: somebody keeps the run locked; this step has to come again later.
     """
     run = await _lock(connection, row["parent"])
     if run is None or run["job"] is not None:
-        raise Overtaken  # it was emptied away, or somebody let the whole stage begin again
+        raise Overtaken  # the tables were emptied, or the whole stage was started again
     await move(connection, row, row["stage"], "done", data=data)
     joined = await _results(connection, run["id"], row["stage"])
     if joined is not None:
@@ -162,11 +161,11 @@ async def join(connection: Connection, row: Row, stage: str | None, data: str) -
 
 
 async def fail(connection: Connection, row: Row, job: Job, error: Exception, delay: timedelta | None) -> None:
-    """Write why a step failed: with a ``delay``, and the job of the next try, else the run is held."""
+    """Write why a step failed, and with a ``delay`` the job of its next try; without, hold the run."""
     text = message(error)
     if row["parent"] is not None:
         await _lock(connection, row["parent"])
-    # The job is put away here, not when PGQueuer comes to it, because the next one has the same dedupe key.
+    # The job is deleted here, not by PGQueuer later, because the next job has the same dedupe key.
     record = TracebackRecord.from_exception(error, job.id)
     await jobs.queries(connection).log_jobs([(job, "exception", record)])
     if delay is None:
@@ -180,9 +179,9 @@ async def fail(connection: Connection, row: Row, job: Job, error: Exception, del
 
 
 async def _lock(connection: Connection, run: int) -> Row | None:
-    """Lock a run's row, and return it; None if there is none.
+    """Lock and return a run's row; None if there is none.
 
-    Who writes to a branch locks its run first, so that nobody waits in a circle.
+    Whoever writes to a branch locks its run first, so there are no deadlocks.
     """
     row: Row | None = await connection.fetchrow(
         f"""WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '{BRIEFLY}', true))
