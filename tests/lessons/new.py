@@ -26,22 +26,19 @@ CELLS = (
         "**Takes** about {minutes} minutes. **Builds on** [{before}]({before_file}).",
     ),
     ("setup", True, 'import kit\n\nkit.postgres(database="{name}")'),
-    (
-        "imports",
-        True,
-        "from contextlib import asynccontextmanager\n\nimport asyncpg\n"
-        "from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries",
-    ),
-    ("producer", True, "conn = await asyncpg.connect()\nq = Queries(AsyncpgDriver(conn))"),
-    ("handler", True, "async def task(job: Job) -> None:\n    print(job.payload.decode())"),
+    ("about-the-consumer", False, "The next cell is folded: it has the consumer, and a producer, `q`."),
     (
         "consumer",
         True,
+        "from contextlib import asynccontextmanager\n\nimport asyncpg\n"
+        "from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries\n\n"
+        "conn = await asyncpg.connect()\nq = Queries(AsyncpgDriver(conn))\n\n\n"
         "@asynccontextmanager\nasync def main():\n    connection = await asyncpg.connect()\n"
         "    pgq = PgQueuer(AsyncpgDriver(connection))\n"
         '    pgq.entrypoint("task", concurrency_limit=1)(task)\n    yield pgq\n'
         "    await connection.close()",
     ),
+    ("handler", True, "async def task(job: Job) -> None:\n    print(job.payload.decode())"),
     (
         "need",
         False,
@@ -56,7 +53,11 @@ CELLS = (
     ("two-jobs-look", False, "**Look** at `status`: both are `queued`."),
     ("predict", False, "**Predict.** Which of the two is printed first?"),
     ("run", True, "kit.run(main)\nawait kit.wait()"),
-    ("run-look", False, "**Look:** `reset`, `report`. The higher number runs first."),
+    (
+        "run-look",
+        False,
+        "**Look:** `reset`, `report`. The higher number runs first.\n\n**Change it.** Give both a 0.",
+    ),
     (
         "your-turn",
         False,
@@ -89,7 +90,7 @@ from tests.lessons.ingredients import Beats, Edit, Ingredient
 BEATS: Beats = {{
     "1 · The need": [
         Ingredient(
-            "the priority",
+            "change it: the same priority",
             (Edit("two-jobs", "[0, 9]", "[0, 0]"),),
             then={{"run": ("report", "reset")}},
         ),
@@ -120,8 +121,9 @@ def notebook(number: str, title: str) -> str:
     for cell_id, is_code, source in CELLS:
         make = nbformat.v4.new_code_cell if is_code else nbformat.v4.new_markdown_cell
         cells.append(make(source.format(**words), id=cell_id))
-    exercise = next(cell for cell in cells if cell.id == "my-jobs")
-    exercise.metadata = {"tags": ["exercise"], "minutes": 3}
+    by_id = {cell.id: cell for cell in cells}
+    by_id["consumer"].metadata = {"jupyter": {"source_hidden": True}}
+    by_id["my-jobs"].metadata = {"tags": ["exercise"], "minutes": 3}
     cells[0].source = CELLS[0][2].format(**words | {"minutes": str(minutes(Lesson(number, cells)))})
     return tidied(nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
 
