@@ -73,7 +73,7 @@ class Learner:
         try:
             self.run([section.code[number]])
         except AssertionError as error:
-            if "KeyboardInterrupt" not in str(error):
+            if not any(name in str(error) for name in ("KeyboardInterrupt", "CancelledError")):
                 raise
         button.join()
 
