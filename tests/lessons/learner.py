@@ -75,6 +75,7 @@ class Learner:
         except AssertionError as error:
             if not any(name in str(error) for name in ("KeyboardInterrupt", "CancelledError")):
                 raise
+        button.cancel()  # the cell was quicker
         button.join()
 
     def forget(self) -> None:
