@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
 import sys
@@ -16,18 +15,16 @@ DISTRIBUTION = "pgqueuer-kit"
 
 
 def need(module: str, what: str) -> None:
-    """Import ``module`` for ``what``.
+    """Check that ``module`` is installed for ``what``. It is not imported, which may take seconds.
 
     Raises:
-        KitError: it cannot be imported; the message has the command that installs it.
+        KitError: it is not; the message has the command that installs it.
     """
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
+    if importlib.util.find_spec(module) is None:
         raise KitError(
-            f"{what} needs the package {module!r}, which this Python cannot import: {error}. "
+            f"{what} needs the package {module!r}, which this Python does not have. "
             f"Run `{command()}`, and start Python or the notebook's kernel again."
-        ) from None
+        )
 
 
 def requirement() -> str:

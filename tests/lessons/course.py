@@ -1,5 +1,6 @@
 """The whole course, several times, each time in another order: ``python -m tests.lessons.course 3``.
 
+With ``interrupted`` behind the number, each section is interrupted in a cell of its own and then run whole.
 All lessons write into one folder and use one server, as they do where somebody learns. It takes some
 minutes a round, so it is no test; it stops at the first sentence that is not true, and at anything left.
 """
@@ -13,18 +14,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from kit.sources.container import LABEL
 from tests.conftest import processes_about
-from tests.lessons.learner import execute
-from tests.lessons.notebook import COMPANIONS, LESSONS
+from tests.lessons.learner import execute, learner_of
+from tests.lessons.notebook import COMPANIONS, LESSONS, Section
 
 TO_END = 60  # seconds for the server to stop after the last kernel
 
 
-def main(rounds: int, seed: int) -> None:
-    """Run the course so often; ``seed`` says in which orders."""
+def main(rounds: int, seed: int, *, interrupted: bool = False) -> None:
+    """Run the course so often; ``seed`` says in which orders, and where it is interrupted."""
     orders = random.Random(seed)
     before = left_in_the_temporary_folder()
     with tempfile.TemporaryDirectory(prefix="kit-course-") as place:
@@ -37,13 +39,26 @@ def main(rounds: int, seed: int) -> None:
             orders.shuffle(names)
             for name in names:
                 began = time.monotonic()
-                for section in execute(name, str(notebooks)).sections:
+                chance = orders if interrupted else None
+                for section in sections_of(name, str(notebooks), chance):
                     for look in section.looks():
                         look.check()
                 print(f"round {number}: {name}, {time.monotonic() - began:.0f} s", flush=True)
         until_gone(place)
     assert (new := left_in_the_temporary_folder() - before) == set(), f"files were left: {new}"
     print(f"{rounds} rounds (seed {seed}): every sentence holds, and nothing is left.")
+
+
+def sections_of(name: str, folder: str, chance: random.Random | None) -> Iterator[Section]:
+    """Yield the sections of a lesson that was run; with ``chance``, each after it was interrupted."""
+    if chance is None:
+        yield from execute(name, folder).sections
+        return
+    with learner_of(name, folder) as learner:
+        learner.run(learner.lesson.setup)
+        for section in learner.lesson.sections:
+            learner.interrupt(section, chance)
+            yield learner.run_section(section)
 
 
 def until_gone(place: str) -> None:
@@ -71,4 +86,5 @@ def left_in_the_temporary_folder() -> set[str]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1, seed=random.randrange(10_000))
+    rounds, *rest = sys.argv[1:] or ["1"]
+    main(int(rounds), seed=random.randrange(10_000), interrupted="interrupted" in rest)

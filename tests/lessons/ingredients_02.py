@@ -16,6 +16,11 @@ BEATS: Beats = {
             without=(Edit("two-notes", '"smørrebrød".encode()', 'b"sm?rrebr?d"'),),
             then={"two-notes": (r"b'sm\?rrebr\?d'\s+sm\?rrebr\?d",)},
         ),
+        Ingredient(
+            "change it: one sign of four bytes",
+            without=(Edit("two-notes", "smørrebrød", "🫖"),),
+            then={"two-notes": (r"b'\\xf0\\x9f\\xab\\x96'\s+🫖",)},
+        ),
     ],
     "2 · JSON": [
         Ingredient(
@@ -36,16 +41,21 @@ BEATS: Beats = {
             without=(
                 Edit(
                     "checked-email",
-                    'subject="Hello").model_dump_json()',
-                    'subject="Hello").model_dump_json().replace("subject", "topic")',
+                    "email.model_dump_json()",
+                    'email.model_dump_json().replace("subject", "topic")',
                 ),
             ),
             then={"checked-email": (r"exception: ValidationError",)},
         ),
+        Ingredient(
+            "change it: a second mail with a topic",
+            without=(Edit("emails", '"ada@example.org", "subject"', '"ada@example.org", "topic"'),),
+            then={"poison": (r"\A(?![\s\S]*To ada@)[\s\S]*To cleo@",)},
+        ),
     ],
     "3 · Headers: what is about the job, not in it": [
         Ingredient(
-            "the headers",
+            "change it: no headers",
             without=(Edit("with-headers", ', headers={"user": "ada"}', ""),),
             then={"with-headers": (r"TypeError: 'NoneType' object is not subscriptable",)},
         ),
@@ -53,12 +63,12 @@ BEATS: Beats = {
     "4 · Big things stay outside": [
         Ingredient(
             "the id in the payload",
-            without=(Edit("count", 'WHERE id = $2", words, number', 'WHERE id = 7", words'),),
+            without=(Edit("count", "words = $2 WHERE id = $1", "words = $2 WHERE id = $1 - $1 + 7"),),
             then={"delete-and-count": (r"^1\s+8\s+<NA>",)},
         ),
         Ingredient(
             "taking the heavy job out first",
-            without=(Edit("delete-and-count", 'await conn.execute("DELETE', 'str("DELETE'),),
+            without=(Edit("delete-and-count", "await conn.execute(heavy)\n", ""),),
             then={"delete-and-count": (r"exception: ValueError",), "deleted-log": (r"exception",)},
         ),
         Ingredient(
@@ -66,11 +76,16 @@ BEATS: Beats = {
             without=(
                 Edit(
                     "delete-and-count",
-                    'conn.execute("DELETE FROM pgqueuer WHERE octet_length(payload) > 1000")',
+                    "conn.execute(heavy)",
                     "q.mark_job_as_cancelled([1])",
                 ),
             ),
             then={"deleted-log": (r"canceled",)},
+        ),
+        Ingredient(
+            "change it: a document twice as long",
+            without=(Edit("documents", "100_000", "200_000"),),
+            then={"delete-and-count": (r"800000",)},
         ),
     ],
 }

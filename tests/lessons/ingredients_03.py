@@ -23,6 +23,11 @@ BEATS: Beats = {
             (NO_LIMIT, Edit("run-four", "kit.run(main)", "kit.run(main, batch_size=1)")),
             then={"run-four": ("^.*newsletter", "^.*password reset")},
         ),
+        Ingredient(
+            "change it: an important newsletter",
+            (Edit("four-jobs", "-10", "20"),),
+            then={"run-four": ("^.*newsletter", "^.*password reset", "^.*receipt", "^.*report")},
+        ),
     ],
     "2 · A tie": [
         Ingredient(
@@ -35,14 +40,19 @@ BEATS: Beats = {
             (Edit("tied-jobs", "[0, 0, 0, 1]", "[0, 0, 0, 0]"),),
             then={"run-tied": ("zebra", "monkey", "ant", "queen bee")},
         ),
+        Ingredient(
+            "change it: a tie of two with the higher priority",
+            (Edit("tied-jobs", "[0, 0, 0, 1]", "[0, 1, 0, 1]"),),
+            then={"run-tied": ("monkey", "queen bee", "zebra", "ant")},
+        ),
     ],
-    "3 · A priority is a place in the queue, not a power": [
+    "3 · Somebody is in a hurry": [
         Ingredient(
             "that the slow job was picked before the urgent one came",
             (
                 Edit(
                     "run-hurried",
-                    '"task", b"slow", priority=0',
+                    '["task"], [b"slow"], [0]',
                     '["task"] * 2, [b"slow", b"urgent"], [0, 100]',
                 ),
             ),
@@ -53,12 +63,28 @@ BEATS: Beats = {
             (NO_LIMIT,),
             then={"run-hurried": ("slow starts", "urgent starts", "slow is done")},
         ),
+        Ingredient(
+            "change it: a calm job behind the slow one",
+            (
+                Edit(
+                    "run-hurried",
+                    '["task"], [b"slow"], [0]',
+                    '["task"] * 2, [b"slow", b"calm"], [0, 0]',
+                ),
+            ),
+            then={"run-hurried": ("slow is done", "urgent is done", "calm is done")},
+        ),
     ],
-    "4 · The job that never gets a turn": [
+    "4 · A busy shop": [
         Ingredient(
             "that each urgent job is more important",
             (Edit("busy-task", "priority=10", "priority=0"),),
             then={"run-busy": ("urgent 1", "report", "urgent 2")},
+        ),
+        Ingredient(
+            "change it: a report that is as important",
+            (Edit("run-busy", "[0, 10]", "[10, 10]"),),
+            then={"run-busy": (r"report \(priority 10\)", "urgent 1", "urgent 8")},
         ),
         Ingredient(
             "that each urgent job brings another one",
@@ -74,17 +100,11 @@ BEATS: Beats = {
     "5 · A cure: let waiting count": [
         Ingredient(
             "the UPDATE",
-            (
-                Edit(
-                    "ageing-task",
-                    '        await context.resources["q"].driver.execute(age)  # the one new line\n',
-                    "",
-                ),
-            ),
+            (Edit("ageing-task", "        await mine.driver.execute(age)  # the one new line\n", ""),),
             then={"run-ageing": ("urgent 8", r"report \(priority 0\)")},
         ),
         Ingredient(
-            "that four times 3 is more than 10",
+            "change it: waiting counts 2",
             (Edit("ageing", "priority + 3", "priority + 2"),),
             then={"run-ageing": ("urgent 5", r"report \(priority 10\)", "urgent 6")},
         ),

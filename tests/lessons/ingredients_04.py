@@ -27,7 +27,7 @@ BEATS: Beats = {
             then={"run-plainly": (row("kettle", "shipped", 1, 1),)},
         ),
         Ingredient(
-            "that the exception comes between the two lines",
+            "change it: an accident before both lines",
             (
                 Edit("charge-plainly", '        accident(job, ConnectionError("the network is down"))\n', ""),
                 Edit("charge-plainly", "as db:\n", f"as db:\n        {NO_RETRY}\n"),
@@ -41,12 +41,28 @@ BEATS: Beats = {
             (Edit("charge-with-retry", RETRY, NO_RETRY),),
             then={"run-with-retry": (row("kettle", "charged", 1, 0),)},
         ),
+        Ingredient(
+            "change it: a second accident",
+            (Edit("accident", "job.attempts == 0", "job.attempts < 2"),),
+            then={"run-with-retry": ("attempt 3: the order is charged", row("kettle", "shipped", 3, 1))},
+        ),
     ],
     "3 · Look before you leap": [
         Ingredient(
             "the guard",
             (Edit("charge-with-guard", GUARD, ""),),
             then={"run-with-guard": ("attempt 2: the order is charged", row("kettle", "shipped", 2, 1))},
+        ),
+        Ingredient(
+            "change it: a job that comes twice",
+            (
+                Edit(
+                    "run-with-guard",
+                    'q.enqueue("charge", b"2")',
+                    'q.enqueue(["charge"] * 2, [b"1"] * 2, [0, 0])',
+                ),
+            ),
+            then={"run-with-guard": ("nothing to do", row("teapot", "shipped", 1, 1))},
         ),
         Ingredient(
             "the exception, without which nothing is lost",
@@ -67,19 +83,19 @@ BEATS: Beats = {
             },
         ),
         Ingredient(
-            "the retry",
+            "change it: no retry",
             (Edit("charge-in-a-transaction", RETRY, NO_RETRY),),
             then={"run-in-a-transaction": (row("kettle", "new", 0, 0),)},
         ),
     ],
-    "5 · Delivered twice": [
+    "5 · Killed after the commit": [
         Ingredient(
             "the kill",
-            (Edit("kill-one", "    worker.kill()", "    await kit.wait()"),),
+            (Edit("tools", "    process.kill()", "    await kit.wait()"),),
             then={"deliver-twice": (row("teapot", "shipped", 1, 1),)},
         ),
         Ingredient(
-            "the guard of charge",
+            "change it: no guard for charge",
             (Edit("file-charge", GUARD, ""),),
             then={"deliver-twice": (r"teapot\s+shipped\s+2\s+3$",)},
         ),

@@ -69,6 +69,11 @@ BEATS: Beats = {
             ),
             then={"after-the-crash": (r"^(?!300$)\d+$",)},
         ),
+        Ingredient(
+            "change it: not committed",
+            (Edit("crash", "    await queue", '    await db.execute("BEGIN")\n    await queue'),),
+            then={"after-the-crash": ("^0$",)},
+        ),
     ],
     "4 · The lab": [
         Ingredient(

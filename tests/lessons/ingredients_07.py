@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from tests.lessons.ingredients import Beats, Edit, Ingredient
 
-PACK_IT = 'await step.connection.execute("INSERT INTO parcels VALUES ($1, $2)", step.run, step.item)'
+PACK_IT = "await step.connection.execute(add, step.run, step.item)"
 ON_ANOTHER_CONNECTION = """
     other = await asyncpg.connect()
-    await other.execute("INSERT INTO parcels VALUES ($1, $2)", step.run, step.item)
+    await other.execute(add, step.run, step.item)
     await other.close()
 """.strip("\n")
 
+AGAIN = 'await q.enqueue("shop.charge", job)'
 NAMED_BY_THE_ROW = """
-payload = json.dumps({"run": order, "stage": "charge"}).encode()
 async with conn.transaction():
-    [job] = await q.enqueue("shop.charge", payload)
-    await conn.execute("UPDATE kit_runs SET stage = 'charge', status = 'pending', job = $1", job)
+    [new] = await q.enqueue("shop.charge", job)
+    await conn.execute("UPDATE kit_runs SET stage = 'charge', status = 'pending', job = $1", new)
 """.strip()
 
 THANK = """
@@ -28,7 +28,7 @@ BEATS: Beats = {
     "1 · One order": [
         Ingredient(
             "each=",
-            (Edit("pack", 'each="items"', ""),),
+            (Edit("pack-and-ship", 'each="items"', ""),),
             then={
                 "run-one-order": (r"charge\s+running\n.*pack\s+pending\n.*pack\s+running\n.*ship\s+pending",),
                 "one-row": (r"ship\s+done\s+<NA>$",),
@@ -38,12 +38,17 @@ BEATS: Beats = {
             "what the handlers return",
             (
                 Edit("charge", '{"paid": 10 * len(step.data["items"])}', "None"),
-                Edit("ship", '{"shipped": True}', "{}"),
+                Edit("pack-and-ship", '{"shipped": True}', "{}"),
             ),
             then={"data": (r"\A(?![\s\S]*(paid|shipped))[\s\S]*items",)},
         ),
+        Ingredient(
+            "change it: three cups",
+            (Edit("run-one-order", '["cup", "cup"]', '["cup"] * 3'),),
+            then={"one-row": (r"ship\s+done\s+3/3$",), "data": ("'paid': 30",)},
+        ),
     ],
-    "2 · Thirty orders, and one that cannot be packed": [
+    "2 · A busy afternoon": [
         Ingredient(
             "the exception",
             (Edit("small-boxes", 'raise ValueError("no box is big enough")', "pass"),),
@@ -79,17 +84,27 @@ BEATS: Beats = {
                 "all-parcels": ("^61$",),
             },
         ),
+        Ingredient(
+            "change it: two porcelain elephants",
+            (
+                Edit(
+                    "run-thirty-orders",
+                    '["cup", "porcelain elephant"]',
+                    '["cup"] + ["porcelain elephant"] * 2',
+                ),
+            ),
+            then={"last-runs": (r"pack\s+failed\s+1/3",), "all-parcels": ("^63$",)},
+        ),
     ],
     "3 · Delivered twice": [
         Ingredient(
             "that the row names another job",
-            (
-                Edit(
-                    "deliver-twice",
-                    'await q.enqueue("shop.charge", json.dumps({"run": order, "stage": "charge"}).encode())',
-                    NAMED_BY_THE_ROW,
-                ),
-            ),
+            (Edit("deliver-twice", AGAIN, NAMED_BY_THE_ROW),),
+            then={"deliver-twice": ("^2$",)},
+        ),
+        Ingredient(
+            "change it: another order",
+            (Edit("deliver-twice", AGAIN, 'await shop.start(conn, {"items": ["cup"]})'),),
             then={"deliver-twice": ("^2$",)},
         ),
     ],

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +61,21 @@ class Learner:
         if not edits:
             self._alone[section.title] = result
         return result
+
+    def interrupt(self, section: Section, chance: random.Random) -> None:
+        """Run a section down to one of its cells, and interrupt that one, as the square button does."""
+        number = chance.randrange(len(section.code))
+        self.run(section.code[:number])
+        (asked,) = self.run([nbformat.v4.new_code_cell("import os; os.getpid()")])
+        pid = int(asked.outputs[0].data["text/plain"])
+        button = threading.Timer(chance.uniform(0, 1), os.kill, (pid, signal.SIGINT))
+        button.start()
+        try:
+            self.run([section.code[number]])
+        except AssertionError as error:
+            if "KeyboardInterrupt" not in str(error):
+                raise
+        button.join()
 
     def forget(self) -> None:
         """Forget every name, and what was told once, as a restarted kernel does.

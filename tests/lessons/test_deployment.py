@@ -30,9 +30,12 @@ DATABASE = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
 def bookshop(tmp_path: Path) -> Path:
     """The folder of the lesson's program, as its cells write it."""
     (tmp_path / "programs").mkdir()
+    begins = r'Path\("programs/shop\.py"\)\.write_text\("""(.*?)"""\)'
     with (tmp_path / "programs" / "shop.py").open("w") as file:
         for cell in read("13_to_production").setup:
-            if re.match(r"%%writefile (-a )?programs/shop.py\n", cell.source):
+            if begun := re.search(begins, cell.source, re.DOTALL):
+                file.write(begun[1] + "\n\n")
+            elif re.match(r"%%writefile -a programs/shop.py\n", cell.source):
                 file.write(cell.source.partition("\n")[2] + "\n\n")
     return tmp_path
 
@@ -172,6 +175,14 @@ def pooler(folder: Path, mode: str) -> Iterator[int]:
             yield own
         finally:
             process.terminate()
+
+
+def test_the_unit_has_an_account_of_its_own_and_asks_for_the_network_that_it_waits_for() -> None:
+    unit = configparser.ConfigParser(strict=False)
+    unit.read_string(written_as("ini"))
+    assert unit["Service"].get("User", "root") != "root"
+    assert "network-online.target" in unit["Unit"]["After"].split()
+    assert "network-online.target" in unit["Unit"]["Wants"].split()
 
 
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:

@@ -64,6 +64,20 @@ def test_each_section_names_what_it_credits_or_says_why_there_is_nothing(name: s
         assert credited, f"{name}, {title!r}: name an ingredient, or say why there is none"
 
 
+@pytest.mark.parametrize("name", [name for name in LESSONS if beats_of(name)])
+def test_in_each_section_the_learner_changes_something_and_what_it_shows_then_is_proved(name: str) -> None:
+    lesson, beats = read(name), beats_of(name)
+    for section in lesson.sections:
+        if section.title == EXERCISE:
+            continue
+        asked = sum(cell.source.count("**Change it.**") for cell in section.cells)
+        credited = beats[section.title]
+        named = [
+            one.name for one in credited if not isinstance(one, str) and one.name.startswith("change it")
+        ]
+        assert asked == len(named) > 0, f"{section.title!r} asks for {asked} changes, and proves {named}"
+
+
 @pytest.mark.parametrize(("learner", "title", "ingredient"), every_ingredient(), indirect=["learner"])
 def test_without_what_a_section_credits_the_outcome_changes_as_the_text_says(
     learner: Learner, title: str, ingredient: Ingredient

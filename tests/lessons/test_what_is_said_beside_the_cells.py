@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,10 +22,12 @@ from pgqueuer import AsyncpgDriver, PgQueuer, Queries
 from pgqueuer.errors import DuplicateJobError
 from pgqueuer.metrics.prometheus import collect_metrics
 from pgqueuer.models import Job, Schedule
+from pgqueuer.types import QueueExecutionMode
 
 import kit
 from kit.sources import Postgres
-from tests.consumer.queue import enqueue, fetch, main_with, nothing, until
+from tests.consumer.queue import enqueue, fetch, logged, main_with, nothing, until
+from tests.lessons.notebook import one_with_id, read
 
 pytestmark = pytest.mark.usefixtures("no_consumer_stays")
 
@@ -363,3 +366,96 @@ async def test_12_what_is_said_to_prometheus_has_no_age_and_statistics_are_added
     }
     assert len(await fetch("SELECT FROM pgqueuer_statistics")) == 1
     await connection.close()
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_02_03_04_queries_share_the_consumers_connection_and_statements_of_ones_own_may_not() -> None:
+    connection = await asyncpg.connect()
+    driver = AsyncpgDriver(connection)
+    await asyncio.gather(*(Queries(driver).enqueue("task", None) for _ in range(3)))
+    with pytest.raises(asyncpg.InterfaceError, match="another operation is in progress"):
+        await asyncio.gather(driver.execute("SELECT pg_sleep(0.1)"), connection.execute("SELECT 1"))
+    await connection.close()
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_06_an_old_heartbeat_is_found_when_somebody_looks_and_not_when_it_grows_old() -> None:
+    kit.run(main_with(send=nothing), heartbeat_timeout=0.5, dequeue_timeout=3600)
+    [job] = await enqueue("send", execute_after=timedelta(hours=1))
+    await fetch(
+        "UPDATE pgqueuer SET status = 'picked', execute_after = now(), heartbeat = now() WHERE id = $1", job
+    )
+    too_old = "SELECT FROM pgqueuer WHERE status = 'picked' AND heartbeat < now() - interval '2 seconds'"
+    await until("its heartbeat is four times too old", lambda: fetch(too_old))
+    assert await logged(job) == ["queued"]
+    [looks] = await enqueue("send")
+    await until("both are done", lambda: kit.jobs().empty)
+    assert (await logged(job))[-1] == (await logged(looks))[-1] == "successful"
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_06_13_where_heartbeat_timeouts_differ_the_job_of_a_healthy_worker_runs_twice() -> None:
+    healthy = kit.run(main_with(send=never_ends), name="healthy", heartbeat_timeout=30)
+    [job] = await enqueue("send")
+    await until("it is picked", lambda: fetch("SELECT FROM pgqueuer WHERE status = 'picked'"))
+    kit.run(main_with(send=never_ends), name="hasty", heartbeat_timeout=0.5, dequeue_timeout=0.2)
+
+    async def picked_again() -> bool:
+        return (await logged(job)).count("picked") > 1
+
+    await until("it is picked again", picked_again)
+    assert healthy.state == "running"
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_11_a_consumer_that_is_to_stop_waits_for_a_handler_that_hangs() -> None:
+    comes_back = asyncio.Event()
+
+    async def hangs(job: Job) -> None:
+        await comes_back.wait()
+
+    async with main_with(fetch=hangs)() as pgq:
+        running = asyncio.create_task(pgq.run(dequeue_timeout=timedelta(seconds=0.1)))
+        await enqueue("fetch")
+        await until("it is picked", lambda: fetch("SELECT FROM pgqueuer WHERE status = 'picked'"))
+        pgq.shutdown.set()
+        done, _ = await asyncio.wait({running}, timeout=1)
+        assert not done
+        comes_back.set()
+        await asyncio.wait_for(running, 20)
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_12_how_long_jobs_take_counts_the_last_try_and_hours_too() -> None:
+    """The lesson's own query, over a log in which a job took two hours, and another was tried again."""
+    source = one_with_id(read("12_watching").cells, "durations").source
+    (query,) = re.findall(r'kit\.sql\("""(.*?)"""\)', source, re.DOTALL)
+    changes = [
+        *((1, "import", status, at) for status, at in (("queued", 0), ("picked", 10), ("successful", 7210))),
+        *((2, "patient", status, at) for status, at in (("queued", 0), ("picked", 1), ("queued", 2))),
+        *((2, "patient", status, at) for status, at in (("picked", 60), ("successful", 61))),
+    ]
+    for job, entrypoint, status, at in changes:
+        await fetch(
+            "INSERT INTO pgqueuer_log (job_id, priority, entrypoint, status, created)"
+            " VALUES ($1, 0, $2, $3::text::pgqueuer_status, to_timestamp($4))",
+            job, entrypoint, status, at,
+        )  # fmt: skip
+    assert {row["entrypoint"]: row["p95"] for row in await fetch(query)} == {"import": 7200, "patient": 1}
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_13_a_job_that_is_due_in_an_hour_keeps_drain_mode_up() -> None:
+    async with main_with(receipt=nothing)() as pgq:
+        await enqueue("receipt", execute_after=timedelta(hours=1))
+        mode, often = QueueExecutionMode.drain, timedelta(seconds=0.1)
+        running = asyncio.create_task(pgq.run(mode=mode, dequeue_timeout=often))
+        [due] = await enqueue("receipt")
+
+        async def is_done() -> bool:
+            return "successful" in await logged(due)
+
+        await until("the other is done", is_done)
+        assert not running.done()
+        await fetch("DELETE FROM pgqueuer")
+        await asyncio.wait_for(running, 20)

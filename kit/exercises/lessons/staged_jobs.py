@@ -56,7 +56,8 @@ THANK = Exercise(
     names=("thank",),
     stub="""async def thank(job: Job) -> None:
     async with database() as db, db.transaction():
-        print("nothing is written yet")  # SET status = 'thanked', thanks = thanks + 1, but only if …
+        # SET status = 'thanked', thanks = thanks + 1, but only if …
+        print("nothing is written yet")
 """,
     solution="""async def thank(job: Job) -> None:
     async with database() as db:

@@ -32,11 +32,12 @@ STATUSES = Exercise(
     kind="predict",
     title="One job, all the way round",
     minutes=2,
-    after="enqueue",
+    after="00-b94769",
     task="**Predict.** One job is enqueued, picked and done, without an accident. How many rows has the queue "
     "then, and which statuses has the log, from the first to the last?",
     names=("rows_in_queue", "log"),
-    stub='kit.predict("statuses", rows_in_queue=..., log=...)  # log is a list, such as ["new", "old"]',
+    stub="""# log is a list, such as ["new", "old"]
+kit.predict("statuses", rows_in_queue=..., log=...)""",
     solution='kit.predict("statuses", rows_in_queue=0, log=["queued", "picked", "successful"])',
     also=('kit.predict("statuses", rows_in_queue=0, log=("Queued", "Picked", "Successful"))',),
     check=one_job_goes_round,
@@ -142,7 +143,7 @@ async def greeter():
     ),
     check=greets,
     hints=(
-        "The handler stands inside of `greeter`, above the `yield`, as `process` does in section 3.",
+        "The handler stands inside of `greeter`, above the `yield`, as `process` does in section 2.",
         'A payload is bytes: `b"Ada".decode()` is the text `"Ada"`.',
         '`@pgq.entrypoint("greet")`, below it `async def greet(job: Job) -> None:`, and in there '
         '`print(f"Hello, {job.payload.decode()}!")`.',

@@ -282,7 +282,8 @@ WHICH = Exercise(
     processes=0,
     task='For each of these: a `"queue"` in Postgres, a `"broker"` (RabbitMQ, Kafka) or a `"workflow"` engine?\n' + CASES,
     names=("tools",),
-    stub='tools = {"a": "", "b": "", "c": "", "d": "", "e": ""}  # each "queue", "broker" or "workflow"',
+    stub="""# each is "queue", "broker" or "workflow"
+tools = {"a": "", "b": "", "c": "", "d": "", "e": ""}""",
     solution=_tools(),
     also=('tools = dict(e="queue", d="Queue", c="workflow", b="broker", a="queue")',),
     check=the_right_tool,
