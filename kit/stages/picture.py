@@ -123,7 +123,7 @@ class Flow:
         return parts, int(head + box + 8 + deepest * (CHIP[1] + CHIP[2]) + PAD)
 
     def _below(self, column: str, beside: list[str], wide: float) -> list[str]:
-        """Return what stands below a stage's name: how many runs, and which stages elsewhere follow."""
+        """Return the lines below a stage's name: the number of runs, and the next stages in other rows."""
         lines = [""]
         for status, count in self._counts(column):
             words = f"{RUNS[status].sign} {count}"
