@@ -17,7 +17,7 @@ class Consumer:
     """A consumer in the background: `kit.run` starts it in this process, `kit.spawn` in one of its own.
 
     Attributes:
-        name: what it is called in messages and pictures; another one by this name takes its place.
+        name: its name in messages and pictures; another consumer of this name replaces it.
         problem: why it failed, in plain words; None while it has not.
         entrypoints, schedules: the names it has handlers for, in the order they were registered.
         limits: the concurrency limit of each entrypoint; 0 is none.

@@ -96,7 +96,7 @@ RAMP = (
 )
 STAGES = (_INDIGO, _RUST, _GREEN, _VIOLET, _PINK, _STONE, "#0f7b8a", _AMBER)  # the stages of a run, in order
 
-# In a plot, where most of what there is to see is waiting: its thin line, and the end of what still does.
+# In a plot most of a job's line is waiting: the colour of this thin line, and the look of a waiting job.
 WAITS = "#c3c9cf"
 WAITING = Look("waiting", "◷", "#9aa3ab", ">")
 

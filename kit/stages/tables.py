@@ -18,7 +18,7 @@ def runs(pipeline: str | None = None, *, branches: bool = False) -> pd.DataFrame
 
     Args:
         pipeline: only the runs of this one.
-        branches: a row for each branch too; ``parent`` and ``branch`` say whose it is, and which (Int64).
+        branches: also a row for each branch; ``parent`` is its run, ``branch`` its number (both Int64).
 
     Returns:
         ``id`` (Int64), ``pipeline`` and ``stage`` (string), ``status`` (category), ``branches`` (done/all, as
@@ -63,7 +63,7 @@ def spans(last: int | None = None) -> pd.DataFrame:
 
 def _frame(queries: tuple[str, str], *args: Any) -> pd.DataFrame:
     """Run the first of two queries, or the second if the tables are missing."""
-    # Here, so that a worker which only serves a pipeline does not import pandas.
+    # Imported here, because a worker that only serves a pipeline does not need pandas.
     import pandas as pd
 
     from kit.tables import sql
