@@ -47,9 +47,9 @@ class Incident:
 
     @property
     def restarted(self) -> bool:
-        """Whether every worker that was there is gone, and another one is there."""
-        alive = [one for one in session.consumers.values() if one.alive]
-        return bool(alive) and not any(one.alive for one in self.first)
+        """Whether a worker that was there is gone, and another one was started."""
+        others = [one for one in session.consumers.values() if one not in self.first]
+        return bool(others) and not all(one.alive for one in self.first)
 
     def do(self, work: Callable[[Answer], Awaitable[T]]) -> T:
         """Do something with an `Answer` whose database is that of the lesson."""

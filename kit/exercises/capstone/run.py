@@ -69,10 +69,12 @@ CREATE TRIGGER cut BEFORE INSERT ON pgqueuer
 """
 _UNCUT = "DROP TRIGGER cut ON pgqueuer; DROP FUNCTION cut;"
 
+# It sleeps at the commit: what the one has written the other cannot see yet, when it looks.
 _SLOW_PACKING = """
 CREATE FUNCTION pack_slowly() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM nextval('packs'), pg_sleep(1); RETURN NEW; END $$;
-CREATE TRIGGER pack_slowly BEFORE INSERT ON parcels FOR EACH ROW EXECUTE FUNCTION pack_slowly();
+CREATE CONSTRAINT TRIGGER pack_slowly AFTER INSERT ON parcels DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION pack_slowly();
 """
 _PACK_QUICKLY = "DROP TRIGGER pack_slowly ON parcels; DROP FUNCTION pack_slowly;"
 
@@ -246,7 +248,7 @@ class Run:
         return thrown_out
 
     async def two_parcels_packed_at_once(self, fault: str) -> bool:
-        """Let packing take a second, so that the two parcels of an order are packed at the same time."""
+        """Let a commit take a second, so that the two parcels of an order are packed at the same time."""
         await self._change(_SLOW_PACKING)
         orders = await self.order(fault, 1, items=2)
         await self._settle(orders)

@@ -48,12 +48,12 @@ async def gone_and_told(answer: Answer) -> None:
     )
     want = [("Ada", True, True), *((name, False, False) for name in names[1:])]
     columns = ("user", "deleted", "goodbye")
+    answer.same(rows[:1], want[:1], "missing", columns=columns)
     for name, deleted, told in rows:
-        if deleted and not told and name != "Ada":
+        if deleted and not told:
             answer.same(rows, want, "no-goodbye", columns=columns, name=name)
         if told and not deleted:
             answer.same(rows, want, "still-there", columns=columns, name=name)
-    answer.same(rows, want, "missing", columns=columns)
 
 
 def _part(body: str) -> str:
@@ -81,8 +81,8 @@ GOODBYE = Exercise(
     solution=_part(f"{_TOGETHER}{_DELETE}\n    {_MINE}"),
     also=(
         _part(f"{_TOGETHER}{_MINE}\n    {_DELETE}"),
-        _part(f"db = await pool.acquire()\nasync with db.transaction():\n    q = Queries(AsyncpgDriver(db))\n    {_DELETE}\n    "
-              'await q.enqueue(["goodbye"], [name.encode()], [0])\nawait pool.release(db)'),
+        _part(f"async with pool.acquire() as db:\n    q = Queries(AsyncpgDriver(db))\n    async with db.transaction():\n        "
+              f'{_DELETE}\n        await q.enqueue(["goodbye"], [name.encode()], [0])'),
     ),
     check=gone_and_told,
     hints=(
@@ -105,6 +105,9 @@ GOODBYE = Exercise(
         "of its own, and stays where the other write is taken back.",
         "missing": "Ada, of whom nothing was refused, is to be deleted and to have a job `goodbye`.",
         "raises": "For Ada it raised {error}.",
+    },
+    equivalent={
+        "swapped `await db.execute('DELETE FROM users WHERE name = $1', name)` and the next": "one transaction holds both, in either order",
     },
 )  # fmt: skip
 
@@ -176,7 +179,11 @@ SEEN = Exercise(
         "not-all": "At the end all four quarters are to be in the row of the job.",
     },
     equivalent={
-        "drop: await db.close()": "the connection ends with its process",
+        "swapped `await asyncio.sleep(0.3)` and the next": "a quarter that is told too early is seen all the same",
+        "1 is 2": "how far a quarter is, the handler says",
+        "2 is 3": "how far a quarter is, the handler says",
+        "3 is 4": "how far a quarter is, the handler says",
+        "0.3 is 1.3": "only slower",
     },
 )  # fmt: skip
 
@@ -255,6 +262,7 @@ HANGS = Exercise(
         "too-short": "Mails that take a fifth of a second failed: the limit is shorter than the work.",
         "not-delivered": "Ada's and Bob's mails are to be delivered, and `delivered` printed after each; nothing for `lost`.",
     },
+    equivalent={"1 is 2": "a limit all the same", "3600 is 3601": "it hangs all the same"},
 )  # fmt: skip
 
 EXERCISES = (GOODBYE, SEEN, HANGS)
