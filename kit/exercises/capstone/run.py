@@ -333,7 +333,14 @@ class Run:
     async def _server(self) -> AsyncIterator[None]:
         lesson = session.database
         source = lesson.source if lesson is not None and lesson.source != "external" else "embedded"
-        self._opened = await asyncio.to_thread(open_database, source, "capstone", fresh=True, alone=True)
+        opening = asyncio.create_task(
+            asyncio.to_thread(open_database, source, "capstone", fresh=True, alone=True)
+        )
+        try:
+            self._opened = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            (await opening).stop()  # a thread cannot be cancelled
+            raise
         try:
             await self._connect()
             await self._connection.execute(SHOP + _TOLD)
