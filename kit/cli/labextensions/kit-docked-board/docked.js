@@ -28,6 +28,8 @@
       this.root = widget.node.appendChild(make("div"));
       this.panel = this.kernel = this.comm = this.board = null;
       this.connect = () => void this.attachTo(this.panel.context.sessionContext.session?.kernel ?? null);
+      this.told = (kernel, { content }) => content.comm_id === NAME && this.hello(kernel);
+      this.changed = (kernel, status) => kernel === this.kernel && /restarting|dead/.test(status) && this.drop();
       new IntersectionObserver(() => this.panel && this.seen()).observe(widget.node);
       this.say();
     }
@@ -74,16 +76,16 @@
       this.drop();
       this.kernel = kernel;
       if (!kernel) return;
-      // From a kernel that has opened its channel before, as after a reload, and one that does so later.
-      kernel.registerCommTarget(NAME, (comm) => this.hello(kernel, comm));
-      kernel.statusChanged.connect((_, status) => /restarting|dead/.test(status) && kernel === this.kernel && this.drop());
+      // A kernel that makes its channel later tells of it by a message; one that has it already, as after a reload, is asked.
+      kernel.iopubMessage.connect(this.told);
+      kernel.statusChanged.connect(this.changed);
       const { content } = await kernel.requestCommInfo({ target_name: NAME });
-      for (const id of Object.keys(content.comms ?? {})) this.hello(kernel, kernel.createComm(NAME, id));
+      if (content.comms?.[NAME]) this.hello(kernel);
     }
 
-    hello(kernel, comm) {
-      if (kernel !== this.kernel) return;
-      this.comm = comm;
+    hello(kernel) {
+      if (kernel !== this.kernel || this.comm) return;
+      const comm = (this.comm = kernel.createComm(NAME, NAME));
       comm.onMsg = ({ content }) => comm === this.comm && void this.hear(content.data);
       this.seen();
     }
@@ -92,10 +94,9 @@
     seen() {
       const shown = this.visible && Boolean(this.board);
       this.panel?.node.classList.toggle("kit-has-docked", shown);
-      if (this.visible && this.comm && !this.board && !this.asked) {
-        this.asked = true;
+      if (this.visible && this.comm && !this.board && this.asked !== this.comm) {
+        this.asked = this.comm;
         this.comm.send({ kind: "hello" });
-        setTimeout(() => (this.asked = false), 2000);
       }
     }
 
