@@ -66,6 +66,11 @@ class Played:
         ]
         return float(moments[time - 1])
 
+    def killed(self) -> float:
+        """When the first worker was killed."""
+        changes = (row for row in self.history if row[1] == "lanes" and row[3])
+        return float(next(at for at, _, _, row in changes if row.get("state") == "killed"))
+
     def boxes(self, selector: str) -> list[dict[str, Any]]:
         """What is drawn: text, names for who does not see it, place, and the colour of the edge."""
         found: list[dict[str, Any]] = self.page.locator(f".kit-board {selector}").evaluate_all(

@@ -124,9 +124,7 @@ def test_workers_are_lanes_and_a_limit_is_slots_that_fill(played: Callable[[str]
 
 def test_a_crash_is_seen_from_the_kill_to_the_second_delivery(played: Callable[[str], Played]) -> None:
     run = played("crash")
-    killed = next(
-        at for at, table, _, row in run.history if table == "lanes" and row and row.get("state") == "killed"
-    )
+    killed = run.killed()
     again = run.when(1, "picked", time=2)
     run.at(killed + 0.01)
     lane, card = run.box(".kb-lane.kb-dead"), run.box(".kb-card.kb-lost")
@@ -321,3 +319,14 @@ def test_what_is_drawn_of_a_moment_depends_on_nothing_else(played: Callable[[str
             [[box["text"], box["x"], box["y"], box["edge"]] for box in run.boxes("[role=option]")]
         )
         assert drawn.setdefault(t, boxes) == boxes, t
+
+
+def test_a_card_flies_unless_the_reader_wants_less_motion(played: Callable[[str], Played]) -> None:
+    run = played("order")
+    picked = run.when(3, "picked")
+    for motion in ("no-preference", "reduce"):
+        run.page.emulate_media(reduced_motion=motion)
+        run.at(picked - 0.01)
+        flying = "document.getAnimations().filter((each) => each.effect.target.matches('.kb-card')).length"
+        cards = run.ask(f"(board.go(argument), board.step(), {flying})", picked + 0.001)
+        assert (cards > 0) == (motion == "no-preference")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page
 
 from kit.sources import Postgres
-from tests.jupyterlab import JupyterLab, Notebook, browser_page, wait_until, write_notebook
+from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, wait_until, write_notebook
 from tests.pictures.conftest import Hands
 from tests.pictures.seen import CONSUMER, SETUP
 
@@ -79,6 +79,7 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
             ".find(c => c.querySelector('figure.kit-still')), '::before').content"
         )
         side_by_side(page)
+        assert barriers(page, "#kit-docked-board") == []
         one.screenshot("docked-1280")
 
         # Right after F5, whether outputs were saved or not, and from the first moment.
