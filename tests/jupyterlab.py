@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 from playwright.sync_api import Page, sync_playwright
 
 from kit.cli.lab import LABEXTENSIONS
-from tests.conftest import chromium, firefox
+from tests.conftest import chromium
 
 T = TypeVar("T")
 
@@ -75,12 +75,11 @@ def write_notebook(path: Path, *cells: str) -> Path:
 
 
 @contextlib.contextmanager
-def browser_page(*, width: int = 1280, height: int = 1400, in_firefox: bool = False) -> Iterator[Page]:
-    """Open a page in a Chromium, or Firefox, of its own.
+def browser_page(*, width: int = 1280, height: int = 1400) -> Iterator[Page]:
+    """Open a page in a Chromium of its own. Requests that leave this machine are refused and fail the test.
 
-    Requests that leave this machine are refused and fail the test. The browser lives as long as the ``with``
-    block: Playwright's synchronous interface keeps a loop running in its thread, which no other test must
-    meet.
+    The browser lives as long as the ``with`` block: Playwright's synchronous interface keeps a loop
+    running in its thread, which no other test must meet.
     """
     strangers: list[str] = []
 
@@ -88,10 +87,7 @@ def browser_page(*, width: int = 1280, height: int = 1400, in_firefox: bool = Fa
         return url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "about:"))
 
     with sync_playwright() as playwright:
-        if in_firefox:  # as Mozilla releases it: Playwright talks to it by WebDriver BiDi
-            browser = playwright.firefox.launch(channel="moz-firefox", executable_path=firefox())
-        else:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGS)
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
 

@@ -72,13 +72,15 @@ class Played:
         return float(next(at for at, _, _, row in changes if row.get("state") == "killed"))
 
     def boxes(self, selector: str) -> list[dict[str, Any]]:
-        """What is drawn: text, names for who does not see it, place, and the colour of the edge."""
+        """What is drawn: text, name, place, what covers its middle, and the colour of the edge."""
         found: list[dict[str, Any]] = self.page.locator(f".kit-board {selector}").evaluate_all(
             """boxes => boxes.map(box => {
                 const { x, y, width, height } = box.getBoundingClientRect(), style = getComputedStyle(box);
                 const text = box.innerText.split('\\n').join(' ');
-                return { text, label: box.getAttribute('aria-label'), x, y,
-                    right: x + width, bottom: y + height, edge: style.borderTopColor, looks: box.className };
+                const top = document.elementFromPoint(x + width / 2, y + height / 2);
+                const covered = top && !box.contains(top) ? top.className : null;
+                return { text, label: box.getAttribute('aria-label'), x, y, right: x + width,
+                    bottom: y + height, covered, edge: style.borderTopColor, looks: box.className };
             }).sort((a, b) => a.y - b.y || a.x - b.x)"""
         )
         return found

@@ -47,7 +47,7 @@ PAYLOADS = ["report", "invoice", "newsletter", "reset", "receipt", "reminder"]
 PRIORITIES = [0, 5, -10, 10, 5, 0]
 SIZE = (660, 560)
 FRAME = 0.08  # seconds
-COLOURS = 96
+COLOURS = 64
 
 
 async def crash() -> None:
@@ -63,6 +63,7 @@ async def crash() -> None:
     workers[1].kill()
     await kit.wait()
     await connection.close()
+    workers.stop()
 
 
 def history() -> str:
@@ -96,7 +97,8 @@ def frames(page: Any, kept: str) -> list[Image.Image]:
     run = Played(page, kept, "readme")
     page.add_style_tag(content=".kb-controls, .kb-legend { display: none !important; }")
     pictures = []
-    begin, end = run.ask("[0, board.history.played(board.history.now)]")
+    first = min(at for at, table, _, row in run.history if table == "jobs" and row.get("status") == "picked")
+    begin, end = run.ask("[board.history.played(argument), board.history.played(board.history.now)]", first - 1)
     for number in range(int((end - begin) / FRAME) + 1):
         run.ask("board.go(board.history.moment(argument)) ?? board.step()", begin + number * FRAME)
         page.evaluate(FLY, 1000 * FRAME)
@@ -117,7 +119,7 @@ def main() -> None:
     colours = whole[len(whole) // 2].quantize(COLOURS)
     first, *others = (picture.quantize(palette=colours, dither=Image.Dither.NONE) for picture in whole)
     times = [round(1000 * FRAME)] * len(whole)
-    times[-1] = 2500
+    times[-1] = 2500  # milliseconds
     first.save(PICTURE, save_all=True, append_images=others, duration=times, loop=0, optimize=True)
     print(f"{PICTURE.name}: {len(whole)} frames, {PICTURE.stat().st_size / 1e3:.0f} kB")
 

@@ -117,6 +117,19 @@ def test_of_many_jobs_it_is_said_how_many_are_drawn(seen: Seen) -> None:
     seen.until("the new number", lambda: "of 10,000" in bar.inner_text())
 
 
+def test_after_a_reload_the_board_in_the_text_is_live_again(seen: Seen) -> None:
+    seen.enqueue(b"one")
+    seen.notebook.run_cell(2)
+    seen.until("it is done", lambda: len(seen.cards("successful")) == 1)
+    seen.notebook.reload()
+    board = seen.page.locator(".jp-NotebookPanel .kit-board:visible")
+    seen.until(
+        "one board, live", lambda: board.count() == 1 and "kit-live" in str(board.get_attribute("class"))
+    )
+    seen.enqueue(b"two")
+    seen.until("the next job", lambda: "2 done" in seen.words())
+
+
 def test_a_notebook_reopened_without_its_kernel_plays_the_last_run_again(seen: Seen, lab: JupyterLab) -> None:
     seen.enqueue(b"one", b"two")
     seen.notebook.run_cell(2)

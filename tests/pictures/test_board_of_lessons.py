@@ -59,8 +59,10 @@ def colour(status: str) -> str:
 
 
 def inside(inner: dict[str, Any], outer: dict[str, Any]) -> bool:
+    """Whether one box is seen in another."""
     return bool(
-        outer["x"] <= inner["x"]
+        not inner["covered"]
+        and outer["x"] <= inner["x"]
         and inner["right"] <= outer["right"]
         and outer["y"] <= inner["y"]
         and inner["bottom"] <= outer["bottom"]

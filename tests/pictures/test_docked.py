@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
         says(page, "2 done")
 
         # Offline, and back: what was told meanwhile is lost
-        dsn = one.text(0).split("dsn ")[1].split()[0]
+        dsn = re.findall(r"dsn (postgresql://[^\s'\\]+)", str(one.outputs(0)))[0]
         page.context.set_offline(True)
         page.evaluate("void jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.reconnect()")
         asyncio.run(enqueue(dsn, 2))

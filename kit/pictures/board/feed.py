@@ -289,7 +289,7 @@ class Feed:
                 continue  # a row that commits late: no job comes back
             fields = {"status": became}
             if not known:
-                fields |= {"entrypoint": row["of"], "priority": row["at_priority"]}
+                fields |= {"entrypoint": row["of"], "priority": row["at_priority"], **_payload(row)}
             if became == "picked":
                 fields |= {"turn": known.get("turn", 0) + 1, "worker": workers.get(job)}
             elif row["whose"] and became != "queued":
@@ -298,6 +298,8 @@ class Feed:
                 fields["error"] = headline(row["kind"], row["said"] or "")[:ERROR]
             if row["status"] == became and newest[job] == row["number"]:
                 fields |= _facts(row, known)
+            if became == "picked":
+                self._has_a_lane(row["at"], fields["worker"])
             history.put(row["at"], "jobs", job, **fields)
         for identity in list(self._seen.values()):
             if identity[2] < self._now - LATE or self._mark is None:
@@ -316,6 +318,18 @@ class Feed:
                     found.setdefault(job, _manager_of(name))
         return found
 
+    def _has_a_lane(self, at: float, worker: str | None) -> None:
+        """Let whoever takes up a job have its lane from then on, though more is heard of it later."""
+        if worker is None or worker in self._history.tables["lanes"]:
+            return
+        mine = {} if self._target.read_only else dict(session.consumers)
+        # One that starts may have told of no id yet; where another one starts as well, it is not known which.
+        starting = [name for name, consumer in mine.items() if consumer.state == "starting"]
+        name = _names(self._target).get(worker) or (starting[0] if len(starting) == 1 else f"worker {worker}")
+        self._history.drop(at, "lanes", name)  # where it stood until now
+        state = mine[name].state if name in mine else "working"
+        self._history.put(at, "lanes", worker, name=name, state=state)
+
     # The queue
 
     async def _read_queue(self, connection: asyncpg.Connection) -> None:
@@ -328,6 +342,8 @@ class Feed:
             fields = {"status": row["status"], "priority": row["priority"], **_facts(row, known)}
             if not known:
                 fields |= {"entrypoint": row["entrypoint"], "created": row["created"]}
+            if row["status"] == "picked":
+                self._has_a_lane(self._now if known else row["updated"], row["worker"])
             if not known and row["status"] == "picked":
                 history.put(row["updated"], "jobs", row["id"], **fields | {"turn": row["tries"] + 1})
             else:
@@ -375,18 +391,22 @@ class Feed:
         history, now = self._history, self._now
         lanes: dict[Any, dict[str, Any]] = history.tables["lanes"]
         mine = {} if self._target.read_only else dict(session.consumers)
-        names = {} if self._target.read_only else {key[:8]: name for key, name in session.managers.items()}
+        names = _names(self._target)
+        taken = {
+            lane["name"]: key
+            for key, lane in lanes.items()
+            if lane.get("state") == "starting" and key not in names
+        }
         holding = Counter(card.get("worker") for card in self._jobs.values() if card["status"] == "picked")
         if +holding:
             for row in await connection.fetch(self._sql.beats):
-                if row["worker"]:
+                if row["worker"] in lanes:
                     history.put(now, "lanes", row["worker"], beat=row["beat"])
         # One that starts has told of no id yet: the last one of its name may be that of a dead one.
-        starting = [name for name, consumer in mine.items() if consumer.state == "starting"]
-        nameless = [key for key, lane in lanes.items() if "name" not in lane and key not in names]
-        own = {name: _manager_of(name) or name for name in mine if name not in starting}
-        own |= dict.fromkeys(starting, nameless[0]) if len(starting) == len(nameless) == 1 else {}
-        own |= {name: name for name in starting if name not in own}
+        own = {
+            name: taken.get(name, name) if consumer.state == "starting" else _manager_of(name) or name
+            for name, consumer in mine.items()
+        }
         limits: dict[str, int] = {}
         for name, consumer in mine.items():
             lane = lanes.get(own[name], {})
@@ -404,7 +424,7 @@ class Feed:
             if key in names:  # one of this process's, before it was started again
                 over = lane.get("state") in ("killed", "failed", "stopped", "paused")
                 history.put(now, "lanes", key, name=names[key], state=lane["state"] if over else "gone")
-            elif "state" not in lane and not starting:
+            elif key in taken.values() and key not in mine:  # it is not the one that starts
                 history.put(now, "lanes", key, name=f"worker {key}", state="working")
             quiet = now - history.begin - (lane.get("beat") or 0)
             if key in mine or (not holding[key] and (key in names or quiet > STAYS)):
@@ -462,6 +482,11 @@ def _identity(row: asyncpg.Record) -> tuple[int, int, float]:
     return row["number"], row["job_id"], row["at"]
 
 
+def _names(target: Target) -> dict[str, str]:
+    """Return what this process's consumers of ``target`` are called, by the ids they pick with, shortened."""
+    return {} if target.read_only else {key[:8]: name for key, name in list(session.managers.items())}
+
+
 def _manager_of(consumer: str) -> str | None:
     """Return the id that a consumer of this process picks with now, shortened."""
     ids = [key for key, name in list(session.managers.items()) if name == consumer]
@@ -476,6 +501,8 @@ def _facts(row: asyncpg.Record, known: dict[str, Any]) -> dict[str, Any]:
         facts["tries"] = row["tries"]
     if row["status"] == "picked":
         facts["worker"] = row["worker"]
-    if "payload" not in known and row["payload"] is not None:
-        facts["payload"] = payloads.beginning(row["payload"], row["size"])
-    return facts
+    return facts | ({} if "payload" in known else _payload(row))
+
+
+def _payload(row: asyncpg.Record) -> dict[str, Any]:
+    return {} if row["payload"] is None else {"payload": payloads.beginning(row["payload"], row["size"])}

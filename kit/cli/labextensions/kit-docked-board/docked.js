@@ -128,7 +128,7 @@
     }
   }
 
-  async function activate(app, restorer, { Widget }) {
+  async function activate(app, restorer, tracker, { Widget }) {
     document.head.appendChild(make("style", STYLE));
     const widget = new Widget();
     widget.id = NAME;
@@ -138,15 +138,15 @@
     restorer.add(widget, NAME);
     let toBeOpened = false;
     const front = async () => {
-      const { currentWidget } = app.shell;
-      if (!currentWidget?.context?.sessionContext || !currentWidget.content?.widgets) return;
+      const { currentWidget } = tracker;
+      if (!currentWidget) return;
       await currentWidget.context.ready;
       if (!hasCode(currentWidget.context)) return;
       docked.follow(currentWidget);
       if (toBeOpened) open(app, widget);
       toBeOpened = false;
     };
-    app.shell.currentChanged.connect(() => void front());
+    tracker.currentChanged.connect(() => void front());
     app.shell.layoutModified.connect(() => docked.seen());
     const { fresh } = await app.shell.restored;
     if (window.innerWidth < NARROW) void settled(() => app.shell.leftCollapsed, () => app.shell.collapseLeft());
@@ -187,7 +187,7 @@
       requires: [ILayoutRestorer, INotebookTracker],
       activate: (app, restorer, tracker) => {
         readOnlyPages(tracker);
-        if (app.shell.expandRight) void activate(app, restorer, widgets);
+        if (app.shell.expandRight) void activate(app, restorer, tracker, widgets);
       },
     };
   };
