@@ -47,13 +47,13 @@ PAYLOADS = ["report", "invoice", "newsletter", "reset", "receipt", "reminder"]
 PRIORITIES = [0, 5, -10, 10, 5, 0]
 SIZE = (660, 560)
 FRAME = 0.08  # seconds
-COLOURS = 64
+COLOURS = 96
 
 
 async def crash() -> None:
     """Let three workers send letters, and kill one of them."""
     connection = await asyncpg.connect()
-    workers = kit.spawn("letters:main", count=3, batch_size=2, heartbeat_timeout=1.5, dequeue_timeout=0.2)
+    workers = kit.spawn("letters:main", count=3, batch_size=2, heartbeat_timeout=2.5, dequeue_timeout=0.2)
     number = 4 * len(PAYLOADS)
     payloads: list[bytes | None] = [f"{PAYLOADS[at % 6]} {at + 1}".encode() for at in range(number)]
     priorities = [PRIORITIES[at % 6] for at in range(number)]
@@ -97,14 +97,27 @@ def frames(page: Any, kept: str) -> list[Image.Image]:
     run = Played(page, kept, "readme")
     page.add_style_tag(content=".kb-controls, .kb-legend { display: none !important; }")
     pictures = []
-    first = min(at for at, table, _, row in run.history if table == "jobs" and row.get("status") == "picked")
-    begin, end = run.ask("[board.history.played(argument), board.history.played(board.history.now)]", first - 1)
+    jobs = [(at, row["status"]) for at, table, _, row in run.history if table == "jobs" and "status" in row]
+    first, last = min(at for at, status in jobs if status == "picked"), jobs[-1][0]
+    begin, end = run.ask("argument.map((t) => board.history.played(t))", [first - 0.02, last + FRAME])
+    run.at(first - 0.02)
+    page.evaluate("document.getAnimations().forEach((each) => each.finish())")
     for number in range(int((end - begin) / FRAME) + 1):
         run.ask("board.go(board.history.moment(argument)) ?? board.step()", begin + number * FRAME)
         page.evaluate(FLY, 1000 * FRAME)
         shot = page.locator(".kit-board").screenshot(animations="allow")
         pictures.append(Image.open(io.BytesIO(shot)).convert("RGB"))
     return pictures
+
+
+def in_few_colours(pictures: list[Image.Image]) -> list[Image.Image]:
+    """Return the pictures with one palette, in which also a colour that is seldom has a place."""
+    some = pictures[:: max(1, len(pictures) // 12)]
+    all_of_them = Image.new("RGB", (some[0].width, some[0].height * len(some)))
+    for number, picture in enumerate(some):
+        all_of_them.paste(picture, (0, number * picture.height))
+    palette = all_of_them.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+    return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 
 def main() -> None:
@@ -116,10 +129,9 @@ def main() -> None:
     whole = [Image.new("RGB", (picture.width, high), "white") for picture in pictures]
     for under, picture in zip(whole, pictures, strict=True):
         under.paste(picture)
-    colours = whole[len(whole) // 2].quantize(COLOURS)
-    first, *others = (picture.quantize(palette=colours, dither=Image.Dither.NONE) for picture in whole)
+    first, *others = in_few_colours(whole)
     times = [round(1000 * FRAME)] * len(whole)
-    times[-1] = 2500  # milliseconds
+    times[0], times[-1] = 1200, 2500  # milliseconds
     first.save(PICTURE, save_all=True, append_images=others, duration=times, loop=0, optimize=True)
     print(f"{PICTURE.name}: {len(whole)} frames, {PICTURE.stat().st_size / 1e3:.0f} kB")
 

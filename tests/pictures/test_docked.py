@@ -73,6 +73,7 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
         for cell in (1, 2, 3):
             one.run_cell(cell, timeout=120)
         says(page, "2 done")
+        dsn = re.findall(r"dsn (postgresql://[^\s'\\]+)", str(one.outputs(0)))[0]
         assert line.inner_text() == "The queue of one.ipynb"
         assert page.locator(IN_THE_TEXT).count() == 0, "there is no second one in the text"
         assert "stands beside this text" in page.evaluate(
@@ -103,7 +104,6 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
         says(page, "2 done")
 
         # Offline, and back: what was told meanwhile is lost
-        dsn = re.findall(r"dsn (postgresql://[^\s'\\]+)", str(one.outputs(0)))[0]
         page.context.set_offline(True)
         page.evaluate("void jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.reconnect()")
         asyncio.run(enqueue(dsn, 2))

@@ -400,7 +400,8 @@ class Feed:
         holding = Counter(card.get("worker") for card in self._jobs.values() if card["status"] == "picked")
         if +holding:
             for row in await connection.fetch(self._sql.beats):
-                if row["worker"] in lanes:
+                lane = lanes.get(row["worker"])
+                if lane is not None and row["beat"] - history.begin > lane.get("beat", 0):
                     history.put(now, "lanes", row["worker"], beat=row["beat"])
         # One that starts has told of no id yet: the last one of its name may be that of a dead one.
         own = {

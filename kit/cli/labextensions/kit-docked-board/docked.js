@@ -138,15 +138,16 @@
     restorer.add(widget, NAME);
     let toBeOpened = false;
     const front = async () => {
-      const { currentWidget } = tracker;
-      if (!currentWidget) return;
-      await currentWidget.context.ready;
-      if (!hasCode(currentWidget.context)) return;
-      docked.follow(currentWidget);
+      // A window that never had the focus knows no widget in front, only the notebook that was opened.
+      const panel = app.shell.currentWidget ?? tracker.currentWidget;
+      if (!tracker.has(panel)) return;
+      await panel.context.ready;
+      if (!hasCode(panel.context)) return;
+      docked.follow(panel);
       if (toBeOpened) open(app, widget);
       toBeOpened = false;
     };
-    tracker.currentChanged.connect(() => void front());
+    for (const { currentChanged } of [app.shell, tracker]) currentChanged.connect(() => void front());
     app.shell.layoutModified.connect(() => docked.seen());
     const { fresh } = await app.shell.restored;
     if (window.innerWidth < NARROW) void settled(() => app.shell.leftCollapsed, () => app.shell.collapseLeft());
