@@ -62,6 +62,7 @@ async def crash() -> None:
     wait_until("worker 2 has jobs", lambda: len(workers[1].running_jobs()) == 2)
     workers[1].kill()
     await kit.wait()
+    await asyncio.sleep(1)  # in which the last cards fly
     await connection.close()
     workers.stop()
 
@@ -99,12 +100,10 @@ def frames(page: Any, kept: str) -> list[Image.Image]:
     pictures = []
     jobs = [(at, row["status"]) for at, table, _, row in run.history if table == "jobs" and "status" in row]
     first, last = min(at for at, status in jobs if status == "picked"), jobs[-1][0]
-    begin, end = run.ask("argument.map((t) => board.history.played(t))", [first - 0.02, last + FRAME])
-    run.at(first - 0.02)
-    page.evaluate("document.getAnimations().forEach((each) => each.finish())")
+    begin, end = run.ask("argument.map((t) => board.history.played(t))", [first - 0.02, last + 0.6])
     for number in range(int((end - begin) / FRAME) + 1):
         run.ask("board.go(board.history.moment(argument)) ?? board.step()", begin + number * FRAME)
-        page.evaluate(FLY, 1000 * FRAME)
+        page.evaluate(FLY, 1000 * FRAME if number else 10_000)  # the first picture is still
         shot = page.locator(".kit-board").screenshot(animations="allow")
         pictures.append(Image.open(io.BytesIO(shot)).convert("RGB"))
     return pictures

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page
 
 from kit.sources import Postgres
+from kit.threads import run_sync
 from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, wait_until, write_notebook
 from tests.pictures.conftest import Hands
 from tests.pictures.seen import CONSUMER, SETUP
@@ -106,7 +107,7 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
         # Offline, and back: what was told meanwhile is lost
         page.context.set_offline(True)
         page.evaluate("void jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.reconnect()")
-        asyncio.run(enqueue(dsn, 2))
+        run_sync(enqueue(dsn, 2))
         assert "2 done" in words(page)
         page.context.set_offline(False)
         says(page, "4 done", 120)
