@@ -142,7 +142,7 @@ class Look:
         last: int | None = 60,
     ) -> Axes:
         """Do what `kit.timeline` does, from the log's newest 100,000 rows."""
-        with session.looking_at(self._with_schema if by == "run" else self._target):
+        with session.looking_at(self._target):
             return timeline(by, color=color, last=last)
 
     def board(self) -> Board:

@@ -44,23 +44,6 @@ def history(run: int | None = None) -> pd.DataFrame:
     return _frame(store.history(), run)
 
 
-def spans(last: int | None = None) -> pd.DataFrame:
-    """Return what runs and their branches did from when to when: the history as stretches of time.
-
-    Args:
-        last: only of the runs that moved last, at most so many.
-
-    Returns:
-        A row for each stretch, in order of run, branch and time: ``run`` and ``branch`` (Int64), ``pipeline``
-        and ``stage`` (string), ``status`` in it (category), ``outcome`` (string, the run's status now),
-        ``begin`` and ``until`` (UTC; the last stretch of each reaches up to now).
-
-    Raises:
-        KitError: no Postgres, or it does not answer.
-    """
-    return _frame(store.spans(), last)
-
-
 def _frame(queries: tuple[str, str], *args: Any) -> pd.DataFrame:
     """Run the first of two queries, or the second if the tables are missing."""
     # Imported here, because a worker that only serves a pipeline does not need pandas.
