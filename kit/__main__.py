@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 CLI = ROOT / "kit" / "cli"  # with what is copied for Jupyter to find
-STAMP = ENVIRONMENT / "pgqueuer-kit"  # says what was installed there, once all of it was
+STAMP = ENVIRONMENT / "pgqueuer-kit"  # written after an installation: what was installed
 GET_PIP = (
     "https://bootstrap.pypa.io/get-pip.py"  # where pip's own documentation sends those without ensurepip
 )

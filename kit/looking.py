@@ -142,7 +142,7 @@ class Look:
         last: int | None = 60,
     ) -> Axes:
         """Do what `kit.timeline` does, from the log's newest 100,000 rows."""
-        with session.looking_at(self._with_schema if by == "run" else self._target):
+        with session.looking_at(self._target):
             return timeline(by, color=color, last=last)
 
     def board(self) -> Board:
@@ -201,7 +201,7 @@ async def _find(target: Target, settings: DBSettings) -> Look:
 
 
 async def _what_is_there(connection: asyncpg.Connection, target: Target, missing: list[str]) -> str:
-    """Return the message which tables are not there, and which queues are."""
+    """Return a message with the tables that are missing and the queues that exist."""
     text = f"{target!r} has no PGQueuer tables of that name: there is no table {', '.join(missing)}."
     queues = await connection.fetch(_QUEUES)
     if not queues:

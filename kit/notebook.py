@@ -166,12 +166,18 @@ def publish(bundle: dict[str, Any], display_id: str | None = None, *, update: bo
 
 
 def channel(name: str, heard: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Open a channel to every page that knows its name, and return what sends there."""
-    from comm import create_comm
+    """Make a channel of that name, and return what sends there.
 
-    opened = create_comm(target_name=name)
-    opened.on_msg(lambda message: heard(message["content"]["data"]))
-    return lambda data: opened.send(data)
+    A page that knows the name finds it by any message. It is not opened from here: what runs a notebook
+    without a page warns of each channel that it does not know.
+    """
+    from comm import create_comm, get_comm_manager
+
+    made = create_comm(target_name=name, comm_id=name, primary=False)
+    get_comm_manager().register_comm(made)
+    made.on_msg(lambda message: heard(message["content"]["data"]))
+    made.send({})
+    return lambda data: made.send(data)
 
 
 class Interruptible:

@@ -41,6 +41,7 @@ class RunningConsumer(Protocol):
     entrypoints: tuple[str, ...]
     limits: dict[str, int]
     heartbeat_timeout: float
+    batch_size: int
     schedules: tuple[str, ...]
     done: int
     failed: int

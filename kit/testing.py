@@ -76,7 +76,7 @@ class QueueDatabases:
     def _make(self) -> str:
         opened = self._server.database(temporary.name(PREFIX))
         opened.stop()  # what keeps the server up is the use of its own database
-        if opened.name != self._server.name:  # else this role may make none, and has the one
+        if opened.name != self._server.name:  # otherwise this role may make none, and has this one
             self._made_of[opened.name] = self._at(opened.name, emptying.made_of)
         return opened.name
 

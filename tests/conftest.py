@@ -147,6 +147,16 @@ def why_no_browser() -> str | None:
     return "there is no Chromium: install it, or name one with KIT_CHROMIUM"
 
 
+def firefox() -> str | None:
+    """Return the Firefox that a test drives, as it is released."""
+    return next((found for name in ("firefox-esr", "firefox") if (found := shutil.which(name))), None)
+
+
+def why_no_firefox() -> str | None:
+    """Return why no Firefox can be driven, in one line; None when one is there."""
+    return None if firefox() is not None else "there is no Firefox on the PATH of this machine"
+
+
 def why_no_pgbouncer() -> str | None:
     """Return why no pooler can be run, in one line; None when one is there."""
     if shutil.which("pgbouncer") is not None:
@@ -188,7 +198,7 @@ CONNECTS = {"queue_server", "server", "database_and_no_consumers"}
 def groups(item: pytest.Item) -> list[str]:
     """Return the markers that say what a test needs: one of those below, and `fast` if it starts nothing."""
     fixtures = set(getattr(item, "fixturenames", ()))
-    if any(item.get_closest_marker(name) for name in ("docker", "browser", "pgbouncer")):
+    if any(item.get_closest_marker(name) for name in ("docker", "browser", "firefox", "pgbouncer")):
         return []
     if fixtures & STARTS or item.nodeid.startswith(STARTING):
         return ["processes"]
@@ -202,7 +212,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _skip_what_cannot_run(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run and say why; fail where KIT_REQUIRE says that it must run."""
-    reasons = {"docker": why_no_docker, "browser": why_no_browser, "pgbouncer": why_no_pgbouncer}
+    reasons = {
+        "docker": why_no_docker,
+        "browser": why_no_browser,
+        "firefox": why_no_firefox,
+        "pgbouncer": why_no_pgbouncer,
+    }
     for marker, reason_of in reasons.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
         if not marked or (reason := reason_of()) is None:

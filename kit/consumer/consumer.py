@@ -17,11 +17,11 @@ class Consumer:
     """A consumer in the background: `kit.run` starts it in this process, `kit.spawn` in one of its own.
 
     Attributes:
-        name: what it is called in messages and pictures; another one by this name takes its place.
+        name: its name in messages and pictures; another consumer of this name replaces it.
         problem: why it failed, in plain words; None while it has not.
         entrypoints, schedules: the names it has handlers for, in the order they were registered.
         limits: the concurrency limit of each entrypoint; 0 is none.
-        heartbeat_timeout: as in `kit.run`, in seconds.
+        heartbeat_timeout, batch_size: as in `kit.run`; the first in seconds.
         done, failed: how many jobs' handlers came to their end, and how many raised, without those that asked
             for a retry.
         held, retried: how many of those that raised are held, and how often a retry was asked for.
@@ -37,6 +37,7 @@ class Consumer:
         self.schedules: tuple[str, ...] = ()
         self.limits: dict[str, int] = {}
         self.heartbeat_timeout = options.heartbeat_timeout
+        self.batch_size = options.batch_size
         self.done = self.failed = self.held = self.retried = 0
         self.console = Console(name, self.has_changed, worker=worker)
         self.when_changed: Callable[[], object] = lambda: None

@@ -103,7 +103,7 @@ def resolve(main: object) -> Factory:
 
 
 def _refuse_what_takes_arguments(main: Factory) -> None:
-    with suppress(TypeError, ValueError):  # Python knows no signature of it
+    with suppress(TypeError, ValueError):  # it has no signature
         given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         needed = [
             each

@@ -22,7 +22,7 @@ def run(main: object, *, name: str = "consumer", **options: Unpack[Given]) -> Co
     Args:
         main: the factory ``pgq run`` takes, an ``@asynccontextmanager`` that yields a `PgQueuer` (or a
             `QueueManager` or `SchedulerManager`); the older coroutine that returns one; or ``"module:name"``.
-        name: what it is called in messages. Running another one by the same name replaces it.
+        name: its name in messages. Running another consumer of the same name replaces it.
         **options: as in `Options`.
 
     Raises:

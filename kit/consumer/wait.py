@@ -28,11 +28,10 @@ TO_FINISH = 1.0  # seconds for handlers to end whose jobs have left the queue
 async def wait(timeout: Duration = 30.0, *, due_within: Duration = 0.0, until: str = "") -> None:
     """Wait until nothing more will happen in the queue by itself, and show meanwhile what handlers do.
 
-    That is when no job is due or running, by the tables, whoever runs them. Jobs that are not due yet, and
-    held ones, do not count. A handler whose job was cancelled has a moment more to end. What handlers printed
-    since it was last shown appears in the cell that waits, each line with its job
-    (``[fetch #1] Processed: …``), and so does the last line of every exception. After two seconds it says
-    what it waits for.
+    That is when no job in the tables is due or running, for any consumer. Jobs that are not due yet, and held
+    ones, do not count. The handler of a cancelled job has a moment more to end. The cell that waits shows
+    each new line that handlers print, with its job (``[fetch #1] Processed: …``), and the last line of every
+    exception. After two seconds it shows what it waits for.
 
     It also returns, and says why, when jobs are due that nobody will run: no consumer is there, or none has
     their entrypoint. That is no error, because a consumer for them may come tomorrow.
@@ -103,7 +102,7 @@ async def _until_done(target: Target, limit: float, soon: timedelta, until: str)
                 if connection is not None:
                     connection.terminate()
                     connection = None
-                # A consumer that lost its connection tells of it meanwhile, and comes back.
+                # A consumer that lost its connection reports that itself, and reconnects.
                 if loop.time() >= deadline or not any(consumer.alive for consumer in _consumers()):
                     raise KitError(_why_away(error)) from error
             except KitError as error:

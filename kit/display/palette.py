@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-_GREY, _SLATE, _STONE = "#757575", "#6f7b87", "#6b7280"
-_BLUE, _INDIGO, _VIOLET = "#1976d2", "#3d6fb0", "#8a4fc0"
-_GREEN, _AMBER, _RUST, _RED, _PINK = "#2a8553", "#a86400", "#b4530c", "#d23c3c", "#b5377f"
+_GREY, _SLATE, _BLUE, _VIOLET = "#757575", "#6f7b87", "#1976d2", "#8a4fc0"
+_GREEN, _AMBER, _RED = "#2a8553", "#a86400", "#d23c3c"
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,8 @@ RAMP = (
     Step(6, "6–9", "#3a4699", "#ffffff"),
     Step(10, "10 and more", "#3a2259", "#ffffff"),
 )
-STAGES = (_INDIGO, _RUST, _GREEN, _VIOLET, _PINK, _STONE, "#0f7b8a", _AMBER)  # the stages of a run, in order
 
-# In a plot, where most of what there is to see is waiting: its thin line, and the end of what still does.
+# In a plot most of a job's line is waiting: the colour of this thin line, and the look of a waiting job.
 WAITS = "#c3c9cf"
 WAITING = Look("waiting", "◷", "#9aa3ab", ">")
 

@@ -195,8 +195,8 @@ def _not_awaitable(error: TypeError, found: re.Match[str]) -> str:
 
 def _duplicate(error: Any, _found: re.Match[str]) -> str:
     cause = error.__cause__
-    told = getattr(cause, "diag", cause)  # psycopg's, or asyncpg's error itself
-    index, detail = getattr(told, "constraint_name", None), getattr(told, "message_detail", None)
+    diagnosis = getattr(cause, "diag", cause)  # psycopg's, or asyncpg's error itself
+    index, detail = getattr(diagnosis, "constraint_name", None), getattr(diagnosis, "message_detail", None)
     detail = detail or getattr(cause, "detail", None) or ""
     if index is not None and not index.endswith("_unique_dedupe_key"):
         return (

@@ -1,4 +1,4 @@
-"""An exception as text: one line for people, and what Postgres can store of it."""
+"""An exception as text: one line for people, and a form that Postgres can store."""
 
 from __future__ import annotations
 

@@ -67,14 +67,14 @@ class _Forgotten:
             return
         if _is_handed_on(made["file"], int(made["line"]), forgotten["name"]):
             return
-        told = (
+        text = (
             f"Nothing has happened in {cell}, line {made['line']}: {forgotten['name']}(…) was called without "
             "`await`. Write `await` before it."
         )
         if threading.current_thread() is threading.main_thread():
-            self._lines[told] = None
+            self._lines[text] = None
         else:
-            print(told, file=sys.stderr)  # a handler's own, to be seen with its job
+            print(text, file=sys.stderr)  # a handler's own, to be seen with its job
 
     def tell(self, _result: object) -> None:
         """Print the lines, after a cell."""

@@ -56,6 +56,7 @@ class Exercise:
         breaks: for a drill, what makes its broken queue, in the database of the lesson: it is given a
             `kit.exercises.drills.Incident`. The check is then of that database, and the stub has nothing to
             change: `kit.drill` opens it, and whatever the learner does is the answer.
+        long: whether its check takes a minute: of mutants there are none, and its proofs stand by themselves.
         alarm: for a drill, a query that would have told: one number, 0 when all is well.
     """
 
@@ -82,6 +83,7 @@ class Exercise:
     equivalent: Mapping[str, str] = field(default_factory=dict)
     breaks: Callable[[Any], None] | None = None
     alarm: str = ""
+    long: bool = False
 
 
 class NotYet(Exception):

@@ -81,8 +81,9 @@ def judge(
         outcome = Outcome("passed", exercise.why)
     except NotYet as error:
         outcome = _not_yet(exercise, error)
-    except TooBusy:
-        outcome = _broke("This machine is too busy just now to run a check. Try again in a moment.")
+    except TooBusy as error:
+        missed = f"Could not tell: {error} did not come about. " if str(error) else ""
+        outcome = _broke(f"{missed}This machine is too busy just now to run a check. Try again in a moment.")
     except Exception as error:
         outcome = _broke(f"The check itself broke, which is not your fault: {one_line(error)}", error)
     return replace(outcome, seconds=time.monotonic() - began)

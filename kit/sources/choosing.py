@@ -50,6 +50,7 @@ def postgres(
     if fresh:
         for consumer in session.consumers.copy().values():
             consumer.stop()
+        session.drill = None
     opened = _choose_and_open(source, database, dsn, fresh=fresh, alone=alone)
     again = session.database is not None and session.database.target == opened.target
     session.enter(opened)
@@ -76,13 +77,18 @@ def _lines_to_print(opened: Postgres, *, again: bool) -> list[str]:
 
 
 def open_database(
-    source: str | None = None, database: str = PLAYGROUND, dsn: str | None = None, *, fresh: bool = False
+    source: str | None = None,
+    database: str = PLAYGROUND,
+    dsn: str | None = None,
+    *,
+    fresh: bool = False,
+    alone: bool = False,
 ) -> Postgres:
     """Do what `postgres` does, without a word, and point this process there only in a ``with`` statement.
 
     The database is made where there is none, and keeps its rows unless ``fresh``.
     """
-    return _choose_and_open(source, database, dsn, fresh=fresh, alone=False)
+    return _choose_and_open(source, database, dsn, fresh=fresh, alone=alone)
 
 
 def reset() -> None:
@@ -94,6 +100,7 @@ def reset() -> None:
     Raises:
         KitError: there is no database yet, the kit did not make it, or an open transaction is in the way.
     """
+    session.drill = None
     if run_sync(_reset(session.target())).made_anew:
         print(
             "PGQueuer's tables had been changed, so the database was made anew. Its connections have ended."

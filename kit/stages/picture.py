@@ -68,8 +68,8 @@ class Flow:
         for column in self._columns():
             counts = self._counts(column)
             if counts and column != "done":
-                said = ", ".join(f"{count} {RUNS[status].word}" for status, count in counts)
-                lines.append(f"  {column}: {said}")
+                words = ", ".join(f"{count} {RUNS[status].word}" for status, count in counts)
+                lines.append(f"  {column}: {words}")
         held = [run for run in self.runs if run.status == "failed"]
         lines += [f"  run {run.id} is held at {run.column}: {run.error}" for run in held[:LISTED]]
         if len(held) > LISTED:
@@ -123,14 +123,14 @@ class Flow:
         return parts, int(head + box + 8 + deepest * (CHIP[1] + CHIP[2]) + PAD)
 
     def _below(self, column: str, beside: list[str], wide: float) -> list[str]:
-        """Return what stands below a stage's name: how many runs, and which stages elsewhere follow."""
+        """Return the lines below a stage's name: the number of runs, and the next stages in other rows."""
         lines = [""]
         for status, count in self._counts(column):
-            said = f"{RUNS[status].sign} {count}"
-            if lines[-1] and (len(lines[-1]) + 1 + len(said)) * SMALL > wide:
-                lines.append(said)
+            words = f"{RUNS[status].sign} {count}"
+            if lines[-1] and (len(lines[-1]) + 1 + len(words)) * SMALL > wide:
+                lines.append(words)
             else:
-                lines[-1] = f"{lines[-1]}\u2002{said}".strip()
+                lines[-1] = f"{lines[-1]}\u2002{words}".strip()
         lines[0] = lines[0] or "–"
         followers = [stage or "done" for stage in self.stages.get(column, ())]
         lines += [shortened(f"→ {stage}", int(wide / SMALL)) for stage in followers if stage not in beside]
@@ -146,11 +146,11 @@ class Flow:
 
     def _summary(self) -> str:
         counts = Counter(run.status for run in self.runs)
-        said = ", ".join(
+        words = ", ".join(
             f"{look.sign} {counts[status]} {look.word}" for status, look in RUNS.items() if counts[status]
         )
         total = f"{self.name}: {number_of(len(self.runs), 'run')}"
-        return f"{total}, {said}" if said else total
+        return f"{total}, {words}" if words else total
 
     def _edges(self, columns: list[str]) -> list[tuple[int, int]]:
         """Return each step from one of these stages to another: its index, and how many places it goes on."""

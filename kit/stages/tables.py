@@ -18,7 +18,7 @@ def runs(pipeline: str | None = None, *, branches: bool = False) -> pd.DataFrame
 
     Args:
         pipeline: only the runs of this one.
-        branches: a row for each branch too; ``parent`` and ``branch`` say whose it is, and which (Int64).
+        branches: also a row for each branch; ``parent`` is its run, ``branch`` its number (both Int64).
 
     Returns:
         ``id`` (Int64), ``pipeline`` and ``stage`` (string), ``status`` (category), ``branches`` (done/all, as
@@ -44,26 +44,9 @@ def history(run: int | None = None) -> pd.DataFrame:
     return _frame(store.history(), run)
 
 
-def spans(last: int | None = None) -> pd.DataFrame:
-    """Return what runs and their branches did from when to when: the history as stretches of time.
-
-    Args:
-        last: only of the runs that moved last, at most so many.
-
-    Returns:
-        A row for each stretch, in order of run, branch and time: ``run`` and ``branch`` (Int64), ``pipeline``
-        and ``stage`` (string), ``status`` in it (category), ``outcome`` (string, the run's status now),
-        ``begin`` and ``until`` (UTC; the last stretch of each reaches up to now).
-
-    Raises:
-        KitError: no Postgres, or it does not answer.
-    """
-    return _frame(store.spans(), last)
-
-
 def _frame(queries: tuple[str, str], *args: Any) -> pd.DataFrame:
     """Run the first of two queries, or the second if the tables are missing."""
-    # Here, so that a worker which only serves a pipeline does not import pandas.
+    # Imported here, because a worker that only serves a pipeline does not need pandas.
     import pandas as pd
 
     from kit.tables import sql

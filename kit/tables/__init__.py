@@ -37,7 +37,7 @@ def jobs(*, last: int | None = None) -> pd.DataFrame:
     lowest ``id`` of those: ``.sort_values(["priority", "id"], ascending=[False, True])``.
 
     Args:
-        last: only this many, those that were enqueued last; None: all.
+        last: only the newest so many jobs; None: all.
 
     Returns:
         ========================= =================== =======================================================

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -33,7 +34,7 @@ class Process:
     It waits until the guard knows it. If this process dies before that, it ends by itself.
     """
 
-    def __init__(self, given: dict[str, Any]) -> None:
+    def __init__(self, given: dict[str, Any], environment: Mapping[str, str] = {}) -> None:
         here = working_folder()
         path = [here, *(entry for entry in sys.path if entry not in ("", here))]
         self.popen = subprocess.Popen(
@@ -41,7 +42,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
+            env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"} | dict(environment),
             **apart(),
         )
         self.pid = self.popen.pid

@@ -41,7 +41,7 @@ def spawn(target: str, *, count: int = 1, name: str = "worker", **options: Unpac
         target: ``"module:name"`` of the factory ``pgq run`` takes, in a file beside the notebook or on the
             path. It is read afresh each time.
         count: how many such processes, 32 at most. One is a `Worker`, several are a list of them.
-        name: what they are called: ``worker``; of several, ``worker 1``, ``worker 2``, …
+        name: their name: ``worker``; of several, ``worker 1``, ``worker 2``, …
         **options: as in `Options`.
 
     Raises:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any, Literal
@@ -34,7 +34,9 @@ class Worker(Consumer):
         has_no_factory: whether it failed because the module, or the name in it, is not there.
     """
 
-    def __init__(self, name: str, group: str, target: str, options: Options) -> None:
+    def __init__(
+        self, name: str, group: str, target: str, options: Options, environment: Mapping[str, str] = {}
+    ) -> None:
         super().__init__(name, options, worker=True)
         self.group = group
         self.has_no_factory = False
@@ -49,7 +51,7 @@ class Worker(Consumer):
         self._reported_all = threading.Event()
         self._asked: Literal["stop", "kill"] | None = None
         self._ended = threading.Event()
-        self._process = Process({"target": target, "name": name, "options": asdict(options)})
+        self._process = Process({"target": target, "name": name, "options": asdict(options)}, environment)
         pipes = self._process.popen
         reading = [
             self._thread("prints", self._hear, pipes.stderr),

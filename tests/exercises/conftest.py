@@ -23,8 +23,9 @@ def lesson_server(queue_server: Postgres) -> Iterator[Postgres]:
 def lesson(lesson_server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
     """A process that has a lesson's database, and a working folder of its own."""
     monkeypatch.chdir(tmp_path)
-    with lesson_server.database("a_lesson") as database:
+    with lesson_server.database("a_lesson") as database, session.ending_what_begins():
         yield database
+    session.drill = None
 
 
 @pytest.fixture

@@ -26,9 +26,12 @@ def cells_of(lesson: Lesson) -> list[Any]:
     return list(nbformat.read(stubs.notebook_of(lesson, FOLDER), as_version=4).cells)
 
 
-def test_there_are_fifty_exercises_and_more_and_three_or_four_in_a_lesson() -> None:
+def test_there_are_fifty_exercises_and_more_three_or_four_in_a_lesson_and_ten_drills() -> None:
     assert len(course.all_exercises()) >= 50
-    assert {len(lesson.exercises) for lesson in LESSONS} <= {3, 4}
+    counts = {lesson.name: len(lesson.exercises) for lesson in LESSONS}
+    assert counts.pop("capstone") == 1
+    assert counts.pop("on_call") >= 10
+    assert set(counts.values()) <= {3, 4}
     kinds = {one.kind for one in course.all_exercises()}
     assert kinds == {"predict", "mend", "complete", "query", "design", "read"}
 
@@ -85,6 +88,9 @@ def test_as_shipped_nothing_is_attempted_and_with_the_solutions_everything_passe
         stub, check = cells[exercise.cell or f"exercise-{exercise.id}"], cells[f"check-{exercise.id}"]
         shown = text_of(one.run([stub, check])[-1])
         assert shown.startswith("○ Not attempted"), f"{exercise.id}: {shown}"
+        if exercise.breaks is not None:
+            shown = text_of(one.run([cells[f"open-{exercise.id}"], stub, check])[-1])
+            assert shown.startswith("↻ Not yet"), f"{exercise.id}: {shown}"
         solved = nbformat.v4.new_code_cell(exercise.solution, id=stub.id)
         shown = text_of(one.run([solved, check])[-1])
         assert shown.startswith("✓ Passed"), f"{exercise.id}: {shown}"

@@ -81,18 +81,4 @@ BEATS: Beats = {
             then={"poison-is-held": (r"failed +0 +poison",)},
         ),
     ],
-    "Your turn": [
-        Ingredient(
-            "a solution",
-            (
-                Edit(
-                    "my-charge",
-                    '    raise ConnectionError("the bank is down")',
-                    "    if job.attempts < 3:\n        raise RetryRequested(delay=timedelta(seconds=0.1))\n"
-                    '    raise ConnectionError("the bank is down")',
-                ),
-            ),
-            then={"my-run": (r"failed +0 +expired", r"failed +3 +blue")},
-        ),
-    ],
 }

@@ -5,12 +5,6 @@ from __future__ import annotations
 from tests.lessons.ingredients import Beats, Edit, Ingredient
 
 IS_PICKED = "SELECT status = 'picked' FROM pgqueuer"
-UPDATE = """    # only if job.id is new in posted
-    await db.execute("UPDATE letters SET sent = sent + 1")"""
-UPDATE_ONCE = """    async with db.transaction():
-        if await db.execute("INSERT INTO posted VALUES ($1) ON CONFLICT DO NOTHING", job.id) == "INSERT 0 1":
-            await db.execute("UPDATE letters SET sent = sent + 1")"""
-
 UNTIL_IT_IS_BACK = """while True:
     try:
         db = await asyncpg.connect()
@@ -104,13 +98,6 @@ BEATS: Beats = {
                 "run-poison": ("exception: ValueError", "Empty DataFrame"),
                 "find-poison": ("^1 deliveries",),
             },
-        ),
-    ],
-    "Your turn": [
-        Ingredient(
-            "a solution",
-            (Edit("your-handler", UPDATE, UPDATE_ONCE),),
-            then={"your-result": (row(1),)},
         ),
     ],
 }

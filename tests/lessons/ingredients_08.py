@@ -94,17 +94,4 @@ BEATS: Beats = {
             then={"run-old": (r"^15 7 \* \* 1 \| 30 6 \* \* 1$",)},
         ),
     ],
-    "Your turn": [
-        Ingredient(
-            "a solution",
-            (
-                Edit(
-                    "my-beat",
-                    '# await context.resources["q"].enqueue(...)',
-                    'await context.resources["q"].enqueue("beat", None)',
-                ),
-            ),
-            then={"my-look": (r"1 +beat +queued",)},
-        ),
-    ],
 }

@@ -70,18 +70,4 @@ BEATS: Beats = {
             then={"three-levels": (r"^jobs\s+5\s+5\s+5$", r"^log\s+5\s+5\s+5$")},
         ),
     ],
-    "Your turn": [
-        Ingredient(
-            "a solution",
-            (
-                Edit(
-                    "your-test",
-                    'assert False, "two assertions belong here"',
-                    "send.assert_not_awaited()\n"
-                    '    assert (await pgq.qm.queries.queue_log())[-1].status == "failed"',
-                ),
-            ),
-            then={"your-result": ("1 passed",)},
-        ),
-    ],
 }

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kit.database.queue_tables import DRAWN
-from tests.jupyterlab import wait_until
+from tests.jupyterlab import JupyterLab, wait_until
 from tests.pictures.seen import FAINT_TEXT, Seen
 
 pytestmark = pytest.mark.browser
@@ -115,3 +115,38 @@ def test_of_many_jobs_it_is_said_how_many_are_drawn(seen: Seen) -> None:
     seen.notebook.screenshot("board-1000")
     seen.enqueue(*[b"x"] * 9000, priority=1)
     seen.until("the new number", lambda: "of 10,000" in bar.inner_text())
+
+
+def test_after_a_reload_the_board_in_the_text_is_live_again(seen: Seen) -> None:
+    seen.enqueue(b"one")
+    seen.notebook.run_cell(2)
+    seen.until("it is done", lambda: len(seen.cards("successful")) == 1)
+    seen.notebook.reload()
+    board = seen.page.locator(".jp-NotebookPanel .kit-board:visible")
+    seen.until(
+        "one board, live", lambda: board.count() == 1 and "kit-live" in str(board.get_attribute("class"))
+    )
+    seen.enqueue(b"two")
+    seen.until("the next job", lambda: "2 done" in seen.words())
+
+
+def test_a_notebook_reopened_without_its_kernel_plays_the_last_run_again(seen: Seen, lab: JupyterLab) -> None:
+    seen.enqueue(b"one", b"two")
+    seen.notebook.run_cell(2)
+    seen.until("they are done", lambda: len(seen.cards("successful")) == 2)
+    said = "0 waiting, 0 running, 2 done."
+    seen.until("that is kept", lambda: said in str(seen.notebook.outputs(1)))
+    seen.notebook.save()
+    seen.notebook.shutdown()
+    lab.open(seen.page, seen.notebook.path)
+    board = seen.page.locator(".jp-NotebookPanel .kit-board:visible")
+    seen.until("one board", lambda: board.count() == 1)
+    assert "kit-live" not in (board.get_attribute("class") or "")
+    assert "Loading widget" not in seen.page.locator(".jp-NotebookPanel").inner_text()
+    words = board.locator(".kb-words")
+    assert words.inner_text() == "0 waiting · 0 running · 2 done"
+    board.locator(".kb-slider").focus()
+    seen.page.keyboard.press("Home")
+    seen.until("the beginning", lambda: "0 done" in words.inner_text())
+    board.get_by_role("button", name="Play again").click()
+    seen.until("the end", lambda: "2 done" in words.inner_text())

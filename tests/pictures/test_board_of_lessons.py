@@ -5,35 +5,24 @@ Each run is executed once, and looked at as the page that is kept of it plays it
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from playwright.sync_api import Page
 
 from kit.display import palette
 from kit.pictures.board.history import History
 from kit.sources import Postgres
-from tests.jupyterlab import ARTIFACTS, browser_page, wait_until
-from tests.kernels import notebook_client
+from tests.jupyterlab import browser_page
+from tests.pictures.played import RUNS, Played, page_kept_of
 from tests.pictures.seen import CUT_TEXT
 
 pytestmark = pytest.mark.browser
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-# A lesson, the cell up to which it is run, and what of the cells before that is left out.
-RUNS = {
-    "start": ("00_start_here", "thirty-pages", r"run-(?!slow)|exercise|check"),
-    "order": ("03_priorities", "run-four", r"run-|exercise|check"),
-    "retries": ("05_failures", "run-with-back-off", r"run-|exercise|check"),
-    "held": ("05_failures", "run-with-a-mistake", r"run-|exercise|check"),
-    "crash": ("06_crashes", "another", r"run-|exercise|check"),
-    "workers": ("09_concurrency", "run-four", r"run-|measure-|plot-|exercise|check"),
-}
 SIZES = {
     "1920": 860,
     "1440": 640,
@@ -44,75 +33,11 @@ SIZES = {
 }  # of the board itself
 
 
-class Played:
-    """One run, as the page that is kept of it plays it again."""
-
-    def __init__(self, page: Page, kept: str, name: str) -> None:
-        self.page = page
-        self.name = name
-        page.set_content(f"<!DOCTYPE html><body style='margin:0'>{kept}</body>")
-        wait_until("the board", lambda: page.evaluate("Boolean(document.querySelector('.kit-board')?.board)"))
-        self.history: list[list[Any]] = self.ask("board.history.changes")
-
-    def ask(self, expression: str, argument: Any = None) -> Any:
-        board = "const { board } = document.querySelector('.kit-board');"
-        return self.page.evaluate(f"async (argument) => {{ {board} return {expression}; }}", argument)
-
-    def at(self, t: float) -> None:
-        """Show the moment ``t``, in seconds since the history's begin."""
-        drawn = "setTimeout(() => requestAnimationFrame(done), 60)"
-        self.ask(f"new Promise((done) => {{ board.go(argument); {drawn}; }})", t)
-
-    def when(self, job: int, status: str, time: int = 1) -> float:
-        """When a job became so for the first, second, … time."""
-        moments = [
-            at
-            for at, table, key, row in self.history
-            if (table, key) == ("jobs", job) and row and row.get("status") == status
-        ]
-        return float(moments[time - 1])
-
-    def boxes(self, selector: str) -> list[dict[str, Any]]:
-        """What is drawn: text, names for who does not see it, place, and the colour of the edge."""
-        found: list[dict[str, Any]] = self.page.locator(f".kit-board {selector}").evaluate_all(
-            """boxes => boxes.map(box => {
-                const { x, y, width, height } = box.getBoundingClientRect(), style = getComputedStyle(box);
-                const text = box.innerText.split('\\n').join(' ');
-                return { text, label: box.getAttribute('aria-label'), x, y,
-                    right: x + width, bottom: y + height, edge: style.borderTopColor, looks: box.className };
-            }).sort((a, b) => a.y - b.y || a.x - b.x)"""
-        )
-        return found
-
-    def box(self, selector: str) -> dict[str, Any]:
-        [box] = self.boxes(selector)
-        return box
-
-    def screenshot(self, name: str) -> None:
-        ARTIFACTS.mkdir(exist_ok=True)
-        self.page.locator(".kit-board").screenshot(path=ARTIFACTS / f"lesson-{self.name}-{name}.png")
-
-
 @pytest.fixture(scope="module")
 def kept(queue_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Return the page that is kept of a run of a lesson, which is executed once."""
     assert queue_server.source  # it stays up meanwhile, so that no kernel has to start one
-    pages: dict[str, str] = {}
-
-    def of(run: str) -> str:
-        if run not in pages:
-            lesson, last, skipped = RUNS[run]
-            notebook: Any = nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", as_version=4)
-            cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-            end = [cell.id for cell in cells].index(last)
-            first, *rest = (cell for cell in cells[:end] if not re.match(skipped, cell.id))
-            notebook.cells = [first, nbformat.v4.new_code_cell("kit.board()"), *rest, cells[end]]
-            folder = tmp_path_factory.mktemp(run)
-            notebook_client(notebook, resources={"metadata": {"path": str(folder)}}).execute()
-            pages[run] = notebook.cells[1].outputs[1].data["text/html"]
-        return pages[run]
-
-    return of
+    return functools.cache(lambda run: page_kept_of(run, tmp_path_factory.mktemp(run)))
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +59,10 @@ def colour(status: str) -> str:
 
 
 def inside(inner: dict[str, Any], outer: dict[str, Any]) -> bool:
+    """Whether one box is seen in another."""
     return bool(
-        outer["x"] <= inner["x"]
+        not inner["covered"]
+        and outer["x"] <= inner["x"]
         and inner["right"] <= outer["right"]
         and outer["y"] <= inner["y"]
         and inner["bottom"] <= outer["bottom"]
@@ -199,9 +126,7 @@ def test_workers_are_lanes_and_a_limit_is_slots_that_fill(played: Callable[[str]
 
 def test_a_crash_is_seen_from_the_kill_to_the_second_delivery(played: Callable[[str], Played]) -> None:
     run = played("crash")
-    killed = next(
-        at for at, table, _, row in run.history if table == "lanes" and row and row.get("state") == "killed"
-    )
+    killed = run.killed()
     again = run.when(1, "picked", time=2)
     run.at(killed + 0.01)
     lane, card = run.box(".kb-lane.kb-dead"), run.box(".kb-card.kb-lost")
@@ -219,7 +144,8 @@ def test_a_crash_is_seen_from_the_kill_to_the_second_delivery(played: Callable[[
         for at, table, _, row in run.history
         if table == "lanes" and row and row.get("beat") and at < again
     )
-    if max(begun, beat) + 1 < again - 0.01:  # heartbeat_timeout=1
+    timeout = max(row.get("timeout", 0) for _, table, _, row in run.history if table == "lanes" and row)
+    if max(begun, beat) + timeout < again - 0.01:
         run.at(again - 0.005)
         queued = run.box(".kb-card.kb-lost")
         assert queued["bottom"] < run.boxes(".kb-lane")[0]["y"], "it stands in the queue again"
@@ -395,3 +321,14 @@ def test_what_is_drawn_of_a_moment_depends_on_nothing_else(played: Callable[[str
             [[box["text"], box["x"], box["y"], box["edge"]] for box in run.boxes("[role=option]")]
         )
         assert drawn.setdefault(t, boxes) == boxes, t
+
+
+def test_a_card_flies_unless_the_reader_wants_less_motion(played: Callable[[str], Played]) -> None:
+    run = played("order")
+    picked = run.when(3, "picked")
+    for motion in ("no-preference", "reduce"):
+        run.page.emulate_media(reduced_motion=motion)
+        run.at(picked - 0.01)
+        flying = "document.getAnimations().filter((each) => each.effect.target.matches('.kb-card')).length"
+        cards = run.ask(f"(board.go(argument), board.step(), {flying})", picked + 0.001)
+        assert (cards > 0) == (motion == "no-preference")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from playwright.sync_api import Page
 
 from kit.sources import Postgres
-from tests.jupyterlab import JupyterLab, Notebook, browser_page, wait_until, write_notebook
+from kit.threads import run_sync
+from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, wait_until, write_notebook
 from tests.pictures.conftest import Hands
 from tests.pictures.seen import CONSUMER, SETUP
 
@@ -72,6 +74,7 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
         for cell in (1, 2, 3):
             one.run_cell(cell, timeout=120)
         says(page, "2 done")
+        dsn = re.findall(r"dsn (postgresql://[^\s'\\]+)", str(one.outputs(0)))[0]
         assert line.inner_text() == "The queue of one.ipynb"
         assert page.locator(IN_THE_TEXT).count() == 0, "there is no second one in the text"
         assert "stands beside this text" in page.evaluate(
@@ -79,6 +82,7 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
             ".find(c => c.querySelector('figure.kit-still')), '::before').content"
         )
         side_by_side(page)
+        assert barriers(page, "#kit-docked-board") == []
         one.screenshot("docked-1280")
 
         # Right after F5, whether outputs were saved or not, and from the first moment.
@@ -101,10 +105,9 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
         says(page, "2 done")
 
         # Offline, and back: what was told meanwhile is lost
-        dsn = one.text(0).split("dsn ")[1].split()[0]
         page.context.set_offline(True)
         page.evaluate("void jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.reconnect()")
-        asyncio.run(enqueue(dsn, 2))
+        run_sync(enqueue(dsn, 2))
         assert "2 done" in words(page)
         page.context.set_offline(False)
         says(page, "4 done", 120)

@@ -39,10 +39,17 @@ for _ in range(30):
     await shop.start(connection)
 shop.picture()
 """
-CELLS = [SETUP, "kit.timeline(last=None, color='priority');", SHOP, "kit.log()"]
+A_LEARNERS_OWN = """
+import pandas as pd
+axes = pd.Series({1: 20, 10: 50, 100: 70}).plot(marker="o", ylim=0)
+axes.set(xlabel="batch_size", ylabel="jobs a second");
+"""
+CELLS = [SETUP, "kit.timeline(last=None, color='priority');", SHOP, A_LEARNERS_OWN, "kit.log()"]
+# The images, by what they are called for who does not see them.
 SAID = {
-    "kit-plot": "Timeline of 1,000 jobs in 103 s: 1000 done. By entrypoint: entrypoint 1 50,",
-    "kit-stages": "shop: 30 runs, ◷ 30 pending",
+    "the timeline": "Timeline of 1,000 jobs in 103 s: 1000 done. By entrypoint: entrypoint 1 50,",
+    "the picture of runs": "shop: 30 runs, ◷ 30 pending",
+    "a plot of one's own": "jobs a second by batch_size",
 }
 
 
@@ -53,20 +60,19 @@ def ground(picture: Locator) -> float:
 
 def pictures(page: Page, light: bool, when: str) -> None:
     for name, words in SAID.items():
-        picture = page.locator(f"img.{name}")
-        assert (picture.get_attribute("alt") or "").startswith(words)
+        picture = page.locator(f'img[alt^="{words}"]')
         wait_until(f"{name} is as light as its page {when}", lambda: (ground(picture) > 0.8) is light)  # noqa: B023
 
 
 def fits(page: Page, width: int) -> None:
-    for name in SAID:
-        box = page.locator(f"img.{name}").bounding_box()
+    for name, words in SAID.items():
+        box = page.locator(f'img[alt^="{words}"]').bounding_box()
         assert box is not None
         assert box["x"] + box["width"] <= width, name
-        assert box["width"] > 0.65 * width or width > 1000, f"{name} is too small to be read"
+        assert box["width"] > 0.65 * width or width > 1000 or "own" in name, f"{name} is too small to be read"
 
 
-def test_both_pictures_follow_the_page_fit_it_and_say_what_they_show(lab: JupyterLab, page: Page) -> None:
+def test_pictures_follow_the_page_fit_it_and_say_what_they_show(lab: JupyterLab, page: Page) -> None:
     root = Path(lab.root)
     write_notebook(root / "drawings.ipynb", *CELLS)
     notebook = lab.open(page, "drawings.ipynb")

@@ -78,6 +78,19 @@ async def test_a_picked_job_shows_its_worker_and_that_ones_heartbeat(
     assert lane["name"] == "worker 00000000"
 
 
+async def test_a_job_has_the_lane_of_its_worker_from_the_first_moment_on(
+    followed: Followed, hands: Hands
+) -> None:
+    [job] = await hands.enqueue(b"x")
+    await hands.pick()
+    await followed.until("who has it", lambda: followed.as_told()["jobs"][job]["worker"])
+    changes = [change for message in followed.told for change in message["changes"]]
+    [picked] = [at for at, change in enumerate(changes) if change[1] == "jobs" and "worker" in change[3]]
+    [lane] = [at for at, change in enumerate(changes) if change[1] == "lanes" and "name" in change[3]]
+    assert lane < picked
+    assert changes[lane][0] <= changes[picked][0]
+
+
 async def test_a_worker_that_is_gone_is_told_from_one_that_is_connected(
     followed: Followed, queue_database: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -49,12 +50,12 @@ assert len(threads) == {0}, threads
 """
 
 
-def executed(*sources: str, ends_in: str | None = None) -> list[Any]:
-    """Run these cells in a kernel of their own, and return them with their outputs."""
+def executed(*sources: str, ends_in: str | None = None, folder: Path | None = None) -> list[Any]:
+    """Run these cells in a kernel of their own, in a folder, and return them with their outputs."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     notebook: Any = nbformat.v4.new_notebook(cells=cells)
     with pytest.raises(CellExecutionError, match=ends_in) if ends_in else nullcontext():
-        notebook_client(notebook).execute()
+        notebook_client(notebook, resources={"metadata": {"path": folder and str(folder)}}).execute()
     return list(notebook.cells)
 
 
@@ -140,22 +141,18 @@ def test_outside_a_notebook_the_panel_is_silent(
     assert capsys.readouterr().out == ""
 
 
-def test_workers_have_one_panel_and_are_no_result_of_the_cell_that_starts_them(home) -> None:
-    write = (
-        "from pathlib import Path\nPath('panel_office.py').write_text("
-        + repr(SETUP.rsplit("queries", 1)[0])
-        + ")"
-    )
+def test_workers_have_one_panel_and_are_no_result_of_the_cell_that_starts_them(home, tmp_path) -> None:
+    (tmp_path / "panel_office.py").write_text(SETUP.rsplit("queries", 1)[0])
     spawned = executed(
         "import kit\np = kit.postgres(database='panel')",
         SETUP,
-        write,
         "workers = kit.spawn('panel_office:main', count=2, dequeue_timeout=0.1)\nworkers",
         "await queries.enqueue(['fetch'] * 3, [b'1', b'bad', b'3'], [0] * 3)\nawait kit.wait()",
         "workers[0].kill()\nworkers[0]",
-        "import os\nos.unlink('panel_office.py')\nworkers.stop()",
+        "workers.stop()",
+        folder=tmp_path,
     )
-    widget, still = spawned[3].outputs
+    widget, still = spawned[2].outputs
     assert live.WIDGET in widget.data
     said = still.data["text/plain"].splitlines()
     killed, stopped = [line for line in said if re.match(r". worker \d: ", line)]
@@ -163,4 +160,4 @@ def test_workers_have_one_panel_and_are_no_result_of_the_cell_that_starts_them(h
     assert re.match(r"■ worker 2: stopped at ", stopped)
     counts = [list(map(int, re.findall(r"(\d) (?:done|failed)", line))) for line in (killed, stopped)]
     assert [sum(each) for each in zip(*counts, strict=True)] == [2, 1]
-    assert "exit code -9" in spawned[5].outputs[-1].data["text/plain"]
+    assert "exit code -9" in spawned[4].outputs[-1].data["text/plain"]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from nbconvert import HTMLExporter
-from nbformat.sign import NotebookNotary
 from playwright.sync_api import Page
 
 from kit.pictures.publish import DropWidgets
@@ -34,7 +30,6 @@ CELLS = [
     "consumer.stop()",
 ]
 SIZES = (1440, 800, 320)
-AS_IT_WAS = r"As it was at \d\d:\d\d:\d\d; run the cell again for a live panel\."
 
 # From now on `window.said` has what a screen reader is told, `window.repaints` how often the panel changed.
 LISTEN = """
@@ -94,8 +89,8 @@ def test_the_panel_holds_still_says_what_it_is_and_is_reached_by_everyone(
             notebook.run_cell(cell)
         assert notebook.errors() == []
         said = shown(notebook, live=True)
-        assert re.search(r"● consumer 'consumer': running since \d\d:\d\d:\d\d", said)
-        assert "2 done, 1 failed (1 exception)" in said
+        assert re.search(r"● consumer: running since \d\d:\d\d:\d\d", said)
+        assert "2 done, 1 failed" in said
         assert "fetched" not in said  # it stands where it is awaited
         assert notebook.text(3).count("fetched 1") == 1
 
@@ -108,10 +103,7 @@ def test_the_panel_holds_still_says_what_it_is_and_is_reached_by_everyone(
         lines = page.locator(".kit-live .kp-lines")
         assert lines.is_visible()
         assert "[fetch #1] fetched 1" in lines.inner_text()
-        long = lines.locator("details")
-        assert long.inner_text().endswith("…")
-        long.locator("summary").click()
-        assert " ".join(long.inner_text().split()).endswith(LONG.strip())
+        assert LONG.strip() in lines.inner_text()
         assert page.evaluate("window.said") == []
         notebook.run_cell(5)
         notebook.run_cell(6)
@@ -125,42 +117,19 @@ def test_the_panel_holds_still_says_what_it_is_and_is_reached_by_everyone(
         assert "4 done" in shown(notebook, live=True)
         page.evaluate(LISTEN)
         notebook.run_cell(7)
-        wait_until(
-            "it has stopped", lambda: "■ consumer 'consumer': stopped at" in shown(notebook, live=True)
-        )
+        wait_until("it has stopped", lambda: "■ consumer: stopped at" in shown(notebook, live=True))
         assert ["stopped at" in said for said in page.evaluate("window.said")][-1:] == [True]
 
-        notebook.save_with_widgets("PanelWidget")
+        notebook.save_with_widgets("KitWidget")
         notebook.restart_kernel()
-        assert re.search(AS_IT_WAS, shown(notebook, live=False))
+        assert "4 done, 1 failed" in shown(notebook, live=False)
         notebook.shutdown()
-        reopened = opened_elsewhere(lab, notebook)
-        page.locator(".jupyter-widgets-disconnected").wait_for(state="attached")
-        assert not page.locator(".jupyter-widgets-disconnected").is_visible()
-        page.wait_for_timeout(1_000)  # in which the widget that was saved would be drawn
+        reopened = lab.open(page, "panel.ipynb")
         said = shown(reopened, live=False)
         assert "4 done, 1 failed" in said
-        assert re.search(AS_IT_WAS, said)
+        assert "again" not in said, "there is no kernel that could"
         reopened.screenshot("panel-reopened")
         in_a_published_page(page, tmp_path)
-
-
-def opened_elsewhere(lab: JupyterLab, notebook: Notebook) -> Notebook:
-    """Open a copy of the notebook, with a widget saved in it as `nbconvert --execute` saves one."""
-    saved = json.loads((lab.root / notebook.path).read_text())
-    [state] = [
-        widget["state"]
-        for widget in saved["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"][
-            "state"
-        ].values()
-        if "page" in widget["state"]
-    ]
-    assert state["page"] == {}, "what was live is not saved"
-    state["page"] = {"html": '<div class="kit-panel kit-live">running</div>', "at": time.time() - 60}
-    (lab.root / "reopened.ipynb").write_text(json.dumps(saved))
-    notary: Any = NotebookNotary(data_dir=lab.data)
-    notary.sign(nbformat.from_dict(saved))  # as one that was run here
-    return lab.open(notebook.page, "reopened.ipynb")
 
 
 def seen_at_any_size(notebook: Notebook) -> None:
@@ -190,7 +159,7 @@ def in_a_published_page(page: Page, folder: Path) -> None:
         page.set_content(text)
         panel = page.locator(".kit-panel:visible")
         assert panel.count() == 1
-        assert re.search(AS_IT_WAS, panel.inner_text())
+        assert "4 done, 1 failed" in panel.inner_text()
         panel.screenshot(path=folder / f"{theme}.png")
         red = int(re.findall(r"\d+", panel.evaluate("panel => getComputedStyle(panel).color"))[0])
         assert red < 80 if theme == "light" else red > 180, "the text is as light or dark as the page is not"

@@ -19,9 +19,8 @@ from pgqueuer.models import TracebackRecord
 
 import kit
 from kit.errors import KitError
-from kit.pictures.timeline.histories import NOBODY, UNKNOWN, by_worker, histories_of_jobs, histories_of_runs
+from kit.pictures.timeline.histories import NOBODY, UNKNOWN, by_worker, histories_of_jobs
 from kit.pictures.timeline.summary import summary
-from kit.stages import Pipeline, Step
 from tests.pictures.conftest import Hands
 
 
@@ -233,52 +232,6 @@ async def test_jobs_of_this_process_are_known_by_their_consumers_name(hands: Han
     assert [text.get_text() for text in kit.timeline("worker").texts] == [UNKNOWN]
 
 
-async def test_a_staged_run_is_one_row_with_its_stages(hands: Hands) -> None:
-    orders = Pipeline("orders")
-
-    @orders.stage()
-    async def validate(step: Step) -> dict[str, list[str]]:
-        return {"boxes": ["books", "lamp"]}
-
-    @orders.stage(each="boxes")
-    async def pack(step: Step) -> None: ...
-
-    @asynccontextmanager
-    async def staged() -> AsyncIterator[PgQueuer]:
-        connection = await asyncpg.connect()
-        async with orders.serve(PgQueuer(AsyncpgDriver(connection))) as pgq:
-            yield pgq
-        await connection.close()
-
-    run = await orders.start(hands.connection)
-    consumer = kit.run(staged)
-    await kit.wait()
-    consumer.stop()
-    [history] = histories_of_runs(1000)
-    assert (history.id, history.group, history.outcome) == (run, "orders", "done")
-    ran = [span.stage for span in history.spans if span.doing == "running"]
-    assert ran.count("validate") == 1
-    assert ran.count("pack") >= 2
-    ax = kit.timeline("run")
-    assert [label.get_text() for label in ax.get_yticklabels()] == [f"#{run}"]
-    legend = ax.get_legend()
-    assert legend is not None
-    assert {"validate", "pack", "done"} <= {text.get_text() for text in legend.get_texts()}
-
-
-async def test_a_run_that_nobody_has_begun_is_drawn(hands: Hands) -> None:
-    orders = Pipeline("orders")
-
-    @orders.stage()
-    async def validate(step: Step) -> None: ...
-
-    run = await orders.start(hands.connection)
-    legend = kit.timeline("run").get_legend()
-    assert legend is not None
-    assert "still pending" in [text.get_text() for text in legend.get_texts()]
-    assert [(history.id, history.outcome) for history in histories_of_runs(1000)] == [(run, "pending")]
-
-
 async def test_a_job_that_is_held_does_not_run_meanwhile(hands: Hands) -> None:
     await lived(
         hands,
@@ -342,8 +295,7 @@ async def test_no_text_of_twenty_entrypoints_covers_another(hands: Hands, jobs: 
 async def test_an_empty_log_is_said_in_the_plot(hands: Hands, capsys: pytest.CaptureFixture[str]) -> None:
     assert hands.connection is not None
     assert [text.get_text() for text in kit.timeline().texts] == ["No job yet."]
-    assert [text.get_text() for text in kit.timeline("run").texts] == ["No staged run yet."]
-    assert capsys.readouterr().out == "No job yet.\nNo staged run yet.\n"
+    assert capsys.readouterr().out == "No job yet.\n"
 
 
 @pytest.mark.parametrize(

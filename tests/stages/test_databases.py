@@ -166,8 +166,7 @@ async def run_program(program: str, environment: dict[str, str]) -> str:
 
 READS = """
 import kit
-from kit.stages.tables import spans
-for frame in (kit.stages.runs(), kit.stages.runs(branches=True), kit.stages.history(), spans()):
+for frame in (kit.stages.runs(), kit.stages.runs(branches=True), kit.stages.history()):
     assert frame.empty
     print(*(f"{name}:{kind}" for name, kind in frame.dtypes.items()))
 """

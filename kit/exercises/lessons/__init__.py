@@ -16,5 +16,6 @@ ORDER = (
     "watching",
     "to_production",
     "your_own_queue",
+    "capstone",
     "on_call",
 )

@@ -79,22 +79,23 @@ async def settled(answer: Answer, condition: str, patience: float = PATIENCE) ->
 
 
 async def orders_are_safe(answer: Answer, besides: str = "false") -> None:
-    """Raise `NotYet` where an order has neither been confirmed nor a job, or was confirmed twice.
+    """Raise `NotYet` where an order has neither been confirmed nor a job.
 
     Args:
         answer: what the check has.
         besides: a condition on orders that are not looked at.
     """
     rows = await answer.sql(
-        "SELECT id, confirmed FROM orders WHERE confirmed = 0 AND NOT (" + besides + ")"
-        " AND NOT EXISTS (SELECT FROM pgqueuer WHERE trim(convert_from(payload, 'UTF8')) = orders.id::text)"
-        " ORDER BY id"
+        "SELECT id FROM (SELECT id::text FROM orders WHERE confirmed = 0 AND NOT (" + besides + ")"
+        " EXCEPT SELECT trim(convert_from(payload, 'UTF8')) FROM pgqueuer) AS lost ORDER BY id::int LIMIT 20"
     )
     if rows:
-        raise NotYet("deleted", actual=rows, columns=("order", "confirmed"), order=rows[0][0])
-    rows = await answer.sql(
-        "SELECT id, confirmed FROM orders WHERE confirmed > 1 AND NOT (" + besides + ") ORDER BY id"
-    )
+        raise NotYet("deleted", actual=rows, columns=("order",), order=rows[0][0])
+
+
+async def none_confirmed_twice(answer: Answer) -> None:
+    """Raise `NotYet` where an order was confirmed more than once."""
+    rows = await answer.sql("SELECT id, confirmed FROM orders WHERE confirmed > 1 ORDER BY id")
     if rows:
         raise NotYet("twice", actual=rows, columns=("order", "confirmed"), order=rows[0][0])
 
@@ -180,13 +181,19 @@ def break_renamed(at: Incident) -> None:
     at.until("SELECT count(*) = 2 FROM orders WHERE confirmed = 1")
 
 
+async def old_ones_too(answer: Answer) -> None:
+    """Every order is confirmed, once."""
+    await all_confirmed(answer)
+    await none_confirmed_twice(answer)
+
+
 RENAMED = drill(
     "renamed",
     "Orders are not confirmed",
     "*Some orders have not been confirmed for twenty minutes. New ones are, at once. The service was released "
     "twenty minutes ago.*",
     break_renamed,
-    all_confirmed,
+    old_ones_too,
     solution="await conn.execute(\"UPDATE pgqueuer SET entrypoint = 'confirm_order' WHERE entrypoint = 'confirm'\")\nawait kit.wait()",
     also=(edit("    yield pgq", '    pgq.entrypoint("confirm")(confirm)\n    yield pgq'),),
     hints=(
@@ -394,7 +401,9 @@ def break_killer(at: Incident) -> None:
     at.sql(ORDERS + "INSERT INTO orders (id) SELECT generate_series(1, 5)")
     at.service(
         service(
-            "if len(job.payload) > 1000:\n    os._exit(137)  # so ends a process that takes all memory\n",
+            "if len(job.payload) > 1000:\n    await asyncio.sleep(0.5)\n"
+            "    os._exit(137)  # so ends a process that takes all memory\n"
+            "await asyncio.sleep(1)  # the bank is slow\n",
             '"confirm", on_failure="hold"',
         )
     )
@@ -491,12 +500,9 @@ def break_requeue(at: Incident) -> None:
 
 async def requeued(answer: Answer) -> None:
     """What was held is confirmed, and tomorrow's job is there."""
+    await orders_are_safe(answer)
     await all_confirmed(answer, "id = 4", 2.0)
-    (there,) = await answer.sql(
-        "SELECT EXISTS (SELECT FROM pgqueuer WHERE id = 4) OR confirmed = 1 FROM orders WHERE id = 4"
-    )
-    if not there[0]:
-        raise NotYet("deleted", order=4)
+    await none_confirmed_twice(answer)
 
 
 _HELD_ONES = "SELECT count(*) = 3 FROM orders WHERE confirmed = 1"
@@ -794,10 +800,15 @@ TRIGGER = drill(
     "`pgq verify` says what of the schema is missing, and `pgq upgrade` makes it.",
     alarm="SELECT 1 - count(*) FROM pg_trigger WHERE tgrelid = 'pgqueuer'::regclass AND tgname = 'tg_pgqueuer_changed'",
     restart=f'kit.spawn("{MODULE}:main", dequeue_timeout=30)\nawait kit.wait()',
-    restarted="What waited was found by the new worker's first look. The next order waits again for up to thirty "
-    "seconds: nothing tells the worker of it.",
+    restarted="What waited was found, because a worker looked. Of the next order again nothing tells it: the cause is "
+    "still there.",
     delete='await conn.execute("DELETE FROM pgqueuer")',
     deleted="Order {order} is not confirmed, and has no job any more. It was only late. Open the drill again.",
+    wrong=(
+        Wrong(
+            "look more often", f'kit.spawn("{MODULE}:main", dequeue_timeout=1)\nawait kit.wait()', "restarted"
+        ),
+    ),
 )
 
 
@@ -922,6 +933,7 @@ ELSEWHERE = drill(
     restarted="The service was started again as it was, and looks where it looked before: not at these tables.",
     delete='await conn.execute("DELETE FROM pgqueuer")',
     deleted="Order {order} is not confirmed, and has no job any more. Open the drill again.",
+    wrong=(Wrong("one more of the same", f'kit.spawn("{MODULE}:main", name="second")', "rings"),),
 )
 
 
@@ -1066,11 +1078,87 @@ STREAM = drill(
     },
 )
 
+# 12. Five places, and batches of ten
+
+MANY = 20_000
+_FIVE = f'kit.spawn("{MODULE}:main", batch_size={{}})'
+
+
+def break_places(at: Incident) -> None:
+    """An entrypoint of five places, whose worker writes ends down in batches of ten."""
+    at.sql(ORDERS + f"INSERT INTO orders (id) SELECT generate_series(1, {MANY})")
+    at.service(service("await asyncio.sleep(0.01)  # the bank\n", '"confirm", concurrency_limit=5'))
+    at.sql(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, payload)"
+        " SELECT 0, 'queued', 'confirm', id::text::bytea FROM orders ORDER BY id;" + LATE
+    )
+    at.start(batch_size=10)
+    at.until("SELECT count(*) > 20 FROM pgqueuer_log WHERE status = 'successful'")
+
+
+async def places_are_used(answer: Answer) -> None:
+    """Ends are written down as soon as the places are full, no more than five are at the bank, and none is lost."""
+    await orders_are_safe(answer)
+    working = [one for one in session.consumers.values() if one.alive and "confirm" in one.entrypoints]
+    if any(one.limits["confirm"] not in range(1, 6) for one in working):
+        raise NotYet("bank")
+    if any(one.batch_size > one.limits["confirm"] for one in working):
+        raise still()
+    (before,) = await answer.sql("SELECT count(*) FROM orders WHERE confirmed > 0")
+    if not await settled(
+        answer, f"SELECT count(*) > least({before[0]}, {MANY - 1}) FROM orders WHERE confirmed > 0"
+    ):
+        raise NotYet("nobody")
+
+
+PLACES = drill(
+    "places",
+    "Forty-six a second",
+    "*Twenty thousand orders have been waiting since this morning, and about fifty are confirmed in a second. The worker "
+    "is up, and its processor idle. The bank takes five at once, no more, and answers in a hundredth of a second.* So "
+    "many were done in each second: `kit.sql(\"SELECT date_trunc('second', created) AS second, count(*) FROM pgqueuer_log WHERE "
+    "status = 'successful' GROUP BY 1 ORDER BY 1 DESC LIMIT 5\")`.",
+    break_places,
+    places_are_used,
+    solution=_FIVE.format(5),
+    also=(_FIVE.format(1), edit("concurrency_limit=5", "concurrency_limit=4", _FIVE.format(2), "")),
+    hints=(
+        "Five places, a hundredth of a second each: that would be some hundreds in a second. Where is a job for the "
+        "rest of its time? Compare the times of `picked` and `successful` in `kit.log(last=20)`.",
+        "A worker writes the ends of jobs down in batches, too: when there are `batch_size` of them, or a tenth of a "
+        "second has passed. Until then a job keeps its place. How many ends can five places bring together?",
+        f"Five never fill a batch of ten. Start the worker with a batch no larger than the limit: `{_FIVE.format(5)}`.",
+    ),
+    why="A place is free when the end of its job is written down, and ends are written down in batches. So where there is "
+    "a limit, the batch must be no larger than it; else each place does ten jobs a second, however quick they are.",
+    alarm=OVERDUE,
+    restart=_FIVE.format(10),
+    restarted="The worker runs anew, with batches of ten and five places: as slowly as before.",
+    delete="await conn.execute(\"DELETE FROM pgqueuer WHERE status = 'queued'\")",
+    deleted="Order {order} is not confirmed, and has no job any more: it was only slow. Open the drill again.",
+    wrong=(
+        Wrong(
+            "more places",
+            edit("concurrency_limit=5", "concurrency_limit=20", _FIVE.format(10), ""),
+            "bank",
+        ),
+        Wrong(
+            "no worker at all",
+            "from kit.session import session\nfor one in session.consumers.values():\n    one.stop(2)",
+            "nobody",
+        ),
+    ),
+    messages={
+        "bank": "It is faster, and the bank, which takes five at once, refuses the others: the limit is there for it.",
+        "nobody": "No order is confirmed any more. Start the worker again.",
+    },
+)
+
 # In the notebook: behind a heading of it, each drill below the one before.
 SECTIONS = {
     "nothing-happens": (ELSEWHERE, RENAMED, TRIGGER, HUNG, KILLER, REQUEUE),
     "twice-or-never": (HEARTBEATS, SCHEDULE, STREAM),
-    "slower": (IDLE, HISTORY),
+    "slower": (PLACES, IDLE, HISTORY),
 }
 EXERCISES = tuple(
     replace(one, after=f"check-{drills[number - 1].id}" if number else heading)

@@ -153,12 +153,13 @@ function span(seconds) {
 }
 
 const PAD = 12;
-// The sizes of a card: width, height, gap. The two small ones show the id alone, after their priority.
+// The sizes of a card: width, height, gap, and how it looks. The two small ones show the id alone, after their priority.
 const sizes = (digits) => [
-  [112, 24, 6],
-  [76, 22, 5],
-  [24 + 7 * digits, 19, 3],
-  [13 + 6 * digits, 16, 2],
+  [150, 24, 6, 0],
+  [112, 24, 6, 0],
+  [76, 22, 5, 1],
+  [24 + 7 * digits, 19, 3, 2],
+  [13 + 6 * digits, 16, 2, 3],
 ];
 
 // Who waits, who works and what has ended at a moment, before it is known how much room there is.
@@ -237,8 +238,9 @@ function flow(cards, x, y, width, [least, high, gap], small, rows) {
 // The largest size in which all cards have a place.
 function fit(cards, x, y, width, height) {
   let found;
-  for (const [size, shape] of sizes(String(cards.at(-1)?.id ?? 1).length).entries()) {
-    const rows = Math.max(1, Math.floor((height + shape[2]) / (shape[1] + shape[2])));
+  for (const shape of sizes(String(cards.at(-1)?.id ?? 1).length)) {
+    const [, high, gap, size] = shape;
+    const rows = Math.max(1, Math.floor((height + gap) / (high + gap)));
     found = { size, ...flow(cards, x, y, width, shape, size > 1, rows) };
     if (!found.rest) break;
   }
@@ -343,7 +345,7 @@ function draw(history, t, { width, height, fill, palette }) {
     const { word: text, sign } = palette.jobs[status];
     put(`end ${status}`, "end", PAD, y + 3, 116, 22, { text, sign, count: number(counts[status] ?? 0), status });
     const { placed, height: high } = flow(
-      ...[seen.ended[status] ?? [], PAD + 122, y + 2, wide - 122, sizes(1)[0], false, 1 + spare],
+      ...[seen.ended[status] ?? [], PAD + 122, y + 2, wide - 122, sizes(1)[1], false, 1 + spare],
     );
     cards(placed, "end", 0);
     spare -= Math.max(0, Math.round(high / 30) - 1);

@@ -68,7 +68,7 @@ class Feed:
         self._history = history
         self._jobs = history.tables["jobs"]
         self._changed = changed
-        self._asking = target.queue_tables
+        self._tables = target.queue_tables
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
@@ -197,15 +197,15 @@ class Feed:
         """Take in the log's new rows; return whether there were too many, and some were left out."""
         self._now = await connection.fetchval(NOW)
         mark = self._mark
-        rows = await connection.fetch(self._asking.tail, mark[0] if mark else 0, list(self._seen), TAIL + 2)
+        rows = await connection.fetch(self._tables.tail, mark[0] if mark else 0, list(self._seen), TAIL + 2)
         emptied = mark is not None and (not rows or _identity(rows[0]) != mark)
         if self._anew or emptied or len(rows) > TAIL:
             if emptied or (self._anew and mark is not None):
                 self._history.empty(self._now)
                 self._recount, self._anew = True, True
             past = PAST if self._anew else TAIL
-            newest = await connection.fetchval(self._asking.newest_transition)
-            rows = await connection.fetch(self._asking.tail, max(0, newest - past), [], past + 1)
+            newest = await connection.fetchval(self._tables.newest_transition)
+            rows = await connection.fetch(self._tables.tail, max(0, newest - past), [], past + 1)
             self._mark, self._seen, left_out = None, {}, True
             rows = [row for row in rows if self._anew or not self._knows(row)]
         else:
@@ -234,7 +234,7 @@ class Feed:
                 continue  # a row that commits late: no job comes back
             fields = {"status": became}
             if not known:
-                fields |= {"entrypoint": row["of"], "priority": row["at_priority"]}
+                fields |= {"entrypoint": row["of"], "priority": row["at_priority"], **_payload(row)}
             if became == "picked":
                 fields |= {"turn": known.get("turn", 0) + 1, "worker": workers.get(job)}
             elif row["whose"] and became != "queued":
@@ -243,6 +243,8 @@ class Feed:
                 fields["error"] = headline(row["kind"], row["message"] or "")[:ERROR]
             if row["status"] == became and newest[job] == row["number"]:
                 fields |= _facts(row, known)
+            if became == "picked":
+                self._has_a_lane(row["at"], fields["worker"])
             history.put(row["at"], "jobs", job, **fields)
         for identity in list(self._seen.values()):
             if identity[2] < self._now - LATE or self._mark is None:
@@ -261,18 +263,32 @@ class Feed:
                     found.setdefault(job, _manager_of(name))
         return found
 
+    def _has_a_lane(self, at: float, worker: str | None) -> None:
+        """Let whoever takes up a job have its lane from then on, though more is heard of it later."""
+        if worker is None or worker in self._history.tables["lanes"]:
+            return
+        mine = {} if self._target.read_only else dict(session.consumers)
+        # One that starts may have told of no id yet; where another one starts as well, it is not known which.
+        starting = [name for name, consumer in mine.items() if consumer.state == "starting"]
+        name = _names(self._target).get(worker) or (starting[0] if len(starting) == 1 else f"worker {worker}")
+        self._history.drop(at, "lanes", name)  # where it stood until now
+        state = mine[name].state if name in mine else "working"
+        self._history.put(at, "lanes", worker, name=name, state=state)
+
     # The queue
 
     async def _read_queue(self, connection: asyncpg.Connection) -> None:
         """Read the queue, and mend what the log does not tell."""
         history = self._history
-        counts = {row["status"]: row for row in await connection.fetch(self._asking.counts)}
-        rows = await connection.fetch(self._asking.drawn_jobs)
+        counts = {row["status"]: row for row in await connection.fetch(self._tables.counts)}
+        rows = await connection.fetch(self._tables.drawn_jobs)
         for row in rows:
             known = self._jobs.get(row["id"], {})
             fields = {"status": row["status"], "priority": row["priority"], **_facts(row, known)}
             if not known:
                 fields |= {"entrypoint": row["entrypoint"], "created": row["created"]}
+            if row["status"] == "picked":
+                self._has_a_lane(self._now if known else row["updated"], row["worker"])
             if not known and row["status"] == "picked":
                 history.put(row["updated"], "jobs", row["id"], **fields | {"turn": row["tries"] + 1})
             else:
@@ -280,7 +296,7 @@ class Feed:
         there = {row["id"] for row in rows}
         lost = [job for job, card in self._jobs.items() if card["status"] in ACTIVE and job not in there]
         if lost:
-            fates = {row["job_id"]: row for row in await connection.fetch(self._asking.fate, lost)}
+            fates = {row["job_id"]: row for row in await connection.fetch(self._tables.fate, lost)}
             for job in lost:
                 fate = fates.get(job)
                 if fate is not None and fate["became"] in ENDINGS:
@@ -290,7 +306,7 @@ class Feed:
                     history.drop(self._now, "jobs", job)
         if self._recount:
             self._recount = False
-            ended = await connection.fetch(self._asking.endings)
+            ended = await connection.fetch(self._tables.endings)
             self._ended = Counter({row["status"]: row["number"] for row in ended})
         self._anew = False
         drawn = Counter(card["status"] for card in self._jobs.values())
@@ -305,7 +321,7 @@ class Feed:
             history.put(self._now, "more", "oldest", due=oldest)
 
     async def _read_schedules(self, connection: asyncpg.Connection) -> None:
-        rows = {row["id"]: dict(row.items()) for row in await connection.fetch(self._asking.drawn_schedules)}
+        rows = {row["id"]: dict(row.items()) for row in await connection.fetch(self._tables.drawn_schedules)}
         for key, row in rows.items():
             self._history.put(
                 self._now, "schedules", key, **{name: row[name] for name in row if name != "id"}
@@ -320,18 +336,23 @@ class Feed:
         history, now = self._history, self._now
         lanes: dict[Any, dict[str, Any]] = history.tables["lanes"]
         mine = {} if self._target.read_only else dict(session.consumers)
-        names = {} if self._target.read_only else {key[:8]: name for key, name in session.managers.items()}
+        names = _names(self._target)
+        taken = {
+            lane["name"]: key
+            for key, lane in lanes.items()
+            if lane.get("state") == "starting" and key not in names
+        }
         holding = Counter(card.get("worker") for card in self._jobs.values() if card["status"] == "picked")
         if +holding:
-            for row in await connection.fetch(self._asking.beats):
-                if row["worker"]:
+            for row in await connection.fetch(self._tables.beats):
+                lane = lanes.get(row["worker"])
+                if lane is not None and row["beat"] - history.begin > lane.get("beat", 0):
                     history.put(now, "lanes", row["worker"], beat=row["beat"])
         # One that starts has told of no id yet: the last one of its name may be that of a dead one.
-        starting = [name for name, consumer in mine.items() if consumer.state == "starting"]
-        nameless = [key for key, lane in lanes.items() if "name" not in lane and key not in names]
-        own = {name: _manager_of(name) or name for name in mine if name not in starting}
-        own |= dict.fromkeys(starting, nameless[0]) if len(starting) == len(nameless) == 1 else {}
-        own |= {name: name for name in starting if name not in own}
+        own = {
+            name: taken.get(name, name) if consumer.state == "starting" else _manager_of(name) or name
+            for name, consumer in mine.items()
+        }
         limits: dict[str, int] = {}
         for name, consumer in mine.items():
             lane = lanes.get(own[name], {})
@@ -349,7 +370,7 @@ class Feed:
             if key in names:  # one of this process's, before it was started again
                 over = lane.get("state") in ("killed", "failed", "stopped", "paused")
                 history.put(now, "lanes", key, name=names[key], state=lane["state"] if over else "gone")
-            elif "state" not in lane and not starting:
+            elif key in taken.values() and key not in mine:  # it is not the one that starts
                 history.put(now, "lanes", key, name=f"worker {key}", state="working")
             quiet = now - history.begin - (lane.get("beat") or 0)
             if key in mine or (not holding[key] and (key in names or quiet > STAYS)):
@@ -407,6 +428,11 @@ def _identity(row: asyncpg.Record) -> tuple[int, int, float]:
     return row["number"], row["job_id"], row["at"]
 
 
+def _names(target: Target) -> dict[str, str]:
+    """Return what this process's consumers of ``target`` are called, by the ids they pick with, shortened."""
+    return {} if target.read_only else {key[:8]: name for key, name in list(session.managers.items())}
+
+
 def _manager_of(consumer: str) -> str | None:
     """Return the id that a consumer of this process picks with now, shortened."""
     ids = [key for key, name in list(session.managers.items()) if name == consumer]
@@ -421,6 +447,8 @@ def _facts(row: asyncpg.Record, known: dict[str, Any]) -> dict[str, Any]:
         facts["tries"] = row["tries"]
     if row["status"] == "picked":
         facts["worker"] = row["worker"]
-    if "payload" not in known and row["payload"] is not None:
-        facts["payload"] = payloads.beginning(row["payload"], row["size"])
-    return facts
+    return facts | ({} if "payload" in known else _payload(row))
+
+
+def _payload(row: asyncpg.Record) -> dict[str, Any]:
+    return {} if row["payload"] is None else {"payload": payloads.beginning(row["payload"], row["size"])}

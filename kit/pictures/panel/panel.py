@@ -20,9 +20,7 @@ from kit.session import RunningConsumer
 
 SCRIPT, STYLE = Path(__file__).with_name("panel.js"), Path(__file__).with_name("panel.css")
 LINES = 8  # shown at most, the newest
-WIDTH = 200  # characters of a line as plain text
-BEGINNING = 120  # characters of a line of which the rest is folded away
-OPENED = 1_000  # characters of a line that is unfolded
+LONGEST = 300  # characters of a line; all of it is in the consumer's `.output`
 OVER = ("stopped", "failed", "killed")
 SIGNS = {
     "starting": "○",
@@ -101,7 +99,12 @@ class Panel:
         why = f"\n{consumer.problem}" if consumer.problem else ""
         sign = SIGNS.get(consumer.state, palette.JOBS["exception"].sign)
         head = f"{sign} {consumer.name}: {self._state(consumer)} · {_names(consumer)}{_facts(consumer)}{why}"
-        return "\n".join([head, *map(_plain_line, consumer.console.latest(LINES))])
+        bad = palette.JOBS["exception"].sign
+        lines = [
+            (f"{bad} " if line.kind == "error" else "") + _line(line)
+            for line in consumer.console.latest(LINES)
+        ]
+        return "\n".join([head, *lines])
 
     def _html(self, kind: str) -> str:
         look = palette.JOBS["exception"]
@@ -119,12 +122,15 @@ class Panel:
         if state == "stopped":
             return f'<div class="kp-line kp-over">{said}<div>{escape(_facts(consumer))}</div></div>'
         # Folded, because what handlers print is shown where it is awaited; here it would stand a second time.
-        lines = "".join(map(_line, consumer.console.latest(LINES))) or "none yet"
+        lines = "".join(
+            f"<div{' class=kp-bad' * (line.kind == 'error')}>{escape(_line(line))}</div>"
+            for line in consumer.console.latest(LINES)
+        )
         facts = escape(_names(consumer) + _facts(consumer))
         return (
             f'<div class="kp-line">{said}<div class="kp-quiet" data-part="facts {number}">{facts}</div>'
             f'<details class="kp-fold"><summary>the last lines</summary>'
-            f'<div class="kp-lines" data-part="lines {number}">{lines}</div></details></div>'
+            f'<div class="kp-lines" data-part="lines {number}">{lines or "none yet"}</div></details></div>'
         )
 
 
@@ -140,21 +146,6 @@ def _facts(consumer: RunningConsumer) -> str:
     return ", ".join(parts + ([palette.retries(consumer.retried)] if consumer.retried else []))
 
 
-def _plain_line(line: Line) -> str:
-    text = str(line)
-    text = text if len(text) <= WIDTH else f"{text[:WIDTH]} …"
-    return f"{palette.JOBS['exception'].sign} {text}" if line.kind == "error" else text
-
-
 def _line(line: Line) -> str:
     text = visible(str(line))
-    look = ' class="kp-bad"' if line.kind == "error" else ""
-    if len(text) <= BEGINNING:
-        return f"<div{look}>{escape(text)}</div>"
-    at = text.rfind(" ", BEGINNING // 2, BEGINNING) + 1 or BEGINNING
-    begin, rest = text[:at], text[at:OPENED]
-    more = f" … {len(text) - OPENED:,} more characters are in the consumer's .output" if text[OPENED:] else ""
-    return (
-        f'<details class="kp-long"><summary><span{look}>{escape(begin)}</span>'
-        f'<span class="kp-cut">…</span></summary>{escape(rest)}{more}</details>'
-    )
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"

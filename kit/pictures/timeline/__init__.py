@@ -1,4 +1,4 @@
-"""What each job, or each staged run, did and when, as a plot."""
+"""What each job did, and when, as a plot."""
 
 from kit.pictures.timeline.plot import timeline
 

@@ -15,10 +15,10 @@ from kit.pictures.timeline.summary import NAME, counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-By = Literal["entrypoint", "worker", "run"]
+By = Literal["entrypoint", "worker"]
 Color = Literal["outcome", "priority"]
 
-NAMED = 200  # with more rows than this, bars are too thin for the name of a stage, an edge, and a large sign
+THICK = 200  # with more rows than this, bars are too thin for an edge, and a large sign
 LABELLED = 40  # with more rows than this, rows are too narrow for a label each
 PRIORITIES = 8  # with more of them than this, the legend names those that look the same together
 GROUPS = 30  # with more groups than this, the smallest are drawn as one
@@ -26,18 +26,16 @@ INK, QUIET, RULE = (palette.NEUTRAL[name][0] for name in ("text", "quiet", "rule
 ON_A_BAR = palette.NEUTRAL["ground"][0]  # in either theme
 EDGE = "#fffffe"  # of a bar: as the ground, which it is told from in a figure's SVG
 ROW, GROUP, FRAME = 0.2, 0.26, 1.1  # inches: a labelled row, the name of a group, and what is around all
-KEY = 0.19  # inches: a line of the legend
 
 
 def height(histories: list[History]) -> float:
     """Return how many inches a figure needs, so that no label of it covers another."""
     groups = min(len({row.group for row in histories}), GROUPS + 1)
-    stages = len({span.stage for row in histories for span in row.spans if span.stage})
     rows = ROW * len(histories) if len(histories) <= LABELLED else 8.0
-    return max(FRAME + rows + GROUP * groups, 0.6 + KEY * (stages + 5), 2.2)
+    return max(FRAME + rows + GROUP * groups, 2.2)
 
 
-def draw(ax: Axes, histories: list[History], by: By, color: Color) -> None:
+def draw(ax: Axes, histories: list[History], color: Color) -> None:
     """Draw ``histories``, a row each, with a legend."""
     zero = min(row.spans[0].begin for row in histories)
     rows = sorted(
@@ -48,16 +46,12 @@ def draw(ax: Axes, histories: list[History], by: By, color: Color) -> None:
     inches = max(ax.figure.bbox.height / ax.figure.dpi - FRAME, 1.0)
     gap = GROUP * len(rows) / max(inches - GROUP * len(groups), 0.2 * inches)
     heights = {id(row): index + gap * groups.index(row.group) for index, row in enumerate(rows)}
-    stages = list(dict.fromkeys(span.stage for row in rows for span in row.spans)) if by == "run" else []
-    whole = _since(zero, max(span.end for row in rows for span in row.spans))
-    _draw_spans(ax, rows, heights, zero, color, stages)
-    for row in rows if len(rows) <= NAMED else ():
-        _name_stages(ax, row, heights[id(row)], zero, whole)
+    _draw_spans(ax, rows, heights, zero, color)
     _draw_ends(ax, rows, heights, zero)
-    _label(ax, rows, heights, by, zero)
+    _label(ax, rows, heights, zero)
     _name_groups(ax, rows, groups, heights, max(0.5, 0.2 * gap))
     ax.set_ylim(max(heights.values()) + 0.8, -0.8 - gap)
-    _add_legend(ax, rows, by, color, stages)
+    _add_legend(ax, rows, color)
 
 
 def _gathered(histories: list[History]) -> list[History]:
@@ -75,7 +69,7 @@ def _since(zero: datetime, at: datetime) -> float:
 
 
 def _draw_spans(
-    ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime, color: Color, stages: list[str]
+    ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime, color: Color
 ) -> None:
     """Draw all thin lines at once, then all bars: an artist each would take minutes."""
     from matplotlib.collections import PolyCollection
@@ -88,40 +82,19 @@ def _draw_spans(
                 if span.doing == doing:
                     x0, x1 = _since(zero, span.begin), _since(zero, span.end)
                     corners.append([(x0, y - half), (x1, y - half), (x1, y + half), (x0, y + half)])
-                    colors.append(_bar_color(row, span, color, stages))
+                    colors.append(_bar_color(row, span, color))
         # A priority as light, or dark, as the ground is told from it by its edge, and a try from the next.
-        edged = not stages and doing == "running" and len(rows) <= NAMED
+        edged = doing == "running" and len(rows) <= THICK
         edges = (QUIET if color == "priority" else EDGE) if edged else "none"
         bars = PolyCollection(corners, facecolors=colors, edgecolors=edges, linewidths=0.6)
-        bars.set_alpha(0.85 if stages else None)  # a run's branches overlap
-        bars.set_rasterized(len(rows) > NAMED)  # as a drawing each would be a line of the notebook
+        bars.set_rasterized(len(rows) > THICK)  # as a drawing each would be a line of the notebook
         ax.add_collection(bars)
 
 
-def _bar_color(row: History, span: Span, color: Color, stages: list[str]) -> str:
+def _bar_color(row: History, span: Span, color: Color) -> str:
     if span.doing == "waiting":
         return palette.WAITS
-    if stages:
-        return _stage_color(stages.index(span.stage))
     return palette.step(row.priority).fill if color == "priority" else OUTCOMES[span.outcome].colour
-
-
-def _stage_color(place: int) -> str:
-    return palette.STAGES[place % len(palette.STAGES)]
-
-
-def _name_stages(ax: Axes, row: History, y: float, zero: datetime, whole: float) -> None:
-    """Write a stage's name on its longest bar, where there is room: colour is not to be the only sign."""
-    named: list[Span] = []
-    for stage in dict.fromkeys(span.stage for span in row.spans if span.stage):
-        bars = [span for span in row.spans if span.stage == stage and span.doing == "running"]
-        longest = max(bars, key=lambda span: span.end - span.begin, default=None)
-        if longest is None or any(span.begin < longest.end and longest.begin < span.end for span in named):
-            continue  # where another one's name is
-        if _since(longest.begin, longest.end) > 0.014 * len(stage) * whole:
-            named.append(longest)
-            middle = longest.begin + (longest.end - longest.begin) / 2
-            ax.text(_since(zero, middle), y, stage, ha="center", va="center", fontsize=7, color=ON_A_BAR)
 
 
 def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime) -> None:
@@ -132,12 +105,12 @@ def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: d
             ends,
             [heights[id(row)] for row in ended],
             marker=look.marker,
-            s=30 if len(rows) <= NAMED else 9,
+            s=30 if len(rows) <= THICK else 9,
             color=look.colour,
             edgecolor=ON_A_BAR,
             linewidth=0.6,
             zorder=3,
-            rasterized=len(rows) > NAMED,
+            rasterized=len(rows) > THICK,
         )
 
 
@@ -156,10 +129,10 @@ def _name_groups(
         )
 
 
-def _label(ax: Axes, rows: list[History], heights: dict[int, float], by: By, zero: datetime) -> None:
+def _label(ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime) -> None:
     ax.margins(x=0.02)
     if len(rows) <= LABELLED:
-        names = [f"#{row.id}" if by == "run" else f"#{row.id}  p{row.priority}" for row in rows]
+        names = [f"#{row.id}  p{row.priority}" for row in rows]
         ax.set_yticks([heights[id(row)] for row in rows], names, fontsize=8)
     else:
         ax.set_yticks([])
@@ -170,21 +143,16 @@ def _label(ax: Axes, rows: list[History], heights: dict[int, float], by: By, zer
     ax.spines[["left", "right", "top"]].set_visible(False)
     ax.spines["bottom"].set_color(QUIET)
     ax.set_xlabel(f"seconds since {datetime.fromtimestamp(zero.timestamp()):%H:%M:%S}", color=INK)
-    what = "staged run" if by == "run" else "job"
-    ax.set_title(counted(rows, what), loc="left", fontsize=10, color=INK)
+    ax.set_title(counted(rows), loc="left", fontsize=10, color=INK)
 
 
-def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: list[str]) -> None:
+def _add_legend(ax: Axes, rows: list[History], color: Color) -> None:
     from matplotlib.artist import Artist
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     keys: list[Artist] = [Line2D([], [], color=palette.WAITS, linewidth=2, label="waits")]
-    if by == "run":
-        keys += [
-            Patch(color=_stage_color(index), label=shortened(stage, 24)) for index, stage in enumerate(stages)
-        ]
-    elif color == "priority":
+    if color == "priority":
         priorities = sorted({row.priority for row in rows}, reverse=True)
         labels = {str(priority): palette.step(priority) for priority in priorities}
         if len(labels) > PRIORITIES:
@@ -199,7 +167,7 @@ def _add_legend(ax: Axes, rows: list[History], by: By, color: Color, stages: lis
             keys.append(Patch(color=OUTCOMES[outcome].colour, label=label))
     for outcome in dict.fromkeys(row.outcome for row in rows):
         look = OUTCOMES[outcome]
-        label = f"still {outcome}" if outcome in ("running", "waiting", "pending") else outcome
+        label = f"still {outcome}" if outcome in ("running", "waiting") else outcome
         keys.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=label))
     ax.legend(
         handles=keys, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False, labelcolor=INK

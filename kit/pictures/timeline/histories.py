@@ -1,4 +1,4 @@
-"""What each job, or each staged run, was doing when: read from the log and from the runs' history."""
+"""What each job was doing when: read from the log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from kit.display import palette
 from kit.session import session
-from kit.stages.tables import spans
 from kit.tables import sql
 
 if TYPE_CHECKING:
@@ -28,37 +27,36 @@ _GOES_ON = ("queued", "picked")  # any other status ends a job, or holds it
 
 # How what became of something looks, in the order in which it is named.
 OUTCOMES = {look.word: look for status, look in palette.JOBS.items() if status not in _GOES_ON}
-OUTCOMES |= {"running": palette.JOBS["picked"], "waiting": palette.WAITING, "pending": palette.WAITING}
+OUTCOMES |= {"running": palette.JOBS["picked"], "waiting": palette.WAITING}
 OUTCOMES |= {RETRIED: palette.AGAIN, TAKEN_OVER: palette.AGAIN}
 
 
 class Span(NamedTuple):
-    """A stretch of time, what was done in it, how that ended, and in which stage of a run, or by whom."""
+    """A stretch of time, what was done in it, how that ended, and by whom."""
 
     doing: Doing
     begin: datetime
     end: datetime
-    stage: str = ""
     outcome: str = ""
     worker: str = UNKNOWN
 
 
 @dataclasses.dataclass
 class History:
-    """One job, one of its attempts, or one staged run.
+    """One job, or one of its attempts.
 
     Attributes:
-        id: the job's or the run's.
-        group: its entrypoint, worker or pipeline.
-        priority: the job's; 0 for a run.
+        id: the job's.
+        group: its entrypoint or worker.
+        priority: the job's.
         outcome: what became of it, one of `OUTCOMES`.
-        spans: what it did, in order; a run's branches one after the other.
+        spans: what it did, in order.
         ended: when it ended; None while it has not.
     """
 
     id: int
     group: str
-    priority: int = 0
+    priority: int
     outcome: str = "waiting"
     spans: list[Span] = dataclasses.field(default_factory=list)
     ended: datetime | None = None
@@ -156,7 +154,7 @@ def _go_through(history: History, rows: list[tuple[Any, ...]], now: datetime, kn
         else:
             outcome, finish = "running", end
         worker = known.worker(history.id, at, end, ids)
-        history.spans.append(Span("running", at, finish, "", outcome, worker))
+        history.spans.append(Span("running", at, finish, outcome, worker))
 
 
 def by_worker(histories: list[History]) -> list[History]:
@@ -172,19 +170,6 @@ def by_worker(histories: list[History]) -> list[History]:
         if not runs:
             attempts.append(dataclasses.replace(job, group=NOBODY))
     return attempts
-
-
-def histories_of_runs(last: int) -> list[History]:
-    """Return the staged runs that moved last, oldest first; none where there are no staged jobs."""
-    histories: dict[int, History] = {}
-    for run, _, pipeline, stage, status, outcome, begin, until in _rows(spans(last)):
-        history = histories.setdefault(run, History(run, pipeline, outcome=palette.RUNS[outcome].word))
-        if status in ("pending", "running", "waiting"):
-            doing: Doing = "running" if status == "running" else "waiting"
-            history.spans.append(Span(doing, begin, until, stage))
-        elif status == outcome:
-            history.ended = max(begin, history.ended or begin)
-    return sorted(histories.values(), key=lambda history: (history.spans[0].begin, history.id))
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from kit import extras
 from kit.errors import KitError
 from kit.pictures.timeline.drawing import INK, By, Color, draw, height
-from kit.pictures.timeline.histories import History, by_worker, histories_of_jobs, histories_of_runs
-from kit.pictures.timeline.summary import jobs_in_numbers, runs_in_words, sentence
+from kit.pictures.timeline.histories import History, by_worker, histories_of_jobs
+from kit.pictures.timeline.summary import in_numbers, sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TAKEN = 100_000  # jobs or runs, at most: what is read and told within 10 seconds
+TAKEN = 100_000  # jobs, at most: what is read and told within 10 seconds
 WIDE = 7.5  # inches, of 96 pixels: little more than a page of JupyterLab's has in a window of 800
+NOTHING = "No job yet."
 DRAWN = 2000  # more rows than this are thinner than a pixel
 
 
@@ -27,10 +28,10 @@ def timeline(by: By = "entrypoint", *, color: Color = "outcome", last: int | Non
     notebook shows the figure in the theme of the page, with a sentence for those who do not see it.
 
     Args:
-        by: what rows are grouped by: ``"entrypoint"``; ``"worker"``, as far as it is known who ran a job,
-            with a row an attempt; or ``"run"`` for staged jobs, where a row is a run and bars its stages.
-        color: bars are coloured by ``"outcome"`` or by ``"priority"``; those of runs always by stage.
-        last: the number of jobs, or runs; those with the newest transitions are taken. None: all. Of many
+        by: what rows are grouped by: ``"entrypoint"``; or ``"worker"``, as far as it is known who ran a job,
+            with a row an attempt.
+        color: bars are coloured by ``"outcome"`` or by ``"priority"``.
+        last: the number of jobs; those with the newest transitions are taken. None: all. Of many
             only the last 2,000 are drawn, and what is left out is said.
 
     Returns:
@@ -39,34 +40,32 @@ def timeline(by: By = "entrypoint", *, color: Color = "outcome", last: int | Non
     Raises:
         KitError: no database, or an argument is none of the above.
     """
-    if by not in ("entrypoint", "worker", "run"):
-        raise KitError(f"by={by!r}: it is 'entrypoint', 'worker' or 'run'.")
+    if by not in ("entrypoint", "worker"):
+        raise KitError(f"by={by!r}: it is 'entrypoint' or 'worker'.")
     if color not in ("outcome", "priority"):
         raise KitError(f"color={color!r}: it is 'outcome' or 'priority'.")
     if last is not None and (type(last) is not int or last < 1):
         raise KitError(f"last={last!r}: it is a number of jobs, 1 or more; None for all.")
     extras.need("matplotlib", "kit.timeline()")
-    histories = _read(by, last)
+    histories = _read(last)
     drawn = by_worker(histories[-DRAWN:]) if by == "worker" else histories[-DRAWN:]
     ax = _new_axes(drawn)
     if histories:
-        print(runs_in_words(histories) if by == "run" else jobs_in_numbers(histories))
+        print(in_numbers(histories))
         if len(histories) > DRAWN:
             print(f"Drawn are the {DRAWN:,} that began last; the numbers are of {len(histories):,}.")
-        draw(ax, drawn, by, color)
+        draw(ax, drawn, color)
         ax.figure.words = sentence(drawn, by)  # type: ignore[union-attr]
     else:
-        words = "No staged run yet." if by == "run" else "No job yet."
-        print(words)
-        ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=INK)
+        print(NOTHING)
+        ax.text(0.5, 0.5, NOTHING, ha="center", va="center", transform=ax.transAxes, color=INK)
         ax.set_axis_off()
-        ax.figure.words = words  # type: ignore[union-attr]
+        ax.figure.words = NOTHING  # type: ignore[union-attr]
     return ax
 
 
-def _read(by: By, last: int | None) -> list[History]:
-    read = histories_of_runs if by == "run" else histories_of_jobs
-    histories = read(TAKEN + 1 if last is None else min(last, TAKEN + 1))
+def _read(last: int | None) -> list[History]:
+    histories = histories_of_jobs(TAKEN + 1 if last is None else min(last, TAKEN + 1))
     if len(histories) > TAKEN:
         print(f"There are more than {TAKEN:,}, which are too many to read: a part is left out.")
     return histories[-TAKEN:]

@@ -41,27 +41,21 @@ def summary(histories: list[History]) -> pd.DataFrame:
     return pd.DataFrame(columns).sort_index(ascending=False)
 
 
-def jobs_in_numbers(histories: list[History]) -> str:
+def in_numbers(histories: list[History]) -> str:
     """Say in words and numbers what the plot shows."""
     table = summary(histories).to_string(float_format="{:.3f}".format, na_rep="–")
-    return f"{counted(histories, 'job')}.\nSeconds they waited and ran:\n{table}"
-
-
-def runs_in_words(histories: list[History]) -> str:
-    """Say what became of staged runs."""
-    return f"{counted(histories, 'run')}."
+    return f"{counted(histories)}.\nSeconds they waited and ran:\n{table}"
 
 
 def sentence(histories: list[History], by: str) -> str:
     """Say what the plot shows, for those who do not see it."""
-    what = "staged run" if by == "run" else "job"
     begin = min(row.spans[0].begin for row in histories)
     whole = (max(row.spans[-1].end for row in histories) - begin).total_seconds()
     groups = Counter(row.group for row in histories)
     named = ", ".join(f"{shortened(group, NAME)} {count}" for group, count in groups.most_common(NAMED))
     more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
-    said = f"Timeline of {number_of(len(histories), what)} in {whole:.3g} s: "
-    said += f"{outcomes(histories)}. By {'pipeline' if by == 'run' else by}: {named}{more}."
+    said = f"Timeline of {number_of(len(histories), 'job')} in {whole:.3g} s: "
+    said += f"{outcomes(histories)}. By {by}: {named}{more}."
     waited = [(seconds, row.id) for row in histories if (seconds := row.waited()) is not None]
     ran = [(seconds, row.id) for row in histories if (seconds := row.seconds("running")) is not None]
     for doing, times in (("waited", waited), ("ran", ran)):
@@ -71,9 +65,9 @@ def sentence(histories: list[History], by: str) -> str:
     return said
 
 
-def counted(histories: list[History], what: str) -> str:
-    """Return how many there are of ``what`` (in the singular), and their outcomes: ``1 job: 1 held``."""
-    return f"{number_of(len(histories), what)}: {outcomes(histories)}"
+def counted(histories: list[History]) -> str:
+    """Return how many there are, and their outcomes: ``1 job: 1 held``."""
+    return f"{number_of(len(histories), 'job')}: {outcomes(histories)}"
 
 
 def outcomes(histories: list[History]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kit.stages.store.calls import LIMIT, call, limited
 from kit.stages.store.people import adopt, cancel, new_run, resume
-from kit.stages.store.reads import history, runs, spans
+from kit.stages.store.reads import history, runs
 from kit.stages.store.schema import STATUSES, Connection, Row, install
 from kit.stages.store.steps import (
     Overtaken,
@@ -46,6 +46,5 @@ __all__ = [
     "new_run",
     "resume",
     "runs",
-    "spans",
     "split",
 ]

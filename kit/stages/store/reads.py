@@ -10,10 +10,6 @@ _TRANSITION = (
     "created timestamptz, run bigint, branch int, stage text, status text, attempt int, job bigint, "
     "error text"
 )
-_SPAN = (
-    "run bigint, branch int, pipeline text, stage text, status text, outcome text, "
-    "begin timestamptz, until timestamptz"
-)
 
 
 def runs(*, branches: bool) -> tuple[str, str]:
@@ -37,21 +33,6 @@ def history() -> tuple[str, str]:
         """SELECT created, run, branch, stage, status, attempt, job, error FROM kit_run_history
         WHERE $1::bigint IS NULL OR run = $1 ORDER BY id""",
         _nothing(_TRANSITION),
-    )
-
-
-def spans() -> tuple[str, str]:
-    """Return the query for what the ``$1`` runs that moved last did, and its empty double."""
-    return (
-        """WITH chosen AS (
-            SELECT run, max(id) AS newest FROM kit_run_history
-            GROUP BY run ORDER BY newest DESC LIMIT $1::bigint)
-        SELECT h.run, h.branch, r.pipeline, h.stage, h.status, r.status AS outcome, h.created AS begin,
-               lead(h.created, 1, clock_timestamp()) OVER own AS until
-        FROM kit_run_history h JOIN chosen USING (run) JOIN kit_runs r ON r.id = h.run
-        WINDOW own AS (PARTITION BY h.run, h.branch ORDER BY h.id)
-        ORDER BY h.run, h.branch NULLS FIRST, h.id""",
-        _nothing(_SPAN),
     )
 
 

@@ -28,6 +28,8 @@
       this.root = widget.node.appendChild(make("div"));
       this.panel = this.kernel = this.comm = this.board = null;
       this.connect = () => void this.attachTo(this.panel.context.sessionContext.session?.kernel ?? null);
+      this.told = (kernel, { content }) => content.comm_id === NAME && this.hello(kernel);
+      this.changed = (kernel, status) => kernel === this.kernel && /restarting|dead/.test(status) && this.drop();
       new IntersectionObserver(() => this.panel && this.seen()).observe(widget.node);
       this.say();
     }
@@ -74,16 +76,16 @@
       this.drop();
       this.kernel = kernel;
       if (!kernel) return;
-      // From a kernel that has opened its channel before, as after a reload, and one that does so later.
-      kernel.registerCommTarget(NAME, (comm) => this.hello(kernel, comm));
-      kernel.statusChanged.connect((_, status) => /restarting|dead/.test(status) && kernel === this.kernel && this.drop());
+      // A kernel that makes its channel later tells of it by a message; one that has it already, as after a reload, is asked.
+      kernel.iopubMessage.connect(this.told);
+      kernel.statusChanged.connect(this.changed);
       const { content } = await kernel.requestCommInfo({ target_name: NAME });
-      for (const id of Object.keys(content.comms ?? {})) this.hello(kernel, kernel.createComm(NAME, id));
+      if (content.comms?.[NAME]) this.hello(kernel);
     }
 
-    hello(kernel, comm) {
-      if (kernel !== this.kernel) return;
-      this.comm = comm;
+    hello(kernel) {
+      if (kernel !== this.kernel || this.comm) return;
+      const comm = (this.comm = kernel.createComm(NAME, NAME));
       comm.onMsg = ({ content }) => comm === this.comm && void this.hear(content.data);
       this.seen();
     }
@@ -92,10 +94,9 @@
     seen() {
       const shown = this.visible && Boolean(this.board);
       this.panel?.node.classList.toggle("kit-has-docked", shown);
-      if (this.visible && this.comm && !this.board && !this.asked) {
-        this.asked = true;
+      if (this.visible && this.comm && !this.board && this.asked !== this.comm) {
+        this.asked = this.comm;
         this.comm.send({ kind: "hello" });
-        setTimeout(() => (this.asked = false), 2000);
       }
     }
 
@@ -127,7 +128,7 @@
     }
   }
 
-  async function activate(app, restorer, { Widget }) {
+  async function activate(app, restorer, tracker, { Widget }) {
     document.head.appendChild(make("style", STYLE));
     const widget = new Widget();
     widget.id = NAME;
@@ -137,15 +138,16 @@
     restorer.add(widget, NAME);
     let toBeOpened = false;
     const front = async () => {
-      const { currentWidget } = app.shell;
-      if (!currentWidget?.context?.sessionContext || !currentWidget.content?.widgets) return;
-      await currentWidget.context.ready;
-      if (!hasCode(currentWidget.context)) return;
-      docked.follow(currentWidget);
+      // A window that never had the focus knows no widget in front, only the notebook that was opened.
+      const panel = app.shell.currentWidget ?? tracker.currentWidget;
+      if (!tracker.has(panel)) return;
+      await panel.context.ready;
+      if (!hasCode(panel.context)) return;
+      docked.follow(panel);
       if (toBeOpened) open(app, widget);
       toBeOpened = false;
     };
-    app.shell.currentChanged.connect(() => void front());
+    for (const { currentChanged } of [app.shell, tracker]) currentChanged.connect(() => void front());
     app.shell.layoutModified.connect(() => docked.seen());
     const { fresh } = await app.shell.restored;
     if (window.innerWidth < NARROW) void settled(() => app.shell.leftCollapsed, () => app.shell.collapseLeft());
@@ -186,7 +188,7 @@
       requires: [ILayoutRestorer, INotebookTracker],
       activate: (app, restorer, tracker) => {
         readOnlyPages(tracker);
-        if (app.shell.expandRight) void activate(app, restorer, widgets);
+        if (app.shell.expandRight) void activate(app, restorer, tracker, widgets);
       },
     };
   };
