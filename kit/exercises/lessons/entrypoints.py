@@ -55,9 +55,7 @@ NAMES = Exercise(
     wrong=(
         Wrong("it fails", 'kit.predict("names", known="successful", unknown="exception")', "no-exception"),
         Wrong("it is lost", 'kit.predict("names", known="successful", unknown="lost")', "lost"),
-        Wrong(
-            "it is refused", 'kit.predict("names", known="successful", unknown="at-enqueue")', "at-enqueue"
-        ),
+        Wrong("it is refused", 'kit.predict("names", known="successful", unknown="refused")', "at-enqueue"),
         Wrong("another word", 'kit.predict("names", known="done", unknown="queued")', "known"),
         Wrong("it is picked", 'kit.predict("names", known="successful", unknown="picked")', "unknown"),
     ),
