@@ -29,7 +29,7 @@ async def one_name_is_known(answer: Answer) -> None:
     log = {entrypoint: status for _, entrypoint, status, _ in await answer.log()}
     answer.guessed("known", log["welcome"], {}, "known")
     misled = {"exception": "no-exception", "failed": "no-exception", "lost": "lost", "deleted": "lost"}
-    answer.guessed("unknown", log["welcom"], misled | {"refused": "refused"}, "unknown")
+    answer.guessed("unknown", log["welcom"], misled | {"refused": "at-enqueue"}, "unknown")
 
 
 NAMES = Exercise(
@@ -55,14 +55,14 @@ NAMES = Exercise(
     wrong=(
         Wrong("it fails", 'kit.predict("names", known="successful", unknown="exception")', "no-exception"),
         Wrong("it is lost", 'kit.predict("names", known="successful", unknown="lost")', "lost"),
-        Wrong("it is refused", 'kit.predict("names", known="successful", unknown="refused")', "refused"),
+        Wrong("it is refused", 'kit.predict("names", known="successful", unknown="refused")', "at-enqueue"),
         Wrong("another word", 'kit.predict("names", known="done", unknown="queued")', "known"),
         Wrong("it is picked", 'kit.predict("names", known="successful", unknown="picked")', "unknown"),
     ),
     messages={
         "no-exception": "No consumer touches a job whose name it does not know, so nothing can fail.",
         "lost": "It is not lost: its row stays in the queue, and whoever knows the name may take it tomorrow.",
-        "refused": "`enqueue` does not know which names there are: the consumer may be a program that starts "
+        "at-enqueue": "`enqueue` does not know which names there are: the consumer may be a program that starts "
         "tomorrow.",
         "known": "The one with the known name is done, and the log has a word of its own for that.",
         "unknown": "Nobody takes that job: the log has only its first row.",
