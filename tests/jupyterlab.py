@@ -160,7 +160,7 @@ class JupyterLab:
                 stderr=subprocess.STDOUT,
             )
         try:
-            wait_until("the Jupyter server answers", self._answers, timeout=60)
+            wait_until("the Jupyter server answers", self._answers, timeout=150)
         except AssertionError as error:
             self.__exit__(None, None, None)
             raise AssertionError(f"{error}\n{self._last_words}") from None

@@ -59,6 +59,15 @@ def executed(tmp_path_factory: pytest.TempPathFactory, queue_server: Postgres) -
     return notebook
 
 
+def test_nothing_warns_of_the_docked_board_where_there_is_no_page(
+    queue_server: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert queue_server.source
+    cells = [nbformat.v4.new_code_cell(SETUP.format(name="no_page")), nbformat.v4.new_code_cell("kit.jobs()")]
+    notebook_client(nbformat.v4.new_notebook(cells=cells)).execute()
+    assert caplog.messages == []
+
+
 def test_an_executed_notebook_keeps_the_last_state_beside_the_board(executed: Any) -> None:
     widget, kept = executed.cells[1].outputs
     assert "application/vnd.jupyter.widget-view+json" in widget.data

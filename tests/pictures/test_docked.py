@@ -118,11 +118,18 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
             one.run_cell(cell, timeout=120)
         says(page, "2 done")
         two.shutdown()
+        one.shutdown()
 
-        # A second browser has a live one, too.
+
+def test_a_second_browser_has_a_live_board_too(lab: JupyterLab) -> None:
+    with browser_page(width=1280, height=720) as page:
+        one = lab.open(page, "one.ipynb")
+        for cell in (0, 2, 3):
+            one.run_cell(cell, timeout=120)
+        says(page, "2 done")
         other = page.context.browser.new_page(viewport={"width": 1280, "height": 720})  # type: ignore[union-attr]
         second = Notebook(other, "one.ipynb")
-        other.goto(f"{lab.url}/lab/workspaces/other/tree/one.ipynb?token={lab.token}")
+        other.goto(f"{lab.url}/lab/workspaces/other/tree/one.ipynb?token={lab.token}", timeout=120_000)
         second.wait_ready(120)
         open_docked(other)
         says(other, "2 done")
