@@ -1,7 +1,6 @@
 """The capstone: right services are valid, broken ones are not, each for the fault that it deserves.
 
-A run takes up to a minute, so one seed and some services are tried. ``KIT_CAPSTONE`` names other seeds, and
-lets all of them be tried: ``KIT_CAPSTONE="1 2 3"``.
+A run takes up to a minute, so by day one seed and some services are tried.
 """
 
 from __future__ import annotations
@@ -21,15 +20,14 @@ from kit.exercises.lessons.capstone import BROKEN, OTHER, SOLUTION
 from kit.exercises.untouched import without_magic
 from kit.session import session
 from kit.sources import Postgres
+from tests.exercises.night import SEEDS
 
-NIGHT = os.environ.get("KIT_CAPSTONE", "").split()
-SEEDS = [int(seed) for seed in NIGHT or ["1"]]
 FAULTS = (
-    list(BROKEN) if NIGHT else ["never called", "a worker frozen at the bank", "a session cut at the enqueue"]
+    list(BROKEN) if SEEDS else ["never called", "a worker frozen at the bank", "a session cut at the enqueue"]
 )
-RIGHT = {"the reference": SOLUTION, "another one": OTHER} if NIGHT else {"the reference": SOLUTION}
+RIGHT = {"the reference": SOLUTION, "another one": OTHER} if SEEDS else {"the reference": SOLUTION}
 
-every_seed = pytest.mark.parametrize("seed", SEEDS)
+every_seed = pytest.mark.parametrize("seed", SEEDS or [1])
 
 
 def hurt(source: str, seed: int) -> Verdict:

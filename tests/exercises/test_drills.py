@@ -27,11 +27,12 @@ def rings(exercise: Exercise) -> bool:
 
 
 @every_drill
-def test_its_alarm_rings_while_the_queue_is_broken_and_not_when_it_is_mended(
+def test_as_opened_it_is_not_mended_and_its_alarm_rings_and_with_its_solution_it_does_not(
     exercise: Exercise, lesson: Postgres
 ) -> None:
-    with proving.answering(exercise, exercise.stub):
+    with proving.answering(exercise, exercise.stub) as (names, _):
         assert rings(exercise)
+        assert judge(exercise, names).message == "rings"
     with proving.answering(exercise, exercise.solution) as (names, _):
         assert judge(exercise, names).state == "passed"
         assert exercise.id in RINGS_ON or not rings(exercise)

@@ -12,9 +12,10 @@ from kit.exercises.authoring import proving
 from kit.exercises.exercise import Exercise
 from kit.exercises.judging import COMMON
 from kit.sources import Postgres
+from tests.exercises.night import by_day
 
 EXERCISES = course.all_exercises()
-ANSWERS = [(one, *answer) for one in EXERCISES if not one.long for answer in proving.answers_of(one)]
+ANSWERS = [(one, *answer) for one in EXERCISES if by_day(one) for answer in proving.answers_of(one)]
 random.Random(len(ANSWERS)).shuffle(ANSWERS)  # each is judged after another lesson's leftovers
 
 every_exercise = pytest.mark.parametrize("exercise", [pytest.param(one, id=one.id) for one in EXERCISES])

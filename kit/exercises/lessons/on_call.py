@@ -401,23 +401,25 @@ def break_killer(at: Incident) -> None:
     at.sql(ORDERS + "INSERT INTO orders (id) SELECT generate_series(1, 5)")
     at.service(
         service(
-            "if len(job.payload) > 1000:\n    await asyncio.sleep(0.5)\n"
+            "if len(job.payload) > 1000:\n    await asyncio.sleep(1)\n"
             "    os._exit(137)  # so ends a process that takes all memory\n"
-            "await asyncio.sleep(1)  # the bank is slow\n",
+            "await asyncio.sleep(2)  # the bank is slow\n",
             '"confirm", on_failure="hold"',
         )
     )
-    for _ in range(2):
-        at.start(heartbeat_timeout=2)
-        at.do(_feed)
+    silent = "UPDATE pgqueuer SET heartbeat = now() - interval '1 min'"
+    for number in range(2):
+        at.start(
+            heartbeat_timeout=2
+        )  # which ends with the first jobs, so there must be none before it has begun
+        if number:
+            at.sql(silent)
+        else:
+            at.do(lambda answer: answer.enqueue("confirm", [b"1", b"2", b"3" + b" " * 5000, b"4", b"5"]))
         at.until(f"SELECT count(*) >= {5 * len(at.first)} FROM pgqueuer_log WHERE status = 'picked'")
         at.first[-1].kill()  # it has ended, or is about to
-        at.sql("UPDATE pgqueuer SET heartbeat = heartbeat - interval '1 min'")
-
-
-async def _feed(answer: Answer) -> None:
-    if not await answer.sql("SELECT FROM pgqueuer LIMIT 1"):
-        await answer.enqueue("confirm", [b"1", b"2", b"3" + b" " * 5000, b"4", b"5"])
+        at.sql("UPDATE pgqueuer SET heartbeat = now() + interval '1 min'")
+    at.sql(silent)
 
 
 async def killer_is_out(answer: Answer) -> None:
