@@ -12,7 +12,7 @@ BEATS: Beats = {
     ],
     "2 · What is done to it": [
         Ingredient(
-            "that the bank is never called",
+            "change it: the bank is called",
             (
                 Edit(
                     "idle",
