@@ -64,6 +64,7 @@ def test_a_lesson_opens_with_its_board_beside_the_text_and_keeps_the_layout_that
         assert width(page, BOARD) > 480 < width(page, ".jp-NotebookPanel")
         notebook.screenshot("docked-by-kit-lab")
 
+        wait_until("its place is saved", lambda: is_saved(page, lab, collapsed=False))
         page.evaluate("jupyterapp.shell.collapseRight()")
         wait_until("the layout is saved", lambda: is_saved(page, lab, collapsed=True))
         page.reload()
