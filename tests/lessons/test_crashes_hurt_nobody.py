@@ -24,12 +24,12 @@ def run(name: str, title: str) -> Section:
     ("name", "title", "crashes", "passed_over"),
     [
         (
-            "07_crashes",
-            "5 · Postgres itself crashes",
+            "06_crashes",
+            "3 · Postgres itself crashes",
             "PostgresConnectionError|ConnectionDoesNot",
             "No crash here",
         ),
-        ("12_to_production", "5 · What a crash may cost", r"jobs +0 +5 +5", "Passed over"),
+        ("13_to_production", "5 · What a crash may cost", r"jobs +0 +5 +5", "Passed over"),
     ],
 )
 async def test_a_session_of_a_server_that_others_use_goes_on(
