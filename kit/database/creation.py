@@ -106,7 +106,7 @@ async def _create(admin: asyncpg.Connection, target: Target, name: str, template
     try:
         await admin.execute(f"COMMENT ON DATABASE {making} IS '{schema.mark()}'")
         if template is None:
-            async with target.beside(making).connect() as inside:
+            async with target.beside(making).connect(patient=True) as inside:
                 await schema.install(inside)
         await admin.execute(f"ALTER DATABASE {making} RENAME TO {quoted(name)}")
     except BaseException:
