@@ -7,7 +7,7 @@ import os
 from kit.exercises.exercise import Exercise
 
 SEEDS = [int(seed) for seed in os.environ.get("KIT_NIGHT", "").split()]
-DRILLS_BY_DAY = ("renamed", "requeue", "schedule")
+DRILLS_BY_DAY = ("renamed", "requeue")
 
 
 def by_day(exercise: Exercise) -> bool:

@@ -178,7 +178,7 @@ def break_renamed(at: Incident) -> None:
     at.service(service(entrypoint='"confirm_order"'))
     at.start()
     at.do(lambda answer: answer.enqueue("confirm_order", [b"5", b"6"]))
-    at.until("SELECT count(*) = 2 FROM orders WHERE confirmed = 1")
+    at.until("SELECT count(*) = 4 AND (SELECT count(*) FROM orders WHERE confirmed = 1) = 2 FROM pgqueuer")
 
 
 async def old_ones_too(answer: Answer) -> None:
