@@ -70,13 +70,13 @@ def write(exercise: str, event: str, **more: Any) -> None:
         "event": event,
     } | more
     try:
-        files.make_own(path().parent)
+        files.make_closed(path().parent)
         with FileLock(f"{path()}.lock", timeout=WAIT), open(path(), "ab") as file:
             # A line that was cut short by a full disk must not take this one with it.
             file.write((b"" if _ends_well() else b"\n") + json.dumps(line, default=repr).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-    except Exception:  # KitError of make_own, a lock that nobody gives back, a disk that is full or read-only
+    except Exception:  # no folder can be made, nobody gives the lock back, the disk is full or read-only
         session.unwritten.append(line)
 
 

@@ -58,17 +58,26 @@ def is_own(path: Path) -> bool:
     return all(each.st_uid == os.geteuid() for each in facts) and not facts[1].st_mode & 0o022
 
 
+def make_closed(folder: Path) -> None:
+    """Make a folder that is closed to others, if it does not exist."""
+    folder.mkdir(_mode(), parents=True, exist_ok=True)
+
+
+def _mode() -> int:
+    # Root's server runs as another account, which may pass through this folder, but not list it.
+    return 0o711 if is_root() else 0o700
+
+
 def make_own(folder: Path) -> None:
-    """Make a folder that is closed to others, if it does not exist.
+    """Make a server's folder, which is closed to others, if it does not exist.
 
     Raises:
         KitError: there is another account's folder, a link, or one that the kit did not make.
         OSError: it cannot be made or closed.
     """
-    # Root's server runs as another account, which may pass through this folder, but not list it.
-    mode = 0o711 if is_root() else 0o700
+    mode = _mode()
     if not folder.parent.exists():
-        folder.parent.mkdir(mode, parents=True, exist_ok=True)
+        make_closed(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode)
     if sys.platform != "win32" and folder.lstat().st_uid != os.geteuid():
