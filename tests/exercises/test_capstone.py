@@ -20,7 +20,7 @@ from kit.exercises.lessons.capstone import BROKEN, OTHER, SOLUTION
 from kit.exercises.untouched import without_magic
 from kit.session import session
 from kit.sources import Postgres
-from tests.exercises.night import SEEDS
+from tests.night import SEEDS
 
 FAULTS = list(BROKEN) if SEEDS else ["never called", "a session cut at the enqueue"]
 RIGHT = {"the reference": SOLUTION, "another one": OTHER} if SEEDS else {"the reference": SOLUTION}

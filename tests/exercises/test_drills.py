@@ -14,7 +14,7 @@ from kit.exercises.exercise import Exercise
 from kit.exercises.judging import judge
 from kit.session import session
 from kit.sources import Postgres
-from tests.exercises.night import by_day
+from tests.night import by_day
 
 DRILLS = [one for one in course.all_exercises() if one.breaks is not None and by_day(one)]
 every_drill = pytest.mark.parametrize("exercise", [pytest.param(one, id=one.id) for one in DRILLS])

@@ -14,10 +14,10 @@ from kit.exercises import __main__ as command
 from kit.exercises import course
 from kit.exercises.authoring import stubs
 from kit.exercises.course import Lesson
-from tests.exercises.night import by_day
 from tests.lessons.conftest import postgres_from
 from tests.lessons.learner import Learner, learner_of
 from tests.lessons.notebook import FOLDER, plain_python, text_of
+from tests.night import by_day
 
 LESSONS = course.lessons()
 every_lesson = pytest.mark.parametrize("lesson", [pytest.param(one, id=one.name) for one in LESSONS])
