@@ -142,7 +142,7 @@ def test_kit_postgres_decides_for_a_whole_class(
     monkeypatch.setenv("KIT_POSTGRES", "embedded")
     monkeypatch.setenv("KIT_DSN", "postgresql://nowhere.invalid/db")
     assert kit.postgres(database=name).source == "embedded"
-    assert capsys.readouterr().out.endswith(": it runs already\n")
+    assert capsys.readouterr().out.endswith(": it runs already.\n")
 
 
 def test_who_never_set_kit_postgres_does_not_read_of_it(
