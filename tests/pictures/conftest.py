@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +26,14 @@ from kit.pictures.board.history import NAMES, History, Row, Tables, fold
 from kit.sources import Postgres
 from tests.jupyterlab import JupyterLab, browser_page, write_notebook
 from tests.pictures.seen import CONSUMER, SETUP, Seen
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account can enter, as root's server needs it."""
+    with tempfile.TemporaryDirectory(prefix="kit-home-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 class Hands:

@@ -78,7 +78,8 @@ def test_an_executed_notebook_keeps_the_last_state_beside_the_board(executed: An
 
 def test_what_is_kept_asks_for_nothing_from_elsewhere(executed: Any) -> None:
     page = executed.cells[1].outputs[1].data["text/html"]
-    assert set(re.findall(r"https?://[^\s\"']+", page)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
+    namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
+    assert set(re.findall(r"https?://[^\s\"']+", page)) <= namespaces
     assert not re.search(r"<link|\bsrc=\"(?!data:)|url\(|import ", page)
 
 
@@ -281,9 +282,9 @@ database.stop()
 """
 
 
-def test_a_board_is_right_again_after_postgres_was_restarted(tmp_path: Path) -> None:
+def test_a_board_is_right_again_after_postgres_was_restarted(open_folder: Path) -> None:
     # In a process of its own, with a server of its own: the other tests need theirs.
-    environment = {**os.environ, "KIT_HOME": str(tmp_path), "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "KIT_HOME": str(open_folder), "PYTHONPATH": os.getcwd()}
     command = [sys.executable, "-c", RESTART]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
@@ -348,8 +349,8 @@ database.stop()
 """
 
 
-def test_a_postgres_that_hangs_is_told_and_holds_neither_picture_up(tmp_path: Path) -> None:
-    environment = {**os.environ, "KIT_HOME": str(tmp_path), "PYTHONPATH": os.getcwd()}
+def test_a_postgres_that_hangs_is_told_and_holds_neither_picture_up(open_folder: Path) -> None:
+    environment = {**os.environ, "KIT_HOME": str(open_folder), "PYTHONPATH": os.getcwd()}
     command = [sys.executable, "-c", HUNG]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

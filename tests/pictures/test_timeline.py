@@ -195,9 +195,11 @@ async def test_a_job_that_was_taken_over_has_a_bar_with_each_of_its_workers(hand
     await hands.enqueue(b"x")
     first = kit.run(stuck, name="first", heartbeat_timeout=1, dequeue_timeout=0.1)
     await until_picked(hands)
-    await hands.connection.execute("UPDATE pgqueuer SET heartbeat = now() - interval '1 hour'")
+    owner = await hands.connection.fetchval("SELECT queue_manager_id FROM pgqueuer")
     kit.run(silent, name="second", heartbeat_timeout=5, dequeue_timeout=0.1)
+    old = "UPDATE pgqueuer SET heartbeat = now() - interval '1 hour' WHERE queue_manager_id = $1"
     for _ in range(500):
+        await hands.connection.execute(old, owner)
         if not await hands.connection.fetchval("SELECT count(*) FROM pgqueuer"):
             break
         await asyncio.sleep(0.02)
