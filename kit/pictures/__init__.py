@@ -16,7 +16,8 @@ def follow() -> None:
     session.show = _panel
     if notebook.in_notebook():
         notebook.after_each_cell(Docked().after_a_cell)
-        notebook.show_as_html("matplotlib.figure", "Figure", _figure)
+        # Of its base, since matplotlib's backend forgets what is registered for Figure itself when it starts.
+        notebook.show_as_html("matplotlib.figure", "FigureBase", _figure)
 
 
 def _figure(figure: Any) -> str | None:
