@@ -110,4 +110,4 @@ def test_the_plot_shows_each_fault_and_both_kinds_of_orders() -> None:
     spans = [("nothing", 0.0, 1.0), ("a burst", 1.0, 5.0)]
     axes = Verdict(1, spans=spans, latencies=[(0.1, 0.5, False), (1.2, 3.0, True)]).plot()
     assert [text.get_text() for text in axes.texts] == ["nothing", "a burst"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["usual", "express"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["usual", "urgent"]

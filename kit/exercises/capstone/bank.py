@@ -44,7 +44,7 @@ class Bank:
         refusals: for each order, how many more calls are refused.
         calls: how many calls there were.
         delay: how many seconds an answer takes.
-        most: how many calls there were at once, since `forget_most`.
+        most: how many calls there were at once, since this was last set to 0.
     """
 
     def __init__(self) -> None:
@@ -77,10 +77,6 @@ class Bank:
         """Let the next call for this order wait for its answer; the order counts as charged meanwhile."""
         self._held[order] = Held()
         return self._held[order]
-
-    def forget_most(self) -> None:
-        """Count anew how many calls there are at once."""
-        self.most = self._now
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._now += 1

@@ -233,14 +233,16 @@ class Run:
         return bool((await self.sql("SELECT is_called FROM cuts"))[0][0])
 
     async def a_crash_of_postgres(self, fault: str) -> bool:
-        """Kill a process of Postgres, which then throws everybody out, while the bank has not answered."""
-        if sys.platform == "win32" and self._opened.source == "embedded":
-            return True  # Windows has no such command
+        """Let Postgres throw everybody out, by killing a process of it, while the bank has not answered."""
+        crash = "COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'"
+        if sys.platform == "win32" and self._opened.source == "embedded":  # which has no such command
+            own = "datname = current_database()"
+            crash = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {own}"
         thrown_out = False
         async with self._held(fault) as (order, worker):
             if worker is not None:
                 try:
-                    await self._connection.execute("COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'")
+                    await self._connection.execute(crash)
                 except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError):
                     thrown_out = True
                 await self._connect()
@@ -271,7 +273,7 @@ class Run:
     async def order(
         self, fault: str, count: int, *, items: int = 0, prepare: Callable[[int], object] = lambda order: None
     ) -> list[int]:
-        """Let so many orders come, in one statement; each tenth is an express one. Return their numbers."""
+        """Let so many orders come, in one statement; each tenth is an urgent one. Return their numbers."""
         first = len(self._orders) + 1
         orders = list(range(first, first + count))
         for order in orders:

@@ -74,7 +74,7 @@ class Verdict:
         missing: faults that did not come about, so that nothing is known of them.
         spans: when each fault began and ended, in seconds since the run began.
         latencies: for each order that was done, when it was enqueued and how long it took, in seconds, and
-            whether it was an express one.
+            whether it was an urgent one.
     """
 
     seed: int
@@ -122,10 +122,10 @@ class Verdict:
             axes.annotate(
                 name, (began, 1), xycoords=("data", "axes fraction"), rotation=30, fontsize=7, va="bottom"
             )
-        for express, mark in ((False, "o"), (True, "^")):
-            points = [(at, took) for at, took, is_express in self.latencies if is_express is express]
-            label = "express" if express else "usual"
-            colour = palette.JOBS["exception" if express else "successful"].colour
+        for urgent, mark in ((False, "o"), (True, "^")):
+            points = [(at, took) for at, took, is_urgent in self.latencies if is_urgent is urgent]
+            label = "urgent" if urgent else "usual"
+            colour = palette.step(10 * urgent).fill
             axes.plot(*zip(*points, strict=True) if points else ((), ()), mark, label=label, color=colour)
         axes.set(yscale="log", xlabel="seconds since the run began", ylabel="seconds to the mail")
         axes.legend(loc="lower right")

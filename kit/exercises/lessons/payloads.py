@@ -192,12 +192,14 @@ REFERENCE = Exercise(
     given=NOTEBOOK,
     names=("hand_over", "count_words_of"),
     stub="""async def hand_over(db, number, text):
-    await Queries(AsyncpgDriver(db)).enqueue("count", f"{number} {text}".encode())
+    payload = f"{number} {text}".encode()
+    await Queries(AsyncpgDriver(db)).enqueue("count", payload)
 
 async def count_words_of(job: Job) -> None:
     number, _, body = job.payload.decode().partition(" ")
+    row = int(number), body, len(body.split())
     db = await asyncpg.connect()
-    await db.execute("INSERT INTO documents VALUES ($1, $2, $3)", int(number), body, len(body.split()))
+    await db.execute("INSERT INTO documents VALUES ($1, $2, $3)", *row)
     await db.close()""",
     solution=_documents(f"{_INSERT}\n    {_ENQUEUE}", _COUNT),
     also=(
