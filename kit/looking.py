@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kit import tables
-from kit.database import dsn as dsns
 from kit.database.creation import quoted
 from kit.database.queue_tables import LOG_READ
 from kit.database.target import Target, Unreachable
@@ -14,6 +13,7 @@ from kit.errors import KitError
 from kit.pictures.board import board
 from kit.pictures.timeline import timeline
 from kit.session import session
+from kit.sources import external
 from kit.threads import run_sync
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def look(dsn: str, *, prefix: str | None = None, schema: str | None = None) -> L
         KitError: the database cannot be reached, there are no PGQueuer tables under that name (those that
             are there are named), or the role may not read them.
     """
-    target = Target(dsns.complete(dsns.check(dsn, "dsn="), session.outside()), read_only=True)
+    target = replace(external.target(dsn, "dsn="), read_only=True)
     if schema is not None:
         target = replace(target, search_path=quoted(str(schema)))
     try:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from kit.database import creation, emptying, temporary
+from kit.database.target import Unreachable
 from kit.errors import KitError
 from kit.session import session
 from kit.sources import Postgres, open_database
@@ -108,6 +109,8 @@ class QueueDatabases:
             if isinstance(seed, str):
                 try:
                     self._at(name, lambda connection: connection.execute(seed))
+                except Unreachable:
+                    raise
                 except KitError as error:
                     raise KitError(f"The seed of these tests does not work: {error.__cause__}.") from None
             elif inspect.iscoroutine(coming := seed()):

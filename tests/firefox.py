@@ -21,8 +21,9 @@ from tests.conftest import firefox
 from tests.jupyterlab import wait_until
 
 PATIENCE = 60  # seconds for an answer
-# What it would ask of other machines.
+# Nothing of what it would ask of other machines; and no motion, so that what is drawn is where it belongs.
 QUIET = {
+    "ui.prefersReducedMotion": 1,
     "app.normandy.enabled": False,
     "app.update.auto": False,
     "browser.safebrowsing.downloads.remote.enabled": False,
@@ -53,18 +54,25 @@ class Firefox:
             [*command, "--profile", self._folder.name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         listens = Path(self._folder.name, "WebDriverBiDiServer.json")
-        said = wait_until(
-            "Firefox listens", lambda: listens.read_text() if listens.exists() else "", PATIENCE
-        )
-        address = "ws://{ws_host}:{ws_port}/session".format(**json.loads(said))
-        self._socket = websocket.create_connection(address, timeout=PATIENCE, suppress_origin=True)
-        self._ask("session.new", capabilities={})
-        self._page = self._ask("browsingContext.getTree")["contexts"][0]["context"]
-        self._ask("browsingContext.setViewport", context=self._page, viewport=self._viewport)
+        try:
+            said = wait_until(
+                "Firefox listens", lambda: listens.read_text() if listens.exists() else "", PATIENCE
+            )
+            address = "ws://{ws_host}:{ws_port}/session".format(**json.loads(said))
+            self._socket = websocket.create_connection(address, timeout=PATIENCE, suppress_origin=True)
+            self._ask("session.new", capabilities={})
+            self._page = self._ask("browsingContext.getTree")["contexts"][0]["context"]
+            self._ask("browsingContext.setViewport", context=self._page, viewport=self._viewport)
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+        self._end()
+
+    def _end(self) -> None:
         self._process.terminate()
         self._process.wait(PATIENCE)
         self._folder.cleanup()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-GROUPS = {"nothing", "postgres", "processes", "docker", "browser", "pgbouncer"}
+GROUPS = {"nothing", "postgres", "processes", "docker", "browser", "firefox", "pgbouncer"}
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from kit.extras import DISTRIBUTION
 NEEDED_MEGABYTES = 500  # a cluster, its write-ahead log and a few lessons' databases
 JUPYTER_PORT = 8888
 _OTHER_HOME = "set KIT_HOME to a folder that you can write to"
+_WHICH = "set KIT_DSN, or remove KIT_POSTGRES"
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ def _settings() -> Finding:
         return _broken(f"KIT_POSTGRES is {asked!r}", mend)
     if os.environ.get("KIT_DSN"):
         return _external(os.environ["KIT_DSN"])
+    if asked == "external":
+        return _broken("KIT_POSTGRES asks for an external server, and no KIT_DSN names one", _WHICH)
     named = sorted(name for name in os.environ if name.startswith("KIT_"))
     return _good(", ".join(f"{name}={os.environ[name]}" for name in named) or "none are set")
 
@@ -172,7 +175,7 @@ def _server() -> Finding:
                 who = ", ".join(map(str, users(server.folder))) or "nobody"
                 servers.append(f"{server.source} on {where.host}:{where.port}, used by {who}")
         if wrong:
-            return _broken("; ".join(map(str.strip, wrong)), _OTHER_HOME)
+            return _broken("; ".join([*servers, *wrong]))
         return _good("; ".join(servers)) if servers else _start()
     except KitError as error:
         return _broken(str(error))
@@ -184,6 +187,8 @@ def _start() -> Finding:
     asked = choosing.asked_source(None)
     if os.environ.get("KIT_DSN") and asked in ("auto", "external"):
         return _good("none of the kit's own is needed: KIT_DSN names one")
+    if asked == "external":
+        return _note("none of the kit's own is asked for", _WHICH)
     if asked != "embedded" and _docker_problem() is None and not docker.has_image(docker.image()):
         return _note("not tried, because its image must be pulled first; a lesson does that")
     joined = choosing.join_one(None)

@@ -7,8 +7,6 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from pgqueuer.domain.settings import db_settings
-
 from kit.database.other_consumers import consumers_connected
 from kit.database.queue_tables import QueueTables
 from kit.errors import KitError
@@ -26,13 +24,14 @@ class Queue:
     Jobs that will be due within ``soon`` count as due. ``until`` is the learner's question in SQL.
     """
 
-    def __init__(self, connection: asyncpg.Connection, soon: timedelta, until: str) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, statements: QueueTables, soon: timedelta, until: str
+    ) -> None:
         self._connection = connection
-        self._soon = soon
         self._until = until
         self.due = f"due within {in_words(soon)}" if soon else "due"
-        self._statements = QueueTables(db_settings().qualified)
-        self._busy = self._statements.busy(soon, NAMED)
+        self._statements = statements
+        self._busy = statements.busy(soon, NAMED)
 
     async def is_busy(self) -> bool:
         """Return whether a job is due or running."""

@@ -83,7 +83,7 @@ async def _until_done(target: Target, limit: float, soon: timedelta, until: str)
                 if connection is None:
                     connection = await target.open(limit=seconds)
                 async with target.answering(connection, limit=seconds):
-                    queue = Queue(connection, soon, until)
+                    queue = Queue(connection, target.queue_tables, soon, until)
                     if await queue.is_so():
                         return []
                     if until or await queue.is_busy():

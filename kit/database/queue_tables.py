@@ -1,7 +1,7 @@
-"""All SQL of the kit on PGQueuer's tables and their columns.
+"""All queries of the kit on PGQueuer's tables and their columns.
 
-When PGQueuer renames one of them, only this file changes. Only `kit.stages`, which works without the rest
-of the kit, has statements of its own.
+If another version of PGQueuer names a column differently, this file changes. The tables are made, marked
+and emptied in `schema` and `emptying`. `kit.stages`, which works without the rest of the kit, has its own.
 """
 
 from __future__ import annotations

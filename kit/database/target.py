@@ -179,7 +179,8 @@ class Target:
         await asyncio.sleep(_PROBE if patient else limit)
         while patient and await self._answers(limit - _PROBE):
             await asyncio.sleep(_PROBE)
-        break_off(opened, 0)
+        # Not by cancelling the task: asyncpg, or a transaction's end, would wait for Postgres again.
+        opened.terminate()
 
     async def _answers(self, limit: float) -> bool:
         try:
@@ -225,12 +226,3 @@ def _in_plain_words(opened: asyncpg.Connection, watch: asyncio.Future[None], lim
         if isinstance(error, asyncpg.PostgresError):
             raise KitError(f"PostgreSQL refused what the kit asked for: {message}.") from error
         raise
-
-
-def break_off(opened: asyncpg.Connection, seconds: float) -> asyncio.TimerHandle:
-    """Break a connection after ``seconds``, unless the returned timer is cancelled before.
-
-    It does not help to cancel the waiting task: asyncpg, or the end of a transaction, would wait for Postgres
-    again.
-    """
-    return asyncio.get_running_loop().call_later(seconds, opened.terminate)

@@ -16,8 +16,8 @@ NO_TABLES = (
     "`pgq install` in a terminal; `pgq upgrade` brings old tables up to date."
 )
 
-# The end of a table's name in Postgres' message; before it may stand a schema and a prefix.
-TABLES = r'pgqueuer(_log|_schedules|_statistics)?" does not exist'
+# The end of a table's name in Postgres' message, in whatever language: a schema and a prefix may precede it.
+TABLES = r"pgqueuer(_log|_schedules|_statistics)?[\"»«”“]"
 _DRIVERS = ("asyncpg", "psycopg", "psycopg_pool")
 
 

@@ -181,7 +181,7 @@ def join_one(source: str | None, *, alone: bool = False) -> Joined:
         KitError: there is none; the message says why not, for each source that was tried.
     """
     failed: dict[str, str] = {}
-    for kind, why, find in _candidates(source):
+    for kind, why, find in _candidates(source, alone=alone):
         if kind in failed:
             continue
         try:
@@ -189,7 +189,7 @@ def join_one(source: str | None, *, alone: bool = False) -> Joined:
             server, address, lease = _join_alone(server) if alone else (server, *sharing.join(server))
         except Exception as error:
             reason = str(error) if isinstance(error, KitError) else one_line(error)
-            failed[kind] = getattr(error, "problem", f"{kind}: {reason}")
+            failed[kind] = getattr(error, "problem", f"{kind}: {reason.rstrip('.')}")
             last = error
         else:
             chosen = "; ".join(failed.values()) or why
@@ -200,14 +200,15 @@ def join_one(source: str | None, *, alone: bool = False) -> Joined:
     raise KitError(f"No Postgres of the kit's own works here. `kit doctor` looks closer. Tried:\n  {tried}")
 
 
-def _candidates(source: str | None) -> Iterator[tuple[str, str, Callable[[], Server]]]:
+def _candidates(source: str | None, *, alone: bool) -> Iterator[tuple[str, str, Callable[[], Server]]]:
     """Yield what to try, best first: the source, the reason, and a call that returns its server or raises."""
     asked = asked_source(source)
     kinds = [asked] if asked in KINDS else list(KINDS)
     if source is None or asked == "auto":
         for server in known(alone=False):
             if server.source in kinds and server.running() is not None:
-                yield server.source, "it runs already", partial(_known, server)
+                why = "one of its kind runs already" if alone else "it runs already"
+                yield server.source, why, partial(_known, server)
     for kind in kinds:
         because = KINDS[kind].why if asked == "auto" else "KIT_POSTGRES asks for it"
         yield kind, "you asked for it" if source == kind else because, KINDS[kind].find

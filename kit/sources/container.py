@@ -82,7 +82,9 @@ class Container:
             raise
         except Exception as error:  # an engine other than Docker may raise anything
             made = self._state()
-            reason = why(error).replace(made.password if made else "\0", "…")
+            reason = why(error)
+            if made is not None and made.password:
+                reason = reason.replace(made.password, "…")
             raise NotUsable(f"the container with {self.runs!r} did not start: {reason}") from None
 
     def stop(self) -> None:

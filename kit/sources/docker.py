@@ -40,22 +40,23 @@ def image() -> str:
 @contextlib.contextmanager
 def client(timeout: float) -> Iterator[Any]:
     """Open a client of the engine that testcontainers would use, by its settings and Docker's contexts."""
-    from testcontainers.core.docker_client import DockerClient
-
-    opened = DockerClient(timeout=timeout).client
-    try:
-        yield opened
-    finally:
-        opened.close()
+    with _testcontainers(timeout) as opened:
+        yield opened.client
 
 
 def host() -> str:
     """Return the host on which the engine's containers open their ports."""
+    with _testcontainers(ENGINE_TIMEOUT) as opened:
+        return str(opened.host())
+
+
+@contextlib.contextmanager
+def _testcontainers(timeout: float) -> Iterator[Any]:
     from testcontainers.core.docker_client import DockerClient
 
-    opened = DockerClient()
+    opened = DockerClient(timeout=timeout)
     try:
-        return str(opened.host())
+        yield opened
     finally:
         opened.client.close()
 

@@ -127,7 +127,8 @@ class Embedded:
 
     def _launch(self, port: int, log: Path, deadline: float) -> Address | None:
         settings = _SETTINGS | {"port": str(port)}
-        if int(files.read(self.data / "PG_VERSION")) >= 18:
+        major = files.read(self.data / "PG_VERSION")
+        if major.isdecimal() and int(major) >= 18:
             settings["io_method"] = "sync"  # no processes that only read ahead
         options = [f"-c{name}={value}" for name, value in settings.items()]
         command = [program(self.bin, "postgres"), "-D", str(self.data), *options]
@@ -189,16 +190,22 @@ class Embedded:
     def _clear_pid_file(self) -> None:
         """Remove a ``postmaster.pid`` that postgres would refuse: it names another program, or none.
 
-        A file that names an ended process stays: postgres uses it to check that nothing of it is left.
+        What is left of the server then is killed. A file that names an ended process stays: postgres uses it
+        to check that nothing of it is left.
         """
         file, pid = self.data / "postmaster.pid", "".join(self._postmaster()[:1])
         whole = pid.isdecimal() and len(pid) < 10
         if not file.exists() or self._process() or (whole and not psutil.pid_exists(int(pid))):
             return
-        left = [each for each in psutil.process_iter(["name", "cwd"]) if each.info["cwd"] == str(self.data)]
-        for process in (mine := [each for each in left if each.info["name"].startswith("postgres")]):
-            process.kill()
-        psutil.wait_procs(mine, STOP_TIMEOUT)
+        left = [
+            each
+            for each in psutil.process_iter(["name", "cwd"])
+            if each.info["cwd"] == str(self.data) and (each.info["name"] or "").startswith("postgres")
+        ]
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ends by itself just now
+                process.kill()
+        psutil.wait_procs(left, STOP_TIMEOUT)
         file.unlink()
 
     def _free_port(self) -> int:

@@ -14,6 +14,7 @@ import platformdirs
 
 from kit.errors import KitError
 
+RECORD = "server.json"  # in a server's folder: which one it is
 MADE = "start.lock"  # the first file that the kit makes in a server's folder
 
 

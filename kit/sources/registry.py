@@ -19,7 +19,6 @@ from kit.sources.server import Server
 
 KINDS: dict[str, type[Server]] = {each.source: each for each in (Container, Embedded)}  # the best first
 SOURCES = ("auto", *KINDS, "external")
-RECORD = "server.json"
 ALONE = "alone"  # the folder of servers that only one process uses
 
 
@@ -31,7 +30,10 @@ def load(record: Path) -> Server:
     """
     for path in (record.parent, record):
         if not files.is_own(path):
-            raise KitError(f"{str(record)!r} is passed over: {str(path)!r} is not this account's alone.")
+            raise KitError(
+                f"{str(record)!r} is passed over: {str(path)!r} is not this account's alone. Set KIT_HOME to "
+                "a folder of yours."
+            )
     try:
         described = json.loads(record.read_text("utf-8"))
         return KINDS[described["source"]](record.parent, str(described["runs"]))
@@ -42,16 +44,20 @@ def load(record: Path) -> Server:
         ) from None
 
 
-def known(*, alone: bool = True, say: Callable[[str], object] | None = None) -> list[Server]:
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def known(*, alone: bool = True, say: Callable[[str], object] = _say) -> list[Server]:
     """Return the servers that were made for this user, running or not; shared ones first.
 
     Damaged records and those of another account are passed over, with a line for ``say`` or standard error.
     """
     servers = []
-    for pattern in (f"*/{RECORD}", f"{ALONE}/*/{RECORD}")[: 1 + alone]:
+    for pattern in (f"*/{files.RECORD}", f"{ALONE}/*/{files.RECORD}")[: 1 + alone]:
         for record in sorted(files.home().glob(pattern)):
             try:
                 servers.append(load(record))
             except KitError as error:
-                (say or sys.stderr.write)(f"{error}\n")
+                say(str(error))
     return servers

@@ -44,9 +44,7 @@ KEEPER = "kit.sources.keeper"
 
 # Restarts a killed keeper. The keeper's name is in the environment and not here: `pkill -f` with its name, or
 # with Python's, does not find this shell.
-_SUPERVISE = (
-    'for each in 1 2 3 4 5; do "$KIT_KEEPER_PYTHON" -m "$KIT_KEEPER" "$0/server.json" && exit; sleep 1; done'
-)
+_SUPERVISE = 'for each in 1 2 3 4 5; do "$KIT_KEEPER_PYTHON" -m "$KIT_KEEPER" "$0/{}" && exit; sleep 1; done'
 
 
 class User(NamedTuple):
@@ -113,7 +111,7 @@ def _adopt_or_start(server: Server, alone: bool) -> tuple[Address, Lease]:
         try:
             (server.folder / "stopped").unlink(missing_ok=True)
             record = {"source": server.source, "runs": server.runs}
-            files.write(server.folder / "server.json", json.dumps(record))
+            files.write(server.folder / files.RECORD, json.dumps(record))
             if not is_held(server.folder / "keeper.lock"):
                 # before the server: the keeper also cleans up after a start that is cut off
                 start_keeper(server.folder)
@@ -143,7 +141,7 @@ def stop(server: Server) -> None:
 
 
 def _kill_keeper(folder: Path, *, only_frozen: bool = False) -> None:
-    for keeper in processes.running(KEEPER, str(folder / "server.json")):
+    for keeper in processes.running(KEEPER, str(folder / files.RECORD)):
         with contextlib.suppress(psutil.Error):
             if not only_frozen or keeper.status() == psutil.STATUS_STOPPED:
                 keeper.kill()
@@ -237,9 +235,9 @@ def start_keeper(folder: Path) -> None:
     root = str(Path(__file__).resolve().parents[2])  # a kit that is not installed is found where this one is
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     if sys.platform == "win32":
-        command = [sys.executable, "-m", KEEPER, str(folder / "server.json")]
+        command = [sys.executable, "-m", KEEPER, str(folder / files.RECORD)]
     else:
-        command = ["/bin/sh", "-c", _SUPERVISE, str(folder)]
+        command = ["/bin/sh", "-c", _SUPERVISE.format(files.RECORD), str(folder)]
     ours = {"PYTHONPATH": path, "KIT_KEEPER_PYTHON": sys.executable, "KIT_KEEPER": KEEPER}
     with files.open_log(folder / "keeper.log", empty=True) as log:
         processes.start(command, log, cwd=folder, env=os.environ | ours)

@@ -142,7 +142,8 @@ def test_a_notebook_reopened_without_its_kernel_plays_the_last_run_again(seen: S
     board = seen.page.locator(".jp-NotebookPanel .kit-board:visible")
     seen.until("one board", lambda: board.count() == 1)
     assert "kit-live" not in (board.get_attribute("class") or "")
-    assert "Loading widget" not in seen.page.locator(".jp-NotebookPanel").inner_text()
+    panel = seen.page.locator(".jp-NotebookPanel")
+    seen.until("nothing that is still to come", lambda: "Loading widget" not in panel.inner_text())
     words = board.locator(".kb-words")
     assert words.inner_text() == "0 waiting · 0 running · 2 done"
     board.locator(".kb-slider").focus()

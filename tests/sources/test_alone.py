@@ -72,7 +72,7 @@ def test_programs_that_start_at_once_get_a_server_each_and_what_the_dead_had_is_
 
 def test_without_a_source_it_is_of_the_kind_that_runs_already_and_nobody_is_led_there(own_home: Path) -> None:
     with open_database("embedded", "lesson") as shared, kit.postgres(database="lesson", alone=True) as own:
-        assert (own.source, own.why) == ("embedded", "it runs already; nobody else uses it")
+        assert (own.source, own.why) == ("embedded", "one of its kind runs already; nobody else uses it")
         with open_database(database="lesson") as later:
             assert later.dsn == shared.dsn != own.dsn
 

@@ -10,8 +10,10 @@ export default {
     const hear = (_, buffers) => {
       const now = read(JSON.parse(new TextDecoder().decode(buffers[0])).html);
       const [old, fresh, shown] = [before && parts(before), parts(now), parts(el)];
-      if (!old || [...old.keys()].join() !== [...fresh.keys()].join()) el.replaceChildren(...now.cloneNode(true).childNodes);
-      else for (const [name, { innerHTML }] of fresh) if (innerHTML !== old.get(name).innerHTML) shown.get(name).innerHTML = innerHTML;
+      if (!old || [...fresh.keys()].some((name) => !old.has(name))) el.replaceChildren(...now.cloneNode(true).childNodes);
+      else for (const [name, { innerHTML }] of old)
+        if (!fresh.has(name)) shown.get(name).closest("details").remove(); // of a consumer that has stopped
+        else if (innerHTML !== fresh.get(name).innerHTML) shown.get(name).innerHTML = fresh.get(name).innerHTML;
       before = now;
     };
     const anew = () => {

@@ -120,9 +120,11 @@
     }
   }
 
-  // Do it again until it is done: in its first seconds JupyterLab still lays itself out.
+  // Keep it so for three seconds, in which JupyterLab still lays itself out, unless somebody acts.
   async function settled(done, act) {
-    for (let tries = 0; tries < 30; tries++) {
+    let touched = false;
+    window.addEventListener("pointerdown", () => (touched = true), { once: true, capture: true });
+    for (let tries = 0; tries < 30 && !touched; tries++) {
       if (!done()) act();
       await new Promise((later) => setTimeout(later, 100));
     }
@@ -142,6 +144,7 @@
       const panel = app.shell.currentWidget ?? tracker.currentWidget;
       if (!tracker.has(panel)) return;
       await panel.context.ready;
+      if (panel !== (app.shell.currentWidget ?? tracker.currentWidget)) return; // another one came to the front
       if (!hasCode(panel.context)) return;
       docked.follow(panel);
       if (toBeOpened) open(app, widget);
