@@ -72,7 +72,7 @@ GOODBYE = Exercise(
     kind="mend",
     title="Deleted and told, or neither",
     minutes=4,
-    task="A page deletes a user and lets them be told. Mend it: whatever happens in between, and whatever Postgres refuses, "
+    task="A page deletes a user, and enqueues the mail that tells them. Mend it: whatever happens in between, and whatever Postgres refuses, "
     "a user is deleted and has a job `goodbye`, or neither. `pool` is the application's.",
     given=NOTEBOOK,
     names=("part_with",),

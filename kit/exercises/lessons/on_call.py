@@ -1115,7 +1115,7 @@ async def places_are_used(answer: Answer) -> None:
 
 PLACES = drill(
     "places",
-    "Forty-six a second",
+    "Fifty a second",
     "*Twenty thousand orders have been waiting since this morning, and about fifty are confirmed in a second. The worker "
     "is up, and its processor idle. The bank takes five at once, no more, and answers in a hundredth of a second.* So "
     "many were done in each second: `kit.sql(\"SELECT date_trunc('second', created) AS second, count(*) FROM pgqueuer_log WHERE "

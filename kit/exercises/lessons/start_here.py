@@ -30,11 +30,12 @@ async def one_job_goes_round(answer: Answer) -> None:
 STATUSES = Exercise(
     id="statuses",
     kind="predict",
-    title="One job, all the way round",
+    title="What is left of it?",
     minutes=2,
     after="00-b94769",
     task="**Predict.** One job is enqueued, picked and done, without an accident. How many rows has the queue "
-    "then, and which statuses has the log, from the first to the last?",
+    "then, and which statuses has the log, from the first to the last? The log has one row for each change of a job. "
+    "Choose from `queued`, `picked`, `running`, `successful`, `done`.",
     names=("rows_in_queue", "log"),
     stub="""# log is a list, such as ["new", "old"]
 kit.predict("statuses", rows_in_queue=..., log=...)""",

@@ -412,8 +412,9 @@ DEPLOY = Exercise(
     minutes=3,
     processes=0,
     task="The shop runs, and a new version of it comes, with a newer PGQueuer. Put what is needed in order. There are: "
-    '`"files"` (the new files and packages), `"install"` (pgq install), `"upgrade"` (pgq upgrade), `"verify"` (pgq verify '
-    '--expect present: a deployment stops where it fails), `"restart"`.',
+    '`"files"` (the new files and packages), `"install"` (`pgq install` makes the tables in a database without them), '
+    '`"upgrade"` (`pgq upgrade` brings tables of an older version up to date), `"verify"` (`pgq verify --expect present` '
+    'fails where one is missing, and a deployment stops there), `"restart"`.',
     names=("order",),
     stub="order = []",
     solution='order = ["files", "upgrade", "verify", "restart"]',
