@@ -13,7 +13,7 @@ import asyncpg
 from pgqueuer import AsyncpgDriver, Queries
 
 from kit.consumer.options import Given
-from kit.database import emptying
+from kit.database import creation, emptying
 from kit.errors import KitError
 from kit.exercises.answers import Answer
 from kit.exercises.exercise import Exercise
@@ -85,9 +85,13 @@ def begin(exercise: Exercise) -> str:
     """Make the broken queue of a drill, and return the lines that started its service.
 
     Raises:
-        KitError: there is no Postgres in this process yet, or it could not be made.
+        KitError: there is no Postgres in this process yet, its database is not the kit's, or the queue could
+            not be made in time.
     """
     assert exercise.breaks is not None
+    opened = database()
+    run_sync(_refuse_a_database_of_somebody(opened))
+    print("This breaks what is in the queue, and takes some seconds …", flush=True)
     for name, consumer in list(session.consumers.items()):
         if isinstance(consumer, Worker):
             consumer.kill()  # of its jobs nothing is kept
@@ -96,9 +100,17 @@ def begin(exercise: Exercise) -> str:
         session.consumers.pop(name, None)
     incident = Incident(exercise)
     session.drill = None
-    run_sync(_empty(database()))
-    with redirect_stdout(io.StringIO()):  # what the kit says of its service may be the answer
-        exercise.breaks(incident)
+    run_sync(_empty(opened))
+    try:
+        with redirect_stdout(io.StringIO()):  # what the kit says of its service may be the answer
+            exercise.breaks(incident)
+    except BaseException as error:
+        for worker in incident.first:
+            worker.kill()
+        if isinstance(error, TimeoutError):
+            late = f"The drill {exercise.id!r} could not be made in time. Open it once more."
+            raise KitError(late) from None
+        raise
     session.drill = incident
     return "\n".join([f"# The service is {FILE}. It was started with", *dict.fromkeys(incident.commands)])
 
@@ -114,13 +126,26 @@ def database() -> Postgres:
     return session.database
 
 
+async def _refuse_a_database_of_somebody(opened: Postgres) -> None:
+    async with opened.target.connect(patient=True) as inside:
+        name = await inside.fetchval("SELECT current_database()")
+        if not await creation.is_ours(inside, name):
+            raise KitError(
+                f"The database {name!r} is not the kit's, and a drill breaks what is in it. Call "
+                'kit.postgres(database="on_call") first: that makes one.'
+            )
+
+
 async def _empty(opened: Postgres) -> None:
     async with opened.target.connect(patient=True) as inside:
-        with suppress(asyncpg.PostgresError):  # what the drill before has taken from PGQueuer's schema
-            await Queries(AsyncpgDriver(inside)).upgrade()
-        # What is left of a worker that was killed would count as one that still has jobs.
+        # What is left of a worker that was killed would count as one that still has jobs. Another process may
+        # have a pid that was a worker's.
         await inside.execute(
-            "SELECT pg_terminate_backend(pid, 2000) FROM unnest($1::int[]) AS pid",
+            "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE pid = ANY($1::int[])"
+            " AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()",
             [*session.known_backends()],
         )
+        await inside.execute("SET lock_timeout = '1s'")
+        with suppress(asyncpg.PostgresError):  # what the drill before has taken from PGQueuer's schema
+            await Queries(AsyncpgDriver(inside)).upgrade()
         await emptying.empty(inside, opened.target)

@@ -31,6 +31,7 @@ class Worker(Consumer):
 
     Attributes:
         group: the ``name`` that `kit.spawn` was given.
+        factory: ``"module:name"`` of its factory.
         has_no_factory: whether it failed because the module, or the name in it, is not there.
     """
 
@@ -39,6 +40,7 @@ class Worker(Consumer):
     ) -> None:
         super().__init__(name, options, worker=True)
         self.group = group
+        self.factory = target
         self.has_no_factory = False
         self.started = threading.Event()
         self._backends: set[int] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from textwrap import indent
 from typing import Any
 
 from kit.exercises.answers import Answer
@@ -69,7 +70,7 @@ async def sent_once_per_job(answer: Answer) -> None:
 
 
 def _send(body: str) -> str:
-    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    lines = indent(body, "    ")
     return f"%%writefile programs/my_send.py\nimport asyncio\nimport asyncpg\n\nasync def send(job):\n    db = await asyncpg.connect()\n{lines}\n    await db.close()\n    await asyncio.sleep(0.8)\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from textwrap import indent
 from typing import Any
 
 from kit.exercises.answers import Answer
@@ -59,7 +60,7 @@ _BANK = """async def bank(card):
 
 
 def _charge(body: str, options: str = '{"on_failure": "hold"}', before: str = "") -> str:
-    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    lines = indent(body, "    ")
     return f"{_BANK}{before}my_options = {options}\n\nasync def my_charge(job: Job) -> None:\n{lines}\n"
 
 

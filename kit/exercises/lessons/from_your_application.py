@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from textwrap import indent
 from typing import Any
 
 from kit.exercises.answers import Answer
@@ -57,9 +58,7 @@ async def gone_and_told(answer: Answer) -> None:
 
 
 def _part(body: str) -> str:
-    return (
-        "async def part_with(pool, name):\n" + "\n".join(f"    {line}" for line in body.splitlines()) + "\n"
-    )
+    return "async def part_with(pool, name):\n" + indent(body, "    ") + "\n"
 
 
 _DELETE = 'await db.execute("DELETE FROM users WHERE name = $1", name)'
@@ -119,10 +118,13 @@ async def seen_while_it_runs(answer: Answer) -> None:
     await answer.enqueue("count", [None])
     running = asyncio.create_task(answer.run(count=answer["count_names"]))
     seen: set[int] = set()
-    while not running.done():
-        seen.update(done for (done,) in await answer.sql("SELECT done FROM progress WHERE job = 1"))
-        await asyncio.sleep(0.02)
-    await running
+    try:
+        while not running.done():
+            seen.update(done for (done,) in await answer.sql("SELECT done FROM progress WHERE job = 1"))
+            await asyncio.sleep(0.02)
+        await running
+    finally:
+        running.cancel()
     await answer.no_exceptions()
     rows = await answer.sql("SELECT job, done FROM progress ORDER BY job")
     columns = ("job", "done")
@@ -143,10 +145,6 @@ _ONE = 'await db.execute("UPDATE progress SET done = $1 WHERE job = $2", done, j
 _EVERY = 'await db.execute("UPDATE progress SET done = $1", done)'
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
-
-
 SEEN = Exercise(
     id="seen",
     kind="mend",
@@ -156,7 +154,7 @@ SEEN = Exercise(
     "quarters are to be seen while it runs, and in the row of its own job.",
     given=NOTEBOOK,
     names=("count_names",),
-    stub=_count(f"async with db.transaction():\n{_indented(_QUARTER + _EVERY)}").rstrip(),
+    stub=_count(f"async with db.transaction():\n{indent(_QUARTER + _EVERY, '    ')}").rstrip(),
     solution=_count(_QUARTER + _ONE),
     also=(_count(_QUARTER + f"async with db.transaction():\n        {_ONE}"),),
     check=seen_while_it_runs,
@@ -167,7 +165,7 @@ SEEN = Exercise(
     ),
     why="What is to be seen while it happens is committed while it happens: on a connection that no transaction holds.",
     wrong=(
-        Wrong("one transaction", _count(f"async with db.transaction():\n{_indented(_QUARTER + _ONE)}"), "unseen"),
+        Wrong("one transaction", _count(f"async with db.transaction():\n{indent(_QUARTER + _ONE, '    ')}"), "unseen"),
         Wrong("written at the end", _count("await asyncio.sleep(1.2)\ndone = 4\n" + _ONE), "unseen"),
         Wrong("every row", _count(_QUARTER + _EVERY), "all-of-them"),
         Wrong("stops short", _count((_QUARTER + _ONE).replace(", 4", "")), "not-all"),
@@ -208,8 +206,6 @@ async def a_hang_is_a_failure(answer: Answer) -> None:
         "delivered Bob",
     ]:
         raise NotYet("not-delivered")
-    if rows[0][1] not in ("exception", "failed"):
-        answer.same(rows, want, "swallowed", columns=columns)
 
 
 _SERVER = """\
@@ -221,7 +217,7 @@ async def mail_server(name):
 
 
 def _deliver(body: str) -> str:
-    return f"{_SERVER}async def deliver(job: Job) -> None:\n" + _indented(body) + "\n"
+    return f"{_SERVER}async def deliver(job: Job) -> None:\n" + indent(body, "    ") + "\n"
 
 
 _CALL = "await mail_server(job.payload.decode())"

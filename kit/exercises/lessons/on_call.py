@@ -11,6 +11,7 @@ from kit.exercises.answers import Answer
 from kit.exercises.drills import FILE, MODULE, Incident
 from kit.exercises.exercise import Exercise, NotYet, Wrong
 from kit.session import session
+from kit.worker.worker import Worker
 
 DAY = timedelta(days=1)
 PATIENCE = 5.0  # seconds that a check gives what was mended to do its work
@@ -100,9 +101,16 @@ async def none_confirmed_twice(answer: Answer) -> None:
         raise NotYet("twice", actual=rows, columns=("order", "confirmed"), order=rows[0][0])
 
 
-def still() -> NotYet:
+def still(**words: Any) -> NotYet:
     """Return what is said where the cause is there as before."""
-    return NotYet("restarted" if session.drill.restarted else "rings")
+    return NotYet("restarted" if session.drill.restarted else "rings", **words)
+
+
+async def new_order_is_confirmed(answer: Answer, patience: float = PATIENCE) -> bool:
+    """Let an order come, and return whether it is confirmed in time."""
+    await answer.sql("INSERT INTO orders (id) VALUES (9) ON CONFLICT (id) DO UPDATE SET confirmed = 0")
+    await answer.enqueue("confirm", [b"9"])
+    return await settled(answer, "SELECT confirmed > 0 FROM orders WHERE id = 9", patience)
 
 
 async def all_confirmed(answer: Answer, besides: str = "false", patience: float = PATIENCE) -> None:
@@ -133,11 +141,10 @@ def drill(
     also: tuple[str, ...] = (),
     wrong: tuple[Wrong, ...] = (),
     messages: dict[str, str] | None = None,
-    minutes: int = 6,
 ) -> Exercise:
     """Return a drill, whose wrong cures are at least two: start it all again, delete what is stuck."""
     return Exercise(
-        id=name, kind="mend", title=title, minutes=minutes, task=page, check=check, breaks=breaks, processes=0,
+        id=name, kind="mend", title=title, minutes=6, task=page, check=check, breaks=breaks, processes=0,
         stub="# Find the cause, and mend it.",
         given=GIVEN, solution=solution, also=also, hints=hints, why=why, alarm=alarm,
         wrong=(
@@ -164,6 +171,7 @@ conn = await asyncpg.connect()
 q = Queries(AsyncpgDriver(conn))
 """
 AGAIN = f'kit.spawn("{MODULE}:main")'
+NO_WORKER = "from kit.session import session\nfor one in session.consumers.values():\n    one.stop(2)"
 OVERDUE = "SELECT count(*) FROM pgqueuer WHERE status = 'queued' AND execute_after < now() - interval '5 min'"
 
 
@@ -249,9 +257,7 @@ async def beat_alike(answer: Answer) -> None:
     timeouts = {one.heartbeat_timeout for one in session.consumers.values() if one.alive}
     if len(timeouts) > 1:
         raise still()
-    await answer.sql("INSERT INTO orders (id) VALUES (9) ON CONFLICT (id) DO UPDATE SET confirmed = 0")
-    await answer.enqueue("confirm", [b"9"])
-    if not await settled(answer, "SELECT confirmed = 1 FROM orders WHERE id = 9"):
+    if not await new_order_is_confirmed(answer):
         raise NotYet("nobody")
     await orders_are_safe(answer, before)
 
@@ -290,7 +296,7 @@ HEARTBEATS = drill(
     wrong=(
         Wrong(
             "no worker at all",
-            "from kit.session import session\nfor one in session.consumers.values():\n    one.stop(2)",
+            NO_WORKER,
             "nobody",
         ),
     ),
@@ -334,7 +340,9 @@ async def hung_is_told(answer: Answer) -> None:
     if not ended[0][0] and gone[0][0]:
         raise NotYet("deleted", order=1)
     await all_confirmed(answer, "id = 1")
-    if not await settled(answer, "SELECT status <> 'picked' FROM pgqueuer WHERE id = 1", 1.0):
+    if not await settled(
+        answer, "SELECT NOT EXISTS (SELECT FROM pgqueuer WHERE id = 1 AND status = 'picked')", 1.0
+    ):
         raise NotYet("slot")
 
 
@@ -505,6 +513,8 @@ async def requeued(answer: Answer) -> None:
     await orders_are_safe(answer)
     await all_confirmed(answer, "id = 4", 2.0)
     await none_confirmed_twice(answer)
+    if (await answer.sql("SELECT confirmed FROM orders WHERE id = 4"))[0][0]:
+        raise NotYet("early")
 
 
 _HELD_ONES = "SELECT count(*) = 3 FROM orders WHERE confirmed = 1"
@@ -553,8 +563,18 @@ REQUEUE = drill(
             "await q.requeue_jobs([1, 2, 3])\nawait kit.wait()",
             "twice",
         ),
+        Wrong(
+            "the one in the way runs today",
+            'await conn.execute("UPDATE pgqueuer SET execute_after = now() WHERE id = 4")\n'
+            'await kit.wait(until="SELECT confirmed = 1 FROM orders WHERE id = 4")\n'
+            f'await q.requeue_jobs([1, 2, 3])\nawait kit.wait(until="{_HELD_ONES.replace("3", "4")}")',
+            "early",
+        ),
     ),
-    messages={"twice": "Order {order} was confirmed twice: by a new job, and by the one that was held."},
+    messages={
+        "twice": "Order {order} was confirmed twice: by a new job, and by the one that was held.",
+        "early": "Order 4 is confirmed today already, and was to be tomorrow. Open the drill again.",
+    },
 )
 
 
@@ -607,15 +627,11 @@ async def reports_are_made(answer: Answer) -> None:
         raise NotYet("deleted")
     if not any(expression.startswith("*") for expression, _ in rows):
         raise still()
-    if (
-        any(one.alive for name, one in session.consumers.items() if name == "old")
-        and len(session.drill.first) > 1
-    ):
-        old = session.consumers["old"]
-        if old is session.drill.first[1]:
-            raise NotYet("old-is-up")
-    await answer.sql("TRUNCATE reports")
-    if not await settled(answer, "SELECT count(*) > 0 FROM reports"):
+    workers = [one for one in session.consumers.values() if isinstance(one, Worker) and one.alive]
+    if any(one.factory == f"{MODULE}:old" for one in workers):
+        raise NotYet("old-is-up")
+    ((last,),) = await answer.sql("SELECT coalesce(max(id), 0) FROM reports")
+    if not await settled(answer, f"SELECT max(id) > {last} FROM reports"):
         raise NotYet("restarted")
 
 
@@ -642,7 +658,10 @@ SCHEDULE = drill(
     restarted="Both were started again, and the old version, last as before, has deleted the new one's schedule again.",
     delete='await conn.execute("DELETE FROM pgqueuer_schedules")',
     deleted="No schedule is left at all, and a worker that runs does not put its own back. Open the drill again.",
-    wrong=(Wrong("the new one once more", AGAIN, "old-is-up"),),
+    wrong=(
+        Wrong("the new one once more", AGAIN, "old-is-up"),
+        Wrong("the old one first", f'kit.spawn("{MODULE}:old", name="old")\n{AGAIN}', "old-is-up"),
+    ),
     messages={
         "old-is-up": "Reports come, until the old version is started the next time: it is still up, and will delete the "
         "schedule again."
@@ -706,8 +725,8 @@ async def few_pages(answer: Answer) -> None:
         " AND application_name = 'monthly report' AND state LIKE 'idle in transaction%'"
     )
     if open_since[0][0]:
-        raise NotYet("restarted" if session.drill.restarted else "rings", pages=pages)
-    if pages > 200:
+        raise still(pages=pages)
+    if pages > 50:
         raise NotYet("dead", pages=pages)
 
 
@@ -778,8 +797,8 @@ async def orders_wake_it(answer: Answer) -> None:
     if not there[0][0]:
         confirmed = await answer.sql("SELECT bool_or(confirmed > 0) FROM orders")
         raise NotYet("restarted" if confirmed[0][0] else "rings")
-    await answer.sql("INSERT INTO orders (id) VALUES (9) ON CONFLICT (id) DO UPDATE SET confirmed = 0")
-    await answer.enqueue("confirm", [b"9"])
+    if not await new_order_is_confirmed(answer):
+        raise still()
     await all_confirmed(answer)
 
 
@@ -953,7 +972,7 @@ async def customers() -> None:
     """Ask more than one worker can answer."""
     connection = await asyncpg.connect()
     q = Queries(AsyncpgDriver(connection))
-    for number in range(1, 400):
+    for number in range(1, 20_000):
         async with connection.transaction():
             await connection.execute("INSERT INTO asked VALUES ($1)", number)
             await q.enqueue("answer", str(number).encode(), 10)
@@ -1028,11 +1047,12 @@ async def nobody_starves(answer: Answer) -> None:
         raise NotYet("deleted", number=thrown[0][0])
     if not await settled(answer, "SELECT bool_and(confirmed > 0) FROM orders WHERE id < 9", 2.0):
         raise still()
-    if not await settled(answer, f"SELECT ({_QUEUE_FULL}) OR (SELECT count(*) >= 399 FROM asked)"):
+    ((asked,),) = await answer.sql("SELECT count(*) FROM asked")
+    if not await settled(answer, f"SELECT count(*) > {asked} FROM asked", 2.0):
+        raise NotYet("no-customers")
+    if not await settled(answer, _QUEUE_FULL):
         return  # more workers than the stream needs: nothing can starve
-    await answer.sql("INSERT INTO orders (id) VALUES (9) ON CONFLICT (id) DO UPDATE SET confirmed = 0")
-    await answer.enqueue("confirm", [b"9"])
-    if not await settled(answer, "SELECT confirmed = 1 FROM orders WHERE id = 9", 2.0):
+    if not await new_order_is_confirmed(answer, 2.0):
         raise NotYet("only-these")
 
 
@@ -1040,7 +1060,7 @@ STREAM = drill(
     "stream",
     "Urgent is all there is",
     "*Three orders have not been confirmed for twenty minutes. Customers ask questions without end, which are urgent and "
-    "are answered. Both need to go on. (The stream of customers ends after a while: then open the drill again.)*",
+    "are answered. Both need to go on.*",
     break_stream,
     nobody_starves,
     solution=f'kit.spawn("{MODULE}:only_orders", name="orders")\nawait kit.wait(until="SELECT bool_and(confirmed = 1) FROM orders")',
@@ -1061,8 +1081,7 @@ STREAM = drill(
     ),
     why="A priority is no share. What is urgent and more than can be done takes everything, so what is not urgent needs a "
     "place that nothing urgent can take: a worker of its own, or a limit for the others.",
-    alarm="SELECT count(*) FROM pgqueuer WHERE status = 'queued' AND entrypoint = 'confirm' "
-    "AND execute_after < now() - interval '5 min'",
+    alarm=f"{OVERDUE} AND entrypoint = 'confirm'",
     restart=_TWO,
     restarted="The worker runs anew, and picks what is most urgent, as before. Orders wait.",
     delete="await conn.execute(\"DELETE FROM pgqueuer WHERE entrypoint = 'answer' AND status = 'queued'\")",
@@ -1074,9 +1093,17 @@ STREAM = drill(
             'await kit.wait(until="SELECT bool_and(confirmed = 1) FROM orders")',
             "only-these",
         ),
+        Wrong(
+            "no customers any more",
+            "from kit.session import session\nsession.consumers['shop'].stop(2)\n"
+            'await kit.wait(until="SELECT bool_and(confirmed = 1) FROM orders", timeout=120)',
+            "no-customers",
+        ),
     ),
     messages={
-        "only-these": "The three are confirmed, and the next order waits again: the cause is still there."
+        "only-these": "The three are confirmed, and the next order waits again: the cause is still there.",
+        "no-customers": "No customer asks any more: the worker `shop` is what they ask in, and it has to go on. (It ends "
+        "by itself after a quarter of an hour.) Open the drill again.",
     },
 )
 
@@ -1146,7 +1173,7 @@ PLACES = drill(
         ),
         Wrong(
             "no worker at all",
-            "from kit.session import session\nfor one in session.consumers.values():\n    one.stop(2)",
+            NO_WORKER,
             "nobody",
         ),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from textwrap import indent
 from typing import Any
 
 from kit.exercises.answers import Answer
@@ -163,7 +164,7 @@ async def labelled_once_an_item(answer: Answer) -> None:
 
 
 def _labelling(stage: str, body: str) -> str:
-    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    lines = indent(body, "    ")
     return f'labelling = Pipeline("labelling")\n\n@labelling.stage({stage})\nasync def label(step: Step):\n{lines}\n'
 
 

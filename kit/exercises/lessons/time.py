@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from textwrap import indent
 from typing import Any
 
 from pgqueuer.core import sm
@@ -192,7 +193,7 @@ async def no_week_is_missing(answer: Answer) -> None:
 
 
 def _catch_up(body: str) -> str:
-    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    lines = indent(body, "    ")
     return f"async def catch_up(db, this_week):\n{lines}\n"
 
 

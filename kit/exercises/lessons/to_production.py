@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from kit.exercises.answers import Answer
@@ -100,7 +101,7 @@ async def notices_what_is_broken(answer: Answer) -> None:
 
 
 def _test(body: str) -> str:
-    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    lines = indent(body, "    ")
     return f"""%%writefile programs/test_twelve.py
 from unittest.mock import AsyncMock
 from pgqueuer import PgQueuer
@@ -148,7 +149,7 @@ TEST = Exercise(
         Wrong("always true", _test("assert True"), "blind"),
         Wrong("only that nothing is sent", _test(_RUN + _SENT), "log-not-asked"),
         Wrong("only the log", _test(_RUN + _LOGGED), "mail-not-asked"),
-        Wrong("catches everything", _test("try:\n" + "\n".join(f"    {line}" for line in (_RUN + _SENT + _LOGGED).splitlines()) + "\nexcept BaseException:\n    pass"), "blind"),
+        Wrong("catches everything", _test("try:\n" + indent(_RUN + _SENT + _LOGGED, "    ") + "\nexcept BaseException:\n    pass"), "blind"),
         Wrong("expects an exception", _test(_RUN + _SENT + _LOGGED.replace("failed", "exception")), "good-fails"),
         Wrong("no test in it", _test("pass").replace("async def test_a", "async def a"), "no-test"),
     ),

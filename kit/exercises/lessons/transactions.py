@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from textwrap import indent
 from typing import Any
 
 from kit.exercises.answers import Answer
@@ -50,7 +51,7 @@ async def paid_and_receipted(answer: Answer) -> None:
 
 
 def _pay(body: str) -> str:
-    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    lines = indent(body, "    ")
     return f"async def pay(order_id):\n{lines}\n"
 
 

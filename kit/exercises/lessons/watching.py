@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import Any
 
 from kit.exercises.answers import Answer
@@ -225,7 +226,7 @@ async def broken_off_and_tidied_up(answer: Answer) -> None:
 
 
 def _polite(body: str) -> str:
-    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    lines = indent(body, "    ")
     return f"async def polite(job: Job, context: Context) -> None:\n{lines}\n"
 
 

@@ -468,6 +468,7 @@ class Board {
   }
 
   close() {
+    this.visible = false; // what is still on its way draws nothing any more
     this.watches.forEach((watch) => watch.disconnect());
     Object.values(this.timers).forEach(clearTimeout);
     cancelAnimationFrame(this.frame);
@@ -546,7 +547,11 @@ class Board {
     const { now, begin } = this.history;
     const lag = performance.now() / 1000 - now;
     this.lag = begin === this.begin ? Math.min(this.lag, lag) : lag;
-    if (begin !== this.begin) this.most = 0;
+    if (begin !== this.begin) {
+      this.most = 0;
+      this.go(null); // a moment, or a job, of the queue before is not one of this
+      this.choose();
+    }
     this.begin = begin;
     if (this.ask) this.wait("still", 1500, () => this.still());
     this.later();
