@@ -186,9 +186,9 @@ REFERENCE = Exercise(
     title="Which document, not the document",
     minutes=5,
     processes=2,
-    task="The payload carries the whole document. Change both functions, so that the text is in the table `documents` "
-    "(columns `id`, `body`, `words`) before the job is enqueued, the payload only says which one it is, and the words "
-    "are counted by the job.",
+    task="The payload carries the whole document, and how many words it has is only printed. Change both functions, so "
+    "that the text is in the table `documents` (columns `id`, `body`, `words`) before the job is enqueued, the payload only "
+    "says which one it is, and the job counts the words and writes their number there.",
     given=NOTEBOOK,
     names=("hand_over", "count_words_of"),
     stub="""async def hand_over(db, number, text):
@@ -197,10 +197,7 @@ REFERENCE = Exercise(
 
 async def count_words_of(job: Job) -> None:
     number, _, body = job.payload.decode().partition(" ")
-    row = int(number), body, len(body.split())
-    db = await asyncpg.connect()
-    await db.execute("INSERT INTO documents VALUES ($1, $2, $3)", *row)
-    await db.close()""",
+    print("document", number, "has", len(body.split()), "words")""",
     solution=_documents(f"{_INSERT}\n    {_ENQUEUE}", _COUNT),
     also=(
         _documents(
