@@ -158,13 +158,14 @@ def _watched(handler: Any) -> Any:
         asleep = time.sleep
 
         def sleep(seconds: Any) -> None:
-            print("on the loop" if threading.current_thread() is threading.main_thread() else "in a thread")
+            here = "on the loop" if threading.current_thread() is threading.main_thread() else "in a thread"
+            print(f"{here}\n", end="")  # whole: another thread prints, too
             asleep(min(seconds, 0.3))
 
         time.sleep = sleep
         try:
             await handler(job)
-            print("ends")
+            print("ends\n", end="")
         finally:
             time.sleep = asleep
 
