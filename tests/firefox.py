@@ -18,7 +18,7 @@ from typing import Any
 import websocket
 
 from tests.conftest import firefox
-from tests.jupyterlab import wait_until
+from tests.waiting import wait_until
 
 PATIENCE = 60  # seconds for an answer
 # Nothing of what it would ask of other machines; and no motion, so that what is drawn is where it belongs.

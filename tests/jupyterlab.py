@@ -21,10 +21,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -33,6 +32,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from kit.cli.lab import LABEXTENSIONS
 from tests.conftest import chromium
+from tests.waiting import wait_until
 
 T = TypeVar("T")
 
@@ -49,16 +49,6 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
 }
-
-
-def wait_until(what: str, probe: Callable[[], T], timeout: float = 30.0, every: float = 0.05) -> T:
-    """Return the first true value of ``probe()``; or fail after ``timeout`` seconds: no ``what``."""
-    deadline = time.monotonic() + timeout
-    while not (value := probe()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout:g} s: {what}")
-        time.sleep(every)
-    return value
 
 
 def write_notebook(path: Path, *cells: str) -> Path:
@@ -160,7 +150,7 @@ class JupyterLab:
                 stderr=subprocess.STDOUT,
             )
         try:
-            wait_until("the Jupyter server answers", self._answers, timeout=150)
+            wait_until("the Jupyter server answers", self._answers, 150)
         except AssertionError as error:
             self.__exit__(None, None, None)
             raise AssertionError(f"{error}\n{self._last_words}") from None

@@ -13,7 +13,8 @@ from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, PgQueuer
 
 import kit
 from kit import internals
-from tests.consumer.queue import enqueue, logged, nobody_is_connected, nothing, until
+from tests.consumer.queue import enqueue, logged, nobody_is_connected, nothing
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("queue_database", "no_consumer_stays")
 

@@ -24,6 +24,7 @@ from kit.pictures.board.detail import of_job
 from kit.session import session
 from kit.sources import Postgres
 from tests.pictures.conftest import Hands
+from tests.waiting import until
 
 CATALOGS = ("pg_class", "pg_proc", "pg_trigger", "pg_type", "pg_namespace", "pg_index", "pg_description")
 
@@ -95,20 +96,13 @@ async def test_a_role_that_may_only_select_sees_all_and_the_database_stays_as_it
         assert board.history.totals() == {"queued": 1, "successful": 1, "exception": 1}
         await hands.enqueue(b"four")
         before |= {name: rows for name, rows in (await everything(theirs)).items() if "pgqueuer" in name}
-        await until(lambda: board.history.totals()["queued"] == 2)
+        await until("what was enqueued is on the board", lambda: board.history.totals()["queued"] == 2)
         for change in ("DELETE FROM pgqueuer", "SELECT nextval('pgqueuer_id_seq')"):
             with pytest.raises(kit.KitError, match=r"read-only transaction|permission denied"):
                 looked.sql(change)
     assert await everything(theirs) == before
     assert not board.running
     await until_no_connection(theirs, reader)
-
-
-async def until(holds: Any, what: str = "what was enqueued is on the board") -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, f"not within 20 s: {what}"
-        await asyncio.sleep(0.02)
 
 
 async def until_no_connection(theirs: asyncpg.Connection, dsn: str) -> None:
@@ -187,7 +181,7 @@ async def test_no_statement_of_a_superuser_changes_anything(
         looked.sql("SELECT pg_notify('news', 'unheard'), pg_advisory_lock(1)")
         looked.sql("DECLARE numbers CURSOR WITH HOLD FOR SELECT 1")
     await theirs.execute("NOTIFY news, 'heard'")
-    await until(lambda: heard, "what was told last is heard")
+    await until("what was told last is heard", lambda: heard)
     assert [payload for *_, payload in heard] == ["heard"]
     assert await everything(theirs) == before
     assert await theirs.fetchval("SELECT count(*) FROM pg_prepared_xacts") == 0

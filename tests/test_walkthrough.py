@@ -8,8 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.jupyterlab import JupyterLab, browser_page, wait_until
+from tests.jupyterlab import JupyterLab, browser_page
 from tests.lessons.notebook import FOLDER
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -21,6 +21,7 @@ from typing import Any
 from jupyter_client.manager import start_new_kernel
 
 from tests.benchmarks.figures import figure
+from tests.waiting import wait_until
 
 # Rounds, and how often each has the jobs done with the board and without: a tenth of a second can take twice
 # that for many reasons, so a round compares the medians of several.
@@ -172,7 +173,7 @@ async def _move(dsn: str, stop: threading.Event) -> None:
 
 def browser() -> None:
     """Print how smoothly a thousand jobs move on the board beside the text."""
-    from tests.jupyterlab import JupyterLab, browser_page, wait_until, write_notebook
+    from tests.jupyterlab import JupyterLab, browser_page, write_notebook
 
     with tempfile.TemporaryDirectory() as folder:
         write_notebook(Path(folder) / "bench.ipynb", SETUP + "print('dsn', database.dsn)")

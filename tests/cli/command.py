@@ -6,22 +6,11 @@ import os
 import shutil
 import subprocess
 import sysconfig
-import time
-from collections.abc import Callable
-from typing import Any
 
 from kit.sources import registry, sharing
 
 SCRIPTS = sysconfig.get_path("scripts")
 KIT = shutil.which("kit", path=SCRIPTS) or "the kit command is not installed"
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.05)
-    return answer
 
 
 def nothing_runs() -> bool:

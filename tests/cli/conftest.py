@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import SCRIPTS, eventually
+from tests.cli.command import SCRIPTS
 from tests.sources.processes import processes
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,5 +27,5 @@ def own_home() -> Iterator[Path]:
         patch.setenv("PATH", SCRIPTS + os.pathsep + os.environ["PATH"])
         patch.setenv("COLUMNS", "200")
         yield folder
-        eventually(lambda: not processes(folder), "the last server of this module and its keeper to end")
+        wait_until("the last server of this module and its keeper to end", lambda: not processes(folder))
     shutil.rmtree(folder)

@@ -15,7 +15,8 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-from tests.cli.command import KIT, eventually
+from tests.cli.command import KIT
+from tests.waiting import wait_until
 
 
 def command_of(process: psutil.Process) -> list[str]:
@@ -49,9 +50,9 @@ class Server:
 
     def kernel_below(self, pid: int) -> psutil.Process:
         """Return the kernel that has been asked for, once it is a process below that one."""
-        found = eventually(
-            lambda: [each for each in below(pid) if "ipykernel_launcher" in command_of(each)],
+        found = wait_until(
             "the kernel's process",
+            lambda: [each for each in below(pid) if "ipykernel_launcher" in command_of(each)],
         )
         return cast(psutil.Process, found[0])
 
@@ -66,10 +67,11 @@ class Lab(Server):
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self.process = process
         self.log = log
-        address = eventually(self._address, "JupyterLab's address in the output of kit lab", 90)
-        base, self.page, token = address.groups()
+        address = wait_until("JupyterLab's address in the output of kit lab", self._address, 90)
+        assert address is not None
+        base, self.page, token = map(str, address.groups())
         super().__init__(base, token)
-        eventually(self.answers, "JupyterLab to answer at the address it has shown")
+        wait_until("JupyterLab to answer at the address it has shown", self.answers)
 
     def _address(self) -> re.Match[str] | None:
         assert self.process.poll() is None, self.log.read_text()

@@ -24,7 +24,8 @@ from kit.cli import doctor, servers, terminal
 from kit.database import PLAYGROUND, schema
 from kit.sources import open_database, registry
 from kit.threads import run_sync
-from tests.cli.command import eventually, nothing_is_used, nothing_runs, refused, run
+from tests.cli.command import nothing_is_used, nothing_runs, refused, run
+from tests.waiting import wait_until
 
 CONSUMER = """
 from contextlib import asynccontextmanager
@@ -97,7 +98,7 @@ def test_in_a_terminal_after_kit_env_a_job_is_enqueued_and_run_with_no_arguments
 )
 def test_postgres_stays_up_as_long_as_the_terminal_and_no_longer(tmp_path, substitution):
     assert BASH is not None
-    eventually(nothing_is_used, "the servers and terminals of the tests before to end")
+    wait_until("the servers and terminals of the tests before to end", nothing_is_used)
     script = f'eval "$({substitution})"; echo ready; read line'
     with subprocess.Popen(
         [BASH, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
@@ -113,7 +114,7 @@ def test_postgres_stays_up_as_long_as_the_terminal_and_no_longer(tmp_path, subst
             shell.wait(2)
         assert server.running() is not None
         shell.stdin.close()
-    eventually(nothing_runs, "Postgres to stop after its last terminal")
+    wait_until("Postgres to stop after its last terminal", nothing_runs)
 
 
 @needs_bash
@@ -260,7 +261,7 @@ def test_kit_reset_refuses_a_database_the_kit_did_not_make(jobs_in):
 
 
 def test_kit_stop_says_so_when_nothing_runs():
-    eventually(nothing_is_used, "the servers and terminals of the tests before to end")
+    wait_until("the servers and terminals of the tests before to end", nothing_is_used)
     answer = run("stop")
     assert answer.returncode == 0
     assert answer.stdout == "No Postgres of the kit's is running.\n"
@@ -317,13 +318,13 @@ UTF8 = {"PYTHONIOENCODING": "utf-8"}
 
 
 def test_kit_doctor_finds_nothing_broken_here_and_leaves_nothing_running():
-    eventually(nothing_is_used, "the servers and terminals of the tests before to end")
+    wait_until("the servers and terminals of the tests before to end", nothing_is_used)
     answer = run("doctor", **UTF8)
     assert answer.returncode == 0, answer.stdout
     assert list(findings(answer)) == list(doctor._CHECKS)
     assert "✗" not in answer.stdout
     assert "embedded starts here and lets the kit in" in answer.stdout
-    eventually(nothing_runs, "the end of the server that was tried")
+    wait_until("the end of the server that was tried", nothing_runs)
 
 
 def test_kit_doctor_names_the_running_server_and_who_uses_it(program):
@@ -422,7 +423,7 @@ def test_kit_doctor_says_what_to_delete_when_nobody_gets_into_the_server(runs, o
     whole = password.read_text()
     if not runs:
         opened.stop()
-        eventually(nothing_runs, "the end of the server")
+        wait_until("the end of the server", nothing_runs)
     try:
         for damaged in (b"", b"\xff cut sh"):
             password.write_bytes(damaged)

@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.cli.running import Lab, started_lab
-from tests.jupyterlab import Notebook, browser_page, wait_until
+from tests.jupyterlab import Notebook, browser_page
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -21,8 +21,9 @@ from kit import extras
 from kit.cli import lab
 from kit.cli import server as extension
 from kit.sources import files
-from tests.cli.command import SCRIPTS, eventually, nothing_runs, run
+from tests.cli.command import SCRIPTS, nothing_runs, run
 from tests.cli.running import Lab, Server, started_lab
+from tests.waiting import wait_until
 
 # kit lab: what it is asked for
 
@@ -87,7 +88,7 @@ def test_a_lab_opens_on_its_lesson_and_one_signal_stops_it_its_kernels_and_postg
         running_lab.ask("/api/status")
     psutil.wait_procs([kernel], timeout=15)
     assert not kernel.is_running()
-    eventually(nothing_runs, "Postgres to stop after the lab")
+    wait_until("Postgres to stop after the lab", nothing_runs)
     assert list((tmp_path / "tmp").iterdir()) == []
     assert "lab.py" not in running_lab.log.read_text(), "a traceback of the kit's own"
 
@@ -105,7 +106,7 @@ def test_a_lab_that_is_killed_leaves_no_jupyterlab_and_no_kernel(running_lab, tm
     running_lab.process.kill()
     _, left = psutil.wait_procs(below, timeout=30)
     assert left == []
-    eventually(nothing_runs, "Postgres to stop after the lab")
+    wait_until("Postgres to stop after the lab", nothing_runs)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -123,7 +124,7 @@ def test_a_jupyterlab_that_the_kit_did_not_start_has_the_board_the_settings_and_
     server = Server(f"http://127.0.0.1:{port}", "secret")
     with subprocess.Popen(command, cwd=tmp_path, env=os.environ | places) as process:
         try:
-            eventually(server.answers, "JupyterLab to answer", 90)
+            wait_until("JupyterLab to answer", server.answers, 90)
             settings = server.ask("/lab/api/settings/@jupyterlab/apputils-extension:notification")
             assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
             page = server.read("/lab").decode()

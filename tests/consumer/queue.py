@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 import textwrap
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from pgqueuer.models import Job
 
 from kit.consumer import Consumer
 from kit.consumer.runner import Runner
+from tests.waiting import until
 
 Handler = Callable[[Job], Awaitable[None]]
 
@@ -94,19 +94,6 @@ async def cut_connections() -> None:
 async def is_logged(job_id: int, status: str) -> bool:
     """Return whether a job has been in that status."""
     return status in await logged(job_id)
-
-
-async def until(what: str, happens: Callable[[], Any], seconds: float = 15) -> Any:
-    """Wait until ``happens()`` (or what it awaits) is true, and return it; else fail, naming ``what``."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = happens()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
-        await asyncio.sleep(0.02)
 
 
 def runner(consumer: Consumer) -> Runner:

@@ -12,7 +12,8 @@ from pgqueuer import AsyncpgDriver, Queries
 from pgqueuer.models import Job, JobId
 
 import kit
-from tests.consumer.queue import enqueue, fetch, is_logged, logged, main_with, runner, texts, until
+from tests.consumer.queue import enqueue, fetch, is_logged, logged, main_with, runner, texts
+from tests.waiting import until
 
 SPOILT = {
     "a text, as enqueue takes it": ("ada", 'its headers are "ada"'),

@@ -33,8 +33,8 @@ from tests.consumer.queue import (
     nothing,
     runner,
     texts,
-    until,
 )
+from tests.waiting import until
 
 
 async def test_a_lost_connection_comes_back_and_both_are_told(capsys: pytest.CaptureFixture[str]) -> None:

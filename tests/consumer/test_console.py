@@ -26,7 +26,8 @@ import kit
 from kit.consumer.capture import Capture
 from kit.consumer.console import KEPT_LINES, LONGEST_LINE, Console
 from kit.errors.text import one_line
-from tests.consumer.queue import Handler, enqueue, main_with, nothing, texts, until
+from tests.consumer.queue import Handler, enqueue, main_with, nothing, texts
+from tests.waiting import until
 
 # Whose print it is
 

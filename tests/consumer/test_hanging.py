@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import kit
-from tests.consumer.queue import enqueue, fetch, main_with, nobody_is_connected, nothing, runner, until
+from tests.consumer.queue import enqueue, fetch, main_with, nobody_is_connected, nothing, runner
 from tests.sources.processes import hung
+from tests.waiting import until
 
 
 async def the_servers_folder() -> Path:

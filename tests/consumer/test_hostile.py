@@ -10,7 +10,8 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job
 
 import kit
-from tests.consumer.queue import enqueue, fetch, logged, main_with, texts, until
+from tests.consumer.queue import enqueue, fetch, logged, main_with, texts
+from tests.waiting import until
 
 
 class Mute(Exception):

@@ -17,8 +17,9 @@ import nbformat
 import pytest
 from jupyter_client.manager import AsyncKernelManager
 
-from tests.consumer.queue import enqueue, fetch, is_logged, logged, nobody_is_connected, until
+from tests.consumer.queue import enqueue, fetch, is_logged, logged, nobody_is_connected
 from tests.kernels import addresses, notebook_client
+from tests.waiting import until
 
 IMPORTS = """
     import asyncio, time

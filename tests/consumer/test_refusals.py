@@ -20,7 +20,8 @@ from pgqueuer.types import QueueExecutionMode
 import kit
 from kit.session import session
 from kit.threads import happens_within
-from tests.consumer.queue import enqueue, logged, main_with, nobody_is_connected, nothing, until
+from tests.consumer.queue import enqueue, logged, main_with, nobody_is_connected, nothing
+from tests.waiting import until
 
 
 async def returns_nothing() -> None:

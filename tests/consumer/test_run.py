@@ -42,9 +42,9 @@ from tests.consumer.queue import (
     nothing,
     runner,
     texts,
-    until,
     worker,
 )
+from tests.waiting import until
 
 BLOG = '''
 async def main() -> None:

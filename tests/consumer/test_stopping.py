@@ -27,8 +27,8 @@ from tests.consumer.queue import (
     nothing,
     runner,
     texts,
-    until,
 )
+from tests.waiting import until
 
 
 async def test_stop_waits_for_the_handlers_that_run() -> None:

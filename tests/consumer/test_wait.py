@@ -29,9 +29,9 @@ from tests.consumer.queue import (
     nothing,
     runner,
     texts,
-    until,
     worker,
 )
+from tests.waiting import until
 
 
 async def speak(job: Job) -> None:

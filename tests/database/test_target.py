@@ -20,7 +20,8 @@ from kit.database import dsn, target
 from kit.database.target import LIMIT, Target, Unreachable
 from kit.sources import Postgres
 from tests.sources.conftest import own_home
-from tests.sources.processes import ask, hung, servers, tree, wait_until
+from tests.sources.processes import ask, hung, servers, tree
+from tests.waiting import wait_until
 
 __all__ = ["own_home"]
 
@@ -73,7 +74,7 @@ def test_while_postgres_is_down_every_call_says_so_at_once(own_home: Path, own_s
     for process in tree(own_home):
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
-    wait_until(lambda: not servers(own_home), "the end of the server")
+    wait_until("the end of the server", lambda: not servers(own_home))
     for name, (result, seconds) in all_at_once().items():
         assert isinstance(result, kit.KitError), f"{name}: {result!r}"
         assert "kit.postgres()" in str(result), name

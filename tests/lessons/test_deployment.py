@@ -19,8 +19,9 @@ import pytest
 
 from kit.sources import Postgres
 from kit.threads import run_sync
-from tests.consumer.queue import cut_connections, enqueue, fetch, logged, until
+from tests.consumer.queue import cut_connections, enqueue, fetch, logged
 from tests.lessons.notebook import read
+from tests.waiting import until
 
 TO_START = 60  # seconds, also on a busy machine
 DATABASE = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")

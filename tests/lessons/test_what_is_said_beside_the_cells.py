@@ -27,8 +27,9 @@ from pgqueuer.types import QueueExecutionMode
 
 import kit
 from kit.sources import Postgres
-from tests.consumer.queue import enqueue, fetch, logged, main_with, nothing, until
+from tests.consumer.queue import enqueue, fetch, logged, main_with, nothing
 from tests.lessons.notebook import one_with_id, read
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("no_consumer_stays")
 

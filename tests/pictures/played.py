@@ -9,8 +9,9 @@ from typing import Any
 import nbformat
 from playwright.sync_api import Page
 
-from tests.jupyterlab import ARTIFACTS, wait_until
+from tests.jupyterlab import ARTIFACTS
 from tests.kernels import notebook_client
+from tests.waiting import wait_until
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 # A lesson, the cell up to which it is run, and what of the cells before that is left out.

@@ -20,8 +20,9 @@ from PIL import Image
 
 import kit
 from kit.pictures.board.widget import page_of
-from tests.jupyterlab import browser_page, wait_until
+from tests.jupyterlab import browser_page
 from tests.pictures.played import Played
+from tests.waiting import wait_until
 
 PICTURE = Path(__file__).parents[2] / "notebooks" / "images" / "board.png"
 PROGRAM = """

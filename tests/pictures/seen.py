@@ -11,7 +11,8 @@ from pgqueuer.queries import Queries
 from playwright.sync_api import Page
 
 from kit.threads import run_sync
-from tests.jupyterlab import Notebook, barriers, wait_until
+from tests.jupyterlab import Notebook, barriers
+from tests.waiting import wait_until
 
 T = TypeVar("T")
 

@@ -9,9 +9,10 @@ import pytest
 
 from kit.sources import Postgres
 from tests.firefox import Firefox
-from tests.jupyterlab import ARTIFACTS, JupyterLab, wait_until, write_notebook
+from tests.jupyterlab import ARTIFACTS, JupyterLab, write_notebook
 from tests.pictures.played import page_kept_of
 from tests.pictures.seen import CONSUMER, CUT_TEXT, SETUP
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.firefox
 

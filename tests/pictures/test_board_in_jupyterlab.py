@@ -7,8 +7,9 @@ import re
 import pytest
 
 from kit.database.queue_tables import DRAWN
-from tests.jupyterlab import JupyterLab, wait_until
+from tests.jupyterlab import JupyterLab
 from tests.pictures.seen import FAINT_TEXT, Seen
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -26,10 +26,11 @@ from kit.pictures.publish import DropWidgets, without_widgets
 from kit.session import session
 from kit.sources import Postgres
 from tests.conftest import chromium
-from tests.jupyterlab import ARTIFACTS, CHROMIUM_ARGS, wait_until, write_notebook
+from tests.jupyterlab import ARTIFACTS, CHROMIUM_ARGS, write_notebook
 from tests.kernels import notebook_client
 from tests.pictures.conftest import Hands
 from tests.pictures.seen import MAIN, SETUP, names
+from tests.waiting import until, wait_until
 
 CELLS = [
     SETUP.format(name="published"),
@@ -160,7 +161,7 @@ async def test_a_second_call_shows_the_same_board(queue_database: Postgres, hand
     with closing(kit.board()) as board:
         assert kit.board() is board
         await hands.enqueue(b"x")
-        await until(lambda: "1 waiting" in str(board))
+        await until("the board shows it", lambda: "1 waiting" in str(board))
 
 
 async def test_a_closed_board_leaves_no_thread_and_no_connection(
@@ -189,7 +190,7 @@ async def test_a_board_stays_with_its_database_when_the_process_turns_to_another
         with closing(kit.board()) as second:
             assert second is not first
             await hands.enqueue(b"x")
-            await until(lambda: "1 waiting" in str(first))
+            await until("the board shows it", lambda: "1 waiting" in str(first))
             assert "empty" in str(second)
         other.drop()
 
@@ -243,11 +244,11 @@ def test_a_process_that_ends_with_a_board_ends_at_once_and_quietly(queue_databas
 async def test_a_reset_empties_the_board(queue_database: Postgres, hands: Hands) -> None:
     with closing(kit.board()) as board:
         await hands.enqueue(b"x", b"y")
-        await until(lambda: "2 waiting" in str(board))
+        await until("the board shows it", lambda: "2 waiting" in str(board))
         await asyncio.to_thread(kit.reset)
-        await until(lambda: "empty" in str(board))
+        await until("the board shows it", lambda: "empty" in str(board))
         await hands.enqueue(b"z")
-        await until(lambda: "1 waiting" in str(board))
+        await until("the board shows it", lambda: "1 waiting" in str(board))
 
 
 RESTART = """
@@ -292,14 +293,6 @@ def test_a_board_is_right_again_after_postgres_was_restarted(open_folder: Path) 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("1 waiting, 0 running.\n")
-
-
-async def until(holds: Any, timeout: float = 10) -> None:
-    for _ in range(int(timeout / 0.05)):
-        if holds():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("the board does not come to show it")
 
 
 HUNG = """

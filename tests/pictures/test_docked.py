@@ -13,9 +13,10 @@ from playwright.sync_api import Page
 
 from kit.sources import Postgres
 from kit.threads import run_sync
-from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, wait_until, write_notebook
+from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, write_notebook
 from tests.pictures.conftest import Hands
 from tests.pictures.seen import CONSUMER, SETUP
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -44,9 +45,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory, queue_server: Postgres) -> Ite
 async def enqueue(dsn: str, jobs: int) -> None:
     connection = await asyncpg.connect(dsn)
     await Hands(connection).enqueue(*[b"x"] * jobs, entrypoint="send_email")
-    while await connection.fetchval("SELECT count(*) FROM pgqueuer"):
-        await asyncio.sleep(0.05)
-    await asyncio.sleep(1)  # in which the kernel tells of it
+    async with asyncio.timeout(60):
+        while await connection.fetchval("SELECT count(*) FROM pgqueuer"):
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(1)  # in which the kernel tells of it to nobody
     await connection.close()
 
 

@@ -13,7 +13,8 @@ from matplotlib.image import imread
 from nbconvert import HTMLExporter
 from playwright.sync_api import Locator, Page
 
-from tests.jupyterlab import JupyterLab, Notebook, barriers, wait_until, write_notebook
+from tests.jupyterlab import JupyterLab, Notebook, barriers, write_notebook
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -12,8 +12,9 @@ from playwright.sync_api import Page
 
 from kit.pictures.publish import DropWidgets
 from kit.sources import Postgres
-from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, wait_until, write_notebook
+from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, write_notebook
 from tests.pictures.test_panel import SETUP
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 

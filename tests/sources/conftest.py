@@ -15,7 +15,8 @@ import pytest
 from kit.database import dsn as dsns
 from kit.session import session
 from kit.sources import Postgres, external, open_database
-from tests.sources.processes import ask, processes, wait_until
+from tests.sources.processes import ask, processes
+from tests.waiting import wait_until
 
 
 def let_go() -> None:
@@ -36,7 +37,7 @@ def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name, raising=False)
     yield home
     let_go()
-    wait_until(lambda: not processes(parent), f"the end of the processes that use {parent}")
+    wait_until(f"the end of the processes that use {parent}", lambda: not processes(parent))
     shutil.rmtree(parent)
 
 

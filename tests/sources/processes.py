@@ -7,8 +7,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -55,14 +54,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    """Wait until ``condition`` holds; fail after ``seconds`` and name ``what`` was missing."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"still missing after {seconds} s: {what}"
-        time.sleep(0.1)
 
 
 def processes(home: Path, word: str = "") -> list[psutil.Process]:

@@ -10,7 +10,8 @@ import pytest
 
 import kit
 from kit.sources import docker, open_database, registry
-from tests.sources.processes import Program, ask, processes, servers, wait_until
+from tests.sources.processes import Program, ask, processes, servers
+from tests.waiting import wait_until
 
 CRASH = "COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'"
 ALONE = Program.code.replace('database="lesson"', 'database="lesson", alone=True')
@@ -27,7 +28,7 @@ def crash(dsn: str) -> None:
             return bool(ask(dsn, "SELECT true"))
         return False
 
-    wait_until(answers, "the server after its crash")
+    wait_until("the server after its crash", answers)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -44,7 +45,7 @@ async def test_a_crash_of_it_reaches_no_session_of_the_shared_server_nor_of_anot
         assert [await connection.fetchval("SELECT 1") for connection in everybodys] == [1, 1]
         for connection in everybodys:
             await connection.close()
-    wait_until(lambda: not processes(own_home, "server.json"), "the end of the keepers")
+    wait_until("the end of the keepers", lambda: not processes(own_home, "server.json"))
 
 
 def test_the_line_says_that_nobody_else_uses_it_and_the_same_cell_again_takes_the_same(
@@ -64,7 +65,7 @@ def test_programs_that_start_at_once_get_a_server_each_and_what_the_dead_had_is_
         assert one.says()["dsn"] != two.says()["dsn"]
         one.kill()
         two.kill()
-    wait_until(lambda: not processes(own_home), "the end of both servers")
+    wait_until("the end of both servers", lambda: not processes(own_home))
     with Program(own_home, "embedded", code=ALONE) as three:
         three.says()
         assert len(registry.known()) == 2

@@ -17,8 +17,9 @@ import pytest
 import kit
 from kit.sources import container, docker, files, open_database, registry
 from tests.sources.conftest import let_go
-from tests.sources.processes import CONSUMER, Program, ask, keepers, processes, wait_until
+from tests.sources.processes import CONSUMER, Program, ask, keepers, processes
 from tests.sources.registry import serving
+from tests.waiting import wait_until
 
 
 def containers(home: Path) -> list[Any]:
@@ -57,8 +58,8 @@ def test_two_programs_share_one_container_and_the_last_one_out_removes_it(own_ho
         first.leave()
         assert ask(dsn, "SELECT count(*) FROM pgqueuer") == 0
         second.leave()
-        wait_until(lambda: not containers(own_home), "the end of the container after its last user")
-        wait_until(lambda: not keepers(own_home), "the end of the keeper")
+        wait_until("the end of the container after its last user", lambda: not containers(own_home))
+        wait_until("the end of the keeper", lambda: not keepers(own_home))
 
 
 @pytest.mark.docker
@@ -66,7 +67,7 @@ def test_a_killed_program_leaves_no_container_behind(own_home: Path) -> None:
     with program(own_home) as killed:
         killed.says()
         killed.kill()
-        wait_until(lambda: not containers(own_home), "the end of the container of a killed program")
+        wait_until("the end of the container of a killed program", lambda: not containers(own_home))
 
 
 @pytest.mark.docker
@@ -74,9 +75,9 @@ def test_a_killed_container_comes_back_at_the_same_address_with_its_rows(own_hom
     with open_database("docker") as database:
         ask(database.dsn, "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (1, 'queued', 'fetch')")
         containers(own_home)[0].kill()
-        wait_until(lambda: answers(database.dsn), "the server after its container was killed", 60)
+        wait_until("the server after its container was killed", lambda: answers(database.dsn), 60)
         assert ask(database.dsn, "SELECT entrypoint FROM pgqueuer") == "fetch"
-    wait_until(lambda: not containers(own_home), "the end of the container")
+    wait_until("the end of the container", lambda: not containers(own_home))
 
 
 @pytest.mark.docker
@@ -84,12 +85,12 @@ def test_a_removed_container_is_replaced_at_the_same_address(own_home: Path) -> 
     with open_database("docker") as database:
         containers(own_home)[0].remove(force=True)
         admin = container.Container(own_home / "docker", docker.image())
-        wait_until(lambda: containers(own_home), "another container", 60)
-        wait_until(lambda: admin.running() is not None, "another server", 60)
+        wait_until("another container", lambda: containers(own_home), 60)
+        wait_until("another server", lambda: admin.running() is not None, 60)
         again = open_database("docker")
         assert again.dsn == database.dsn
         again.stop()
-    wait_until(lambda: not containers(own_home), "the end of the container")
+    wait_until("the end of the container", lambda: not containers(own_home))
 
 
 @pytest.mark.docker
@@ -211,7 +212,7 @@ def engine_of_another_kind(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{engine.server_port}")
         yield
         let_go()
-        wait_until(lambda: not keepers(own_home), "the end of the keepers, which ask that engine")
+        wait_until("the end of the keepers, which ask that engine", lambda: not keepers(own_home))
         engine.shutdown()
         thread.join()
 
@@ -303,23 +304,23 @@ def test_a_docker_socket_that_is_closed_names_the_group_and_does_not_ask_to_star
 def test_a_program_and_its_keeper_that_are_killed_leave_no_container_behind(own_home: Path) -> None:
     with program(own_home) as killed:
         killed.says()
-        wait_until(lambda: keepers(own_home), "the keeper")
+        wait_until("the keeper", lambda: keepers(own_home))
         for each in keepers(own_home):
             each.kill()
         killed.kill()
-        wait_until(lambda: not containers(own_home), "the end of the container")
-        wait_until(lambda: not processes(own_home), "the end of the keeper")
+        wait_until("the end of the container", lambda: not containers(own_home))
+        wait_until("the end of the keeper", lambda: not processes(own_home))
 
 
 @pytest.mark.docker
 def test_a_container_of_a_start_that_was_killed_is_removed(own_home: Path) -> None:
     with program(own_home) as killed:
-        wait_until(lambda: containers(own_home), "a container")
+        wait_until("a container", lambda: containers(own_home))
         for each in keepers(own_home):
             each.kill()
         killed.kill()
-    wait_until(lambda: not containers(own_home), "the end of the container", 60)
-    wait_until(lambda: not processes(own_home), "the end of the keeper")
+    wait_until("the end of the container", lambda: not containers(own_home), 60)
+    wait_until("the end of the keeper", lambda: not processes(own_home))
 
 
 @pytest.mark.docker
@@ -330,7 +331,7 @@ def test_a_damaged_record_of_the_container_leads_to_another_one(damage: str, own
         with open_database("docker") as again:
             assert answers(again.dsn)
             assert len(containers(own_home)) == 1
-    wait_until(lambda: not containers(own_home), "the end of the container")
+    wait_until("the end of the container", lambda: not containers(own_home))
 
 
 @pytest.mark.docker
@@ -340,7 +341,7 @@ def test_a_changed_password_of_the_container_is_said_with_what_to_do(own_home: P
         record.write_text(json.dumps(json.loads(record.read_text()) | {"password": "wrong"}))
         with pytest.raises(kit.KitError, match=r"refuses the password in .*kit stop --force"):
             kit.postgres("docker")
-    wait_until(lambda: not containers(own_home), "the end of the container")
+    wait_until("the end of the container", lambda: not containers(own_home))
 
 
 @pytest.mark.docker
@@ -352,4 +353,4 @@ def test_a_container_that_does_not_come_up_in_time_is_said_without_its_password(
         kit.postgres("docker")
     password = json.loads((own_home / "docker" / "container.json").read_text())["password"]
     assert password not in str(raised.value)
-    wait_until(lambda: not processes(own_home), "the end of the keeper")
+    wait_until("the end of the keeper", lambda: not processes(own_home))

@@ -20,7 +20,8 @@ import pytest
 import kit
 from kit.cli import servers as command
 from kit.sources import binaries, files, open_database, registry, sharing
-from tests.sources.processes import Program, ask, keepers, processes, servers, wait_until
+from tests.sources.processes import Program, ask, keepers, processes, servers
+from tests.waiting import wait_until
 
 as_root = pytest.mark.skipif(not files.is_root(), reason="only root can become another account")
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and accounts")
@@ -57,10 +58,10 @@ def test_two_programs_share_one_server_and_the_last_one_out_stops_it(own_home: P
         first.leave()
         assert ask(dsn, "SELECT 1") == 1
         # A second keeper, started while the first was on its way, ends as soon as it sees that one.
-        wait_until(lambda: len(servers(own_home)) == len(keepers(own_home)) == 1, "one server and one keeper")
+        wait_until("one server and one keeper", lambda: len(servers(own_home)) == len(keepers(own_home)) == 1)
         second.leave()
-        wait_until(lambda: not servers(own_home), "the end of the server after its last user")
-        wait_until(lambda: not keepers(own_home), "the end of the keeper after its server")
+        wait_until("the end of the server after its last user", lambda: not servers(own_home))
+        wait_until("the end of the keeper after its server", lambda: not keepers(own_home))
 
 
 def test_eight_programs_that_start_at_once_from_nothing_get_one_server(own_home: Path) -> None:
@@ -83,7 +84,7 @@ def test_the_next_start_finds_the_databases_and_the_port_of_the_last_one(own_hom
     with Program(own_home, "embedded") as program:
         dsn = program.says()["dsn"]
         ask(dsn, "CREATE DATABASE mine")
-    wait_until(lambda: not servers(own_home), "the end of the server after its last user")
+    wait_until("the end of the server after its last user", lambda: not servers(own_home))
     with Program(own_home, "embedded") as program:
         assert program.says()["dsn"] == dsn
         assert ask(dsn, "SELECT count(*) FROM pg_database WHERE datname = 'mine'") == 1
@@ -93,7 +94,7 @@ def test_a_killed_program_leaves_no_server_behind(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         program.says()
         program.kill()
-        wait_until(lambda: not processes(own_home), "the end of the server of a killed program")
+        wait_until("the end of the server of a killed program", lambda: not processes(own_home))
 
 
 def test_a_killed_server_comes_back_at_the_same_address_with_its_rows(own_home: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_killed_server_comes_back_at_the_same_address_with_its_rows(own_home: 
         ask(dsn, "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (1, 'queued', 'fetch')")
         [server] = servers(own_home)
         server.kill()
-        wait_until(lambda: answers(dsn), "the server after it was killed")
+        wait_until("the server after it was killed", lambda: answers(dsn))
         assert servers(own_home) != [server]
         assert ask(dsn, "SELECT entrypoint FROM pgqueuer") == "fetch"
 
@@ -123,17 +124,17 @@ def first_said(dsn: str, version: object) -> dict[str, str]:
 def test_a_killed_keeper_is_replaced_by_the_next_program(own_home: Path) -> None:
     with Program(own_home, "embedded") as first:
         first.says()
-        wait_until(lambda: keepers(own_home), "the keeper")
+        wait_until("the keeper", lambda: keepers(own_home))
         for keeper in keepers(own_home):
             keeper.kill()
         with Program(own_home, "embedded") as second:
             second.says()
-            wait_until(lambda: keepers(own_home), "another keeper")
+            wait_until("another keeper", lambda: keepers(own_home))
 
 
 def test_an_initdb_that_is_killed_half_way_is_cleared_away(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
-        wait_until(lambda: half_made(own_home) and processes(own_home, "initdb"), "initdb at work")
+        wait_until("initdb at work", lambda: half_made(own_home) and processes(own_home, "initdb"))
         program.kill()
         for process in processes(own_home, "making-"):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -148,10 +149,10 @@ def test_an_initdb_that_is_killed_half_way_is_cleared_away(own_home: Path) -> No
 @on_posix
 def test_a_program_that_is_interrupted_while_it_starts_leaves_nothing_running(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
-        wait_until(lambda: half_made(own_home), "the start of the cluster")
+        wait_until("the start of the cluster", lambda: half_made(own_home))
         os.killpg(program.process.pid, signal.SIGINT)
         program.process.wait(timeout=30)
-    wait_until(lambda: not processes(own_home), "the end of what an interrupted start began")
+    wait_until("the end of what an interrupted start began", lambda: not processes(own_home))
     with Program(own_home, "embedded") as program:
         assert ask(program.says()["dsn"], "SELECT 1") == 1
 
@@ -174,7 +175,7 @@ def test_a_recycled_pid_in_postmaster_pid_does_not_keep_the_server_down(own_home
         lines = pid_file.read_text().splitlines()
         for process in (*keepers(own_home), *servers(own_home)):
             process.kill()
-        wait_until(lambda: not servers(own_home), "the end of the killed server")
+        wait_until("the end of the killed server", lambda: not servers(own_home))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as somebody:
         pid_file.write_text("\n".join([str(somebody.pid), *lines[1:]]) + "\n")
         with Program(own_home, "embedded") as program:
@@ -191,7 +192,7 @@ def test_a_program_that_names_the_data_folder_is_no_server_and_stays_alive(own_h
         lines = pid_file.read_text().splitlines()
         for process in (*keepers(own_home), *servers(own_home)):
             process.kill()
-        wait_until(lambda: not servers(own_home), "the end of the killed server")
+        wait_until("the end of the killed server", lambda: not servers(own_home))
     editor = [sys.executable, "-c", "input()", "-D", str(data_of(own_home))]
     with subprocess.Popen(editor, stdin=subprocess.PIPE) as somebody:
         pid_file.write_text("\n".join([str(somebody.pid), *lines[1:]]) + "\n")
@@ -210,7 +211,7 @@ def test_a_damaged_postmaster_pid_keeps_no_server_down(damage: str, runs: bool, 
         ask(dsn, "INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (1, 'queued', 'fetch')")
         if not runs:
             first.leave()
-            wait_until(lambda: not processes(own_home), "the end of the server")
+            wait_until("the end of the server", lambda: not processes(own_home))
         before = servers(own_home)
         (data_of(own_home) / "postmaster.pid").write_text(damage)
         with Program(own_home, "embedded", code=KEEPING) as second:
@@ -276,7 +277,7 @@ def small_disk(own_home: Path) -> Iterator[Path]:
     ):
         pytest.skip("a small disk can only be mounted by root on Linux")
     yield own_home
-    wait_until(lambda: not processes(own_home), "the end of the processes on the small disk")
+    wait_until("the end of the processes on the small disk", lambda: not processes(own_home))
     subprocess.run(["umount", own_home], check=True)
 
 
@@ -328,7 +329,7 @@ def test_kit_stop_stops_a_server_in_use_and_the_next_call_starts_it_again(own_ho
         assert sharing.users(server.folder) == [(os.getpid(), 0)]
         command.stop_all(force=True, say=lambda _: None)
         assert not answers(database.dsn)
-        wait_until(lambda: not keepers(own_home), "the end of the keeper")
+        wait_until("the end of the keeper", lambda: not keepers(own_home))
         assert server.running() is None
         with open_database("embedded") as again:
             assert answers(again.dsn)

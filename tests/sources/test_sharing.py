@@ -19,7 +19,8 @@ import kit
 from kit.cli import servers as command
 from kit.sources import account, files, open_database, registry, sharing
 from kit.sources.embedded import Embedded
-from tests.sources.processes import ROOT, Program, ask, keepers, processes, servers, wait_until
+from tests.sources.processes import ROOT, Program, ask, keepers, processes, servers
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals and accounts")
 as_root = pytest.mark.skipif(not files.is_root(), reason="only root can make files of another account")
@@ -126,7 +127,7 @@ def test_a_file_that_somebody_puts_into_the_servers_folder_keeps_its_mode(own_ho
 def test_nothing_of_a_server_is_open_to_other_accounts(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         program.says()
-        wait_until(lambda: keepers(own_home), "the keeper")
+        wait_until("the keeper", lambda: keepers(own_home))
         folder = folder_of(own_home)
         assert stat.S_IMODE(folder.stat().st_mode) == (0o711 if files.is_root() else 0o700)
         for path in folder.rglob("*"):
@@ -147,14 +148,14 @@ def test_giving_a_file_to_the_account_follows_no_link(own_home: Path) -> None:
 
 
 def wait_for_another_keeper(home: Path, before: psutil.Process) -> None:
-    wait_until(lambda: keepers(home) not in ([], [before]), "another keeper")
+    wait_until("another keeper", lambda: keepers(home) not in ([], [before]))
 
 
 def test_a_killed_keeper_is_replaced_while_somebody_uses_the_server(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         dsn = program.says()["dsn"]
         for _ in range(2):
-            wait_until(lambda: keepers(own_home), "a keeper")
+            wait_until("a keeper", lambda: keepers(own_home))
             [before] = keepers(own_home)
             before.kill()
             wait_for_another_keeper(own_home, before)
@@ -164,35 +165,35 @@ def test_a_killed_keeper_is_replaced_while_somebody_uses_the_server(own_home: Pa
 def test_a_program_and_its_keeper_that_are_killed_leave_nothing_behind(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         program.says()
-        wait_until(lambda: keepers(own_home), "the keeper")
+        wait_until("the keeper", lambda: keepers(own_home))
         for each in keepers(own_home):
             each.kill()
         program.kill()
-        wait_until(lambda: not processes(own_home), "the end of the server")
+        wait_until("the end of the server", lambda: not processes(own_home))
 
 
 def test_a_program_and_its_keeper_that_are_killed_while_they_start_leave_nothing_behind(
     own_home: Path,
 ) -> None:
     with Program(own_home, "embedded") as program:
-        wait_until(lambda: list(own_home.glob("embedded-*/making-*")), "the start of the cluster")
+        wait_until("the start of the cluster", lambda: list(own_home.glob("embedded-*/making-*")))
         program.kill()
         for each in keepers(own_home):
             each.kill()
-    wait_until(lambda: not processes(own_home), "the end of what was begun")
+    wait_until("the end of what was begun", lambda: not processes(own_home))
 
 
 def test_a_frozen_keeper_holds_up_nobody_and_ends_with_kit_stop(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         program.says()
-        wait_until(lambda: sharing.is_held(folder_of(own_home) / "keeper.lock"), "the keeper")
+        wait_until("the keeper", lambda: sharing.is_held(folder_of(own_home) / "keeper.lock"))
         [frozen] = keepers(own_home)
         frozen.suspend()
         with Program(own_home, "embedded") as second:
             assert ask(second.says()["dsn"], "SELECT 1") == 1
         assert stop_quietly()[-1] == "The embedded Postgres is stopped. Its databases are kept."
-        wait_until(lambda: not keepers(own_home) and not servers(own_home), "the end of the frozen keeper")
-        wait_until(lambda: len(processes(own_home)) == 0, "the end of what runs the keeper again")
+        wait_until("the end of the frozen keeper", lambda: not keepers(own_home) and not servers(own_home))
+        wait_until("the end of what runs the keeper again", lambda: len(processes(own_home)) == 0)
 
 
 def test_whoever_waits_for_another_process_is_told_what_for(
@@ -209,7 +210,7 @@ def test_whoever_waits_for_another_process_is_told_what_for(
     waiting = threading.Thread(target=enter)
     with sharing.locked(own_home / "embedded"):
         waiting.start()
-        wait_until(lambda: "Waiting for another process" in capsys.readouterr().err, "the word")
+        wait_until("the word", lambda: "Waiting for another process" in capsys.readouterr().err)
         assert not entered.is_set()
     waiting.join(30)
     assert entered.is_set()
@@ -218,11 +219,11 @@ def test_whoever_waits_for_another_process_is_told_what_for(
 def test_a_keeper_that_is_frozen_while_it_stops_the_server_holds_up_nobody(own_home: Path) -> None:
     with Program(own_home, "embedded") as program:
         program.says()
-        wait_until(lambda: sharing.is_held(folder_of(own_home) / "keeper.lock"), "the keeper")
+        wait_until("the keeper", lambda: sharing.is_held(folder_of(own_home) / "keeper.lock"))
         [keeper] = keepers(own_home)
         [server] = servers(own_home)
         server.suspend()  # so that it takes a while to stop
-    wait_until(lambda: sharing.is_held(folder_of(own_home) / "start.lock"), "the keeper that stops it")
+    wait_until("the keeper that stops it", lambda: sharing.is_held(folder_of(own_home) / "start.lock"))
     keeper.suspend()
     server.resume()
     with Program(own_home, "embedded") as second:
@@ -264,10 +265,10 @@ def test_kit_stop_ends_a_keeper_whose_docker_is_gone(own_home: Path, monkeypatch
         files.write(folder / "container.json", GONE)
         files.write(folder / "server.json", '{"source": "docker", "runs": "postgres:18"}')
         sharing.start_keeper(folder)
-    wait_until(lambda: sharing.is_held(folder / "keeper.lock"), "the keeper")
+    wait_until("the keeper", lambda: sharing.is_held(folder / "keeper.lock"))
     with pytest.raises(kit.KitError, match=r"could not be removed.*kit stop"):
         stop_quietly()
-    wait_until(lambda: not processes(own_home), "the end of the keeper")
+    wait_until("the end of the keeper", lambda: not processes(own_home))
     lease.release()
 
 
@@ -280,7 +281,7 @@ def test_sixteen_programs_at_once_some_killed_half_way_leave_one_server_and_then
         assert len(said) == 1
         assert None not in said
         assert len(servers(own_home)) == 1
-    wait_until(lambda: not processes(own_home), "the end of the server")
+    wait_until("the end of the server", lambda: not processes(own_home))
     assert list((folder_of(own_home) / "users").iterdir()) == []
 
 
@@ -301,7 +302,7 @@ def test_a_damaged_password_file_is_said_at_once_with_what_to_delete(
         with pytest.raises(kit.KitError, match=r"password'.*kit stop --force.*delete the folder"):
             kit.postgres("embedded")
         assert time.monotonic() - begin < 5
-    wait_until(lambda: not processes(own_home), "the end of the server")
+    wait_until("the end of the server", lambda: not processes(own_home))
     shutil.rmtree(folder_of(own_home))
     with kit.postgres("embedded") as database:
         assert ask(database.dsn, "SELECT 1") == 1

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 import kit
-from tests.consumer.queue import enqueue, logged, nobody_is_connected, until
+from tests.consumer.queue import enqueue, logged, nobody_is_connected
+from tests.waiting import until
 from tests.worker.conftest import Write
 from tests.worker.test_spawn import consumer, is_there, started
 

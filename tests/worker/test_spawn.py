@@ -15,15 +15,8 @@ import pytest
 import kit
 from kit.errors import KitError
 from kit.session import session
-from tests.consumer.queue import (
-    cut_connections,
-    enqueue,
-    fetch,
-    is_logged,
-    logged,
-    nobody_is_connected,
-    until,
-)
+from tests.consumer.queue import cut_connections, enqueue, fetch, is_logged, logged, nobody_is_connected
+from tests.waiting import until
 from tests.worker.conftest import Write
 
 QUICK: dict[str, Any] = {"heartbeat_timeout": 3, "dequeue_timeout": 0.2}
