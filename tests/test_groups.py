@@ -23,3 +23,10 @@ def test_each_test_is_in_one_group(all_tests):
 def test_two_fifths_of_the_tests_are_fast(all_tests):
     fast = [item for item in all_tests if item.get_closest_marker("fast")]
     assert len(fast) >= 0.4 * len(all_tests)
+
+
+def test_tests_that_share_a_kernel_run_in_one_process(all_tests, request):
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("one process runs all tests")
+    apart = [item.nodeid for item in all_tests if "@" not in item.nodeid]
+    assert apart == [], "start them with `-n 3 --dist loadgroup` on the command line itself"
