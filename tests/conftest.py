@@ -33,7 +33,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # What tests see and start depends on no setting of whoever runs them: of a tool, of Postgres, or of the kit.
-SETTINGS = r"PYTEST_(ADDOPTS|PLUGINS|DISABLE_.*)|PYTHONWARNINGS|.*COLORS?(_FORCE)?|COLUMNS|LINES|PAGER|GIT_.*"
+SETTINGS = r"PYTEST_(PLUGINS|DISABLE_.*)|PYTHONWARNINGS|.*COLORS?(_FORCE)?|COLUMNS|LINES|PAGER|GIT_.*"
 SETTINGS += r"|PIP_(QUIET|VERBOSE|USER|REQUIRE_VIRTUALENV)|PG.*|KIT_(POSTGRES|DSN)"
 for name in list(os.environ):
     if re.fullmatch(SETTINGS, name):
@@ -45,6 +45,7 @@ REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(","
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """Keep the tests' Postgres apart from a learner's, and fail when it outlives the tests."""
+    os.environ.pop("PYTEST_ADDOPTS", None)  # not before: xdist's workers read `--dist` from it
     folder = Path(tempfile.mkdtemp(prefix="kit-tests-"))
     folder.chmod(0o755)  # root's embedded server runs as another account, which must get in
     before = os.environ.get("KIT_HOME")

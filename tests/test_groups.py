@@ -29,4 +29,4 @@ def test_tests_that_share_a_kernel_run_in_one_process(all_tests, request):
     if not hasattr(request.config, "workerinput"):
         pytest.skip("one process runs all tests")
     apart = [item.nodeid for item in all_tests if "@" not in item.nodeid]
-    assert apart == [], "start them with `-n 3 --dist loadgroup` on the command line itself"
+    assert apart == [], "start them with `-n 3 --dist loadgroup`"

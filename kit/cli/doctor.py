@@ -26,7 +26,6 @@ from kit.extras import DISTRIBUTION
 NEEDED_MEGABYTES = 500  # a cluster, its write-ahead log and a few lessons' databases
 JUPYTER_PORT = 8888
 _OTHER_HOME = "set KIT_HOME to a folder that you can write to"
-_WHICH = "set KIT_DSN, or remove KIT_POSTGRES"
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,8 @@ def _settings() -> Finding:
     if os.environ.get("KIT_DSN"):
         return _external(os.environ["KIT_DSN"])
     if asked == "external":
-        return _broken("KIT_POSTGRES asks for an external server, and no KIT_DSN names one", _WHICH)
+        way_out = "set KIT_DSN, or remove KIT_POSTGRES"
+        return _broken("KIT_POSTGRES asks for an external server, and no KIT_DSN names one", way_out)
     named = sorted(name for name in os.environ if name.startswith("KIT_"))
     return _good(", ".join(f"{name}={os.environ[name]}" for name in named) or "none are set")
 
@@ -185,10 +185,8 @@ def _start() -> Finding:
     from kit.sources import choosing, docker
 
     asked = choosing.asked_source(None)
-    if os.environ.get("KIT_DSN") and asked in ("auto", "external"):
-        return _good("none of the kit's own is needed: KIT_DSN names one")
-    if asked == "external":
-        return _note("none of the kit's own is asked for", _WHICH)
+    if asked == "external" or (os.environ.get("KIT_DSN") and asked == "auto"):
+        return _good("none of the kit's own is needed")
     if asked != "embedded" and _docker_problem() is None and not docker.has_image(docker.image()):
         return _note("not tried, because its image must be pulled first; a lesson does that")
     joined = choosing.join_one(None)

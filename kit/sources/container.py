@@ -82,9 +82,7 @@ class Container:
             raise
         except Exception as error:  # an engine other than Docker may raise anything
             made = self._state()
-            reason = why(error)
-            if made is not None and made.password:
-                reason = reason.replace(made.password, "…")
+            reason = why(error).replace((made and made.password) or "\0", "…")
             raise NotUsable(f"the container with {self.runs!r} did not start: {reason}") from None
 
     def stop(self) -> None:

@@ -197,11 +197,8 @@ class Embedded:
         whole = pid.isdecimal() and len(pid) < 10
         if not file.exists() or self._process() or (whole and not psutil.pid_exists(int(pid))):
             return
-        left = [
-            each
-            for each in psutil.process_iter(["name", "cwd"])
-            if each.info["cwd"] == str(self.data) and (each.info["name"] or "").startswith("postgres")
-        ]
+        here = [each for each in psutil.process_iter(["name", "cwd"]) if each.info["cwd"] == str(self.data)]
+        left = [each for each in here if (each.info["name"] or "").startswith("postgres")]
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):  # it ends by itself just now
                 process.kill()
