@@ -85,7 +85,7 @@ def make_own(folder: Path) -> None:
         what = f"belongs to {_owner(folder)}"
     elif folder.is_symlink():
         what = "is a link"
-    elif not (folder / MADE).exists() and any(folder.iterdir()):
+    elif any(folder.iterdir()) and not (folder / MADE).exists():  # in this order: another may just make it
         what = "is a folder that the kit did not make"
     else:
         if stat.S_IMODE(folder.stat().st_mode) != mode:  # a umask may have closed more

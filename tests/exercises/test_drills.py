@@ -44,7 +44,7 @@ def test_opening_one_tells_what_the_pager_says_and_how_the_service_was_started(
 ) -> None:
     kit.drill("renamed")
     out = capsys.readouterr().out
-    assert out.startswith("The pager · Orders are not confirmed")
+    assert "The pager · Orders are not confirmed" in out
     assert 'kit.spawn("programs.on_call:main")' in out
     assert "confirm_order" in Path("programs/on_call.py").read_text("utf-8")
     assert [one.state for one in session.consumers.values()] == ["running"]

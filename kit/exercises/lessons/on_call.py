@@ -566,7 +566,7 @@ REQUEUE = drill(
         Wrong(
             "the one in the way runs today",
             'await conn.execute("UPDATE pgqueuer SET execute_after = now() WHERE id = 4")\n'
-            'await kit.wait(until="SELECT confirmed = 1 FROM orders WHERE id = 4")\n'
+            'await kit.wait(until="SELECT NOT EXISTS (SELECT FROM pgqueuer WHERE id = 4)")\n'
             f'await q.requeue_jobs([1, 2, 3])\nawait kit.wait(until="{_HELD_ONES.replace("3", "4")}")',
             "early",
         ),
