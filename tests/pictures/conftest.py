@@ -161,10 +161,9 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture
 def seen(lab: JupyterLab, page: Page, request: pytest.FixtureRequest) -> Iterator[Seen]:
-    """A notebook whose first cells have run: setup, the board; then a consumer, a sleep, a second board."""
+    """A notebook of which two cells have run: setup, the board. Then come a consumer, and a sleep."""
     name = request.node.name.removeprefix("test_")[:40]
-    cells = [SETUP.format(name=name), "board = kit.board()", CONSUMER, "time.sleep(4)", "kit.board()"]
-    cells += ["consumer.stop()", "kit.board(slow=0.5)", "board.close()"]
+    cells = [SETUP.format(name=name), "board = kit.board()", CONSUMER, "time.sleep(4)"]
     write_notebook(Path(lab.root) / f"{name}.ipynb", *cells)
     page.set_viewport_size({"width": 1280, "height": 1400})
     notebook = lab.open(page, f"{name}.ipynb")
