@@ -92,6 +92,7 @@ def begin(exercise: Exercise) -> str:
     opened = database()
     run_sync(_refuse_a_database_of_somebody(opened))
     print("This breaks what is in the queue, and takes some seconds …", flush=True)
+    backends = {pid for consumer in session.consumers.values() for pid in consumer.backends}
     for name, consumer in list(session.consumers.items()):
         if isinstance(consumer, Worker):
             consumer.kill()  # of its jobs nothing is kept
@@ -100,7 +101,7 @@ def begin(exercise: Exercise) -> str:
         session.consumers.pop(name, None)
     incident = Incident(exercise)
     session.drill = None
-    run_sync(_empty(opened))
+    run_sync(_empty(opened, backends))
     try:
         with redirect_stdout(io.StringIO()):  # what the kit says of its service may be the answer
             exercise.breaks(incident)
@@ -136,14 +137,14 @@ async def _refuse_a_database_of_somebody(opened: Postgres) -> None:
             )
 
 
-async def _empty(opened: Postgres) -> None:
+async def _empty(opened: Postgres, backends: set[int]) -> None:
     async with opened.target.connect(patient=True) as inside:
         # What is left of a worker that was killed would count as one that still has jobs. Another process may
         # have a pid that was a worker's.
         await inside.execute(
             "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE pid = ANY($1::int[])"
             " AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()",
-            [*session.known_backends()],
+            [*backends],
         )
         await inside.execute("SET lock_timeout = '1s'")
         with suppress(asyncpg.PostgresError):  # what the drill before has taken from PGQueuer's schema

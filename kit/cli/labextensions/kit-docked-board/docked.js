@@ -120,12 +120,13 @@
     }
   }
 
-  // Keep it so for three seconds, in which JupyterLab still lays itself out, unless somebody acts.
+  // Make it so until it has stayed so for three seconds (JupyterLab still lays itself out), or somebody acts.
   async function settled(done, act) {
     let touched = false;
     window.addEventListener("pointerdown", () => (touched = true), { once: true, capture: true });
-    for (let tries = 0; tries < 30 && !touched; tries++) {
-      if (!done()) act();
+    for (let tries = 0, kept = 0; tries < 300 && kept < 30 && !touched; tries++) {
+      kept = done() ? kept + 1 : 0;
+      if (!kept) act();
       await new Promise((later) => setTimeout(later, 100));
     }
   }
