@@ -10,7 +10,7 @@ SEEDS = [int(seed) for seed in os.environ.get("KIT_NIGHT", "").split()]
 DRILLS_BY_DAY = ("renamed", "requeue")
 # Lessons that take minutes. By day each of their sections runs by itself, half of what they credit is taken
 # away, and the whole notebook runs with the solutions of its exercises.
-LONG = () if SEEDS else ("06_crashes", "09_concurrency")
+LONG = () if SEEDS else ("06_crashes", "09_concurrency", "13_to_production")
 
 
 def by_day(exercise: Exercise) -> bool:
