@@ -381,7 +381,7 @@ HINTS = (
         "ROLLBACK; a block `async with connection.transaction():` ends by itself.",
     ),
     Hint(r' 42703: column "(?P<name>[^"]+)" does not exist', _quoted),
-    Hint(rf" 42P01: .*{TABLES}", NO_TABLES),
+    Hint(rf" 42P01: {TABLES}", NO_TABLES),
     Hint(
         r" 3D000: |^ConnectionRefused|^psycopg.OperationalError: .*(database .* not exist|refused)",
         "Nothing is there under this address. kit.postgres(…) starts a Postgres, and a connect() without an "

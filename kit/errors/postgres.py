@@ -16,8 +16,9 @@ NO_TABLES = (
     "`pgq install` in a terminal; `pgq upgrade` brings old tables up to date."
 )
 
-# The end of a table's name in Postgres' message, in whatever language: a schema and a prefix may precede it.
-TABLES = r"pgqueuer(_log|_schedules|_statistics)?[\"»«”“]"
+# Postgres' message, in whatever language: a schema and a prefix may precede a table's name. A message that
+# names a FROM clause has the same SQLSTATE, and is about an alias.
+TABLES = r"(?!.*\bFROM\b).*pgqueuer(_log|_schedules|_statistics)?\s?[\"»«”“]"
 _DRIVERS = ("asyncpg", "psycopg", "psycopg_pool")
 
 
@@ -82,7 +83,7 @@ def worth_another_try(error: BaseException) -> bool:
 def tables_are_missing(error: BaseException | None) -> bool:
     """Return whether the error means that PGQueuer's tables, or a column of today's, are not there."""
     if error is not None and sqlstate(error) == "42P01":  # undefined table
-        return re.search(TABLES, str(error)) is not None
+        return re.match(TABLES, str(error)) is not None
     if sqlstate(error) == "42703":  # undefined column
         return True
     return type(error) is RuntimeError and "is missing" in str(error) and "pgq" in str(error)

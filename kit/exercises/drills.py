@@ -85,8 +85,8 @@ def begin(exercise: Exercise) -> str:
     """Make the broken queue of a drill, and return the lines that started its service.
 
     Raises:
-        KitError: there is no Postgres in this process yet, its database is not the kit's, or the queue could
-            not be made in time.
+        KitError: there is no Postgres in this process yet, the kit did not make its database, or the queue
+            could not be made in time.
     """
     assert exercise.breaks is not None
     opened = database()
@@ -132,8 +132,8 @@ async def _refuse_a_database_of_somebody(opened: Postgres) -> None:
         name = await inside.fetchval("SELECT current_database()")
         if not await creation.is_ours(inside, name):
             raise KitError(
-                f"The database {name!r} is not the kit's, and a drill breaks what is in it. Call "
-                'kit.postgres(database="on_call") first: that makes one.'
+                f"The kit did not make the database {name!r}, and a drill breaks what is in it. Call "
+                "kit.postgres('embedded', database='on_call') first: that makes one."
             )
 
 

@@ -44,7 +44,7 @@ KEEPER = "kit.sources.keeper"
 
 # Restarts a killed keeper. The keeper's name is in the environment and not here: `pkill -f` with its name, or
 # with Python's, does not find this shell.
-_SUPERVISE = 'for each in 1 2 3 4 5; do "$KIT_KEEPER_PYTHON" -m "$KIT_KEEPER" "$0/{}" && exit; sleep 1; done'
+_SUPERVISE = 'for each in 1 2 3 4 5; do "$KIT_KEEPER_PYTHON" -m "$KIT_KEEPER" "$0" && exit; sleep 1; done'
 
 
 class User(NamedTuple):
@@ -233,11 +233,12 @@ def start_keeper(folder: Path) -> None:
     shell: there a killed keeper is replaced by whoever joins next.
     """
     root = str(Path(__file__).resolve().parents[2])  # a kit that is not installed is found where this one is
+    record = str(folder / files.RECORD)
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     if sys.platform == "win32":
-        command = [sys.executable, "-m", KEEPER, str(folder / files.RECORD)]
+        command = [sys.executable, "-m", KEEPER, record]
     else:
-        command = ["/bin/sh", "-c", _SUPERVISE.format(files.RECORD), str(folder)]
+        command = ["/bin/sh", "-c", _SUPERVISE, record]
     ours = {"PYTHONPATH": path, "KIT_KEEPER_PYTHON": sys.executable, "KIT_KEEPER": KEEPER}
     with files.open_log(folder / "keeper.log", empty=True) as log:
         processes.start(command, log, cwd=folder, env=os.environ | ours)

@@ -336,6 +336,11 @@ def test_kit_doctor_names_the_running_server_and_who_uses_it(program):
 
 TROUBLES = {
     "a word KIT_POSTGRES does not know": ({"KIT_POSTGRES": "dcoker"}, "Settings", "KIT_POSTGRES is 'dcoker'"),
+    "an external server without an address": (
+        {"KIT_POSTGRES": "external"},
+        "Settings",
+        "no KIT_DSN names one",
+    ),
     "a DSN nobody answers": (
         {"KIT_DSN": "postgresql://me:secret@127.0.0.1:1/mine"},
         "Settings",

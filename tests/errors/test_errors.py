@@ -61,9 +61,17 @@ async def test_a_duplicate_job_names_its_dedupe_key(queue_database: Postgres) ->
 async def test_missing_tables_name_the_call_that_makes_them_and_a_slip_of_the_pen_does_not(
     queue_database: Postgres,
 ) -> None:
-    slip = await refused("SELECT * FROM pgqueuer_logs")
-    assert hint(slip) is None
-    assert not tables_are_missing(slip)
+    # An alias that is not used, or is used without being there, has the SQLSTATE of a missing table.
+    for query in (
+        "SELECT * FROM pgqueuer_logs",
+        "SELECT pgqueuer.id FROM pgqueuer AS q",
+        "SELECT pgqueuer.id",
+        "DELETE FROM pgqueuer_log WHERE pgqueuer.id = 1",
+    ):
+        slip = await refused(query)
+        assert getattr(slip, "sqlstate", "") == "42P01"
+        assert hint(slip) is None
+        assert not tables_are_missing(slip)
     connection = await asyncpg.connect()
     await Queries(AsyncpgDriver(connection)).uninstall()
     await connection.close()
@@ -71,6 +79,16 @@ async def test_missing_tables_name_the_call_that_makes_them_and_a_slip_of_the_pe
         error = await refused(f"SELECT * FROM {table}")
         assert "kit.postgres" in (hint(error) or "")
         assert tables_are_missing(error)
+
+
+@pytest.mark.parametrize(
+    "message", ["Relation »pgqueuer« existiert nicht", "la relation « pgqueuer_log » n'existe pas"]
+)
+def test_missing_tables_are_known_in_other_languages_too(message: str) -> None:
+    """The words are those of PostgreSQL's translations, which the servers of the tests do not have."""
+    error = asyncpg.UndefinedTableError(message)
+    assert tables_are_missing(error)
+    assert "kit.postgres" in (hint(error) or "")
 
 
 async def test_a_closed_connection_is_told_to_be_made_again(queue_database: Postgres) -> None:

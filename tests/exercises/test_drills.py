@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,35 @@ def test_one_that_is_not_open_is_no_attempt(close: object, no_record: Path, less
     assert judge(exercise, {}).message == "rings"
     close()  # type: ignore[operator]
     assert judge(exercise, {}).state == "not attempted"
+
+
+def test_a_database_that_the_kit_did_not_make_is_refused(no_record: Path, lesson: Postgres) -> None:
+    """It is taken, while it is empty, for a role that may make no other."""
+    kit.sql("CREATE ROLE somebody LOGIN PASSWORD 'secret'")
+    kit.sql("CREATE DATABASE somebodys OWNER somebody")
+    there = re.sub("//.*@", "//somebody:secret@", lesson.target.beside("somebodys").dsn)
+    try:
+        with (
+            session.ending_what_begins(),
+            kit.postgres(dsn=there),
+        ):
+            with pytest.raises(KitError, match="did not make the database 'somebodys', and a drill breaks"):
+                kit.drill("renamed")
+            assert kit.sql("SELECT to_regclass('orders') IS NULL").iloc[0, 0]
+    finally:
+        kit.sql("DROP DATABASE somebodys WITH (FORCE)")
+        kit.sql("DROP ROLE somebody")
+
+
+def test_one_that_cannot_be_made_says_so_and_leaves_no_worker(no_record: Path, lesson: Postgres) -> None:
+    def breaks(at: drills.Incident) -> None:
+        course.find("renamed").breaks(at)  # type: ignore[misc]
+        raise TimeoutError
+
+    with pytest.raises(KitError, match="'renamed' could not be made in time"):
+        drills.begin(replace(course.find("renamed"), breaks=breaks))
+    assert [one.alive for one in session.consumers.values()] == [False]
+    assert session.drill is None
 
 
 def test_what_is_no_drill_is_refused_and_the_drills_are_named(lesson: Postgres) -> None:

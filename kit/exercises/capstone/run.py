@@ -16,6 +16,7 @@ from pgqueuer import AsyncpgDriver, Queries
 
 from kit.consumer import console
 from kit.consumer.options import Options
+from kit.errors.postgres import postgres_is_away
 from kit.exercises.capstone import client
 from kit.exercises.capstone.bank import LIMIT, Bank, Held
 from kit.exercises.capstone.verdict import LEVELS, Verdict, Wrong, history, wrong_orders
@@ -248,12 +249,9 @@ class Run:
             if worker is not None:
                 try:
                     await self._connection.execute(crash)
-                except (
-                    asyncpg.PostgresConnectionError,
-                    asyncpg.OperatorInterventionError,
-                    asyncpg.InterfaceError,
-                    OSError,
-                ):
+                except Exception as error:
+                    if not postgres_is_away(error, self._connection):
+                        raise
                     thrown_out = True
                 await self._connect()
         await self._settle([order])

@@ -251,7 +251,7 @@ def break_heartbeats(at: Incident) -> None:
 
 
 async def beat_alike(answer: Answer) -> None:
-    """The workers agree, what waits for tomorrow still waits, and a new order is confirmed once."""
+    """The workers agree, what waits for tomorrow still waits, and a new order is confirmed."""
     before = "id <= 2"
     await orders_are_safe(answer, before)
     timeouts = {one.heartbeat_timeout for one in session.consumers.values() if one.alive}

@@ -119,17 +119,17 @@ class Panel:
             f'<div role="status" data-part="state {number}"><span aria-hidden="true">{sign}</span> '
             f"<b>{escape(consumer.name)}</b>: {escape(self._state(consumer))}{why}</div>"
         )
-        quiet = f'<div class="kp-quiet" data-part="facts {number}">'
+        facts = _facts(consumer) if state == "stopped" else _names(consumer) + _facts(consumer)
+        said += f'<div class="kp-quiet" data-part="facts {number}">{escape(facts)}</div>'
         if state == "stopped":
-            return f'<div class="kp-line">{said}{quiet}{escape(_facts(consumer))}</div></div>'
+            return f'<div class="kp-line">{said}</div>'
         # Folded, because what handlers print is shown where it is awaited; here it would stand a second time.
         lines = "".join(
             f"<div{' class=kp-bad' * (line.kind == 'error')}>{escape(_line(line))}</div>"
             for line in consumer.console.latest(LINES)
         )
-        facts = escape(_names(consumer) + _facts(consumer))
         return (
-            f'<div class="kp-line">{said}{quiet}{facts}</div>'
+            f'<div class="kp-line">{said}'
             f'<details class="kp-fold"><summary>the last lines</summary>'
             f'<div class="kp-lines" data-part="lines {number}">{lines or "none yet"}</div></details></div>'
         )

@@ -120,15 +120,17 @@
     }
   }
 
-  // Make it so until it has stayed so for three seconds (JupyterLab still lays itself out), or somebody acts.
+  // Make it so until it has stayed so for three seconds (JupyterLab still lays itself out), or somebody lays it out.
   async function settled(done, act) {
-    let touched = false;
-    window.addEventListener("pointerdown", () => (touched = true), { once: true, capture: true });
-    for (let tries = 0, kept = 0; tries < 300 && kept < 30 && !touched; tries++) {
+    const over = new AbortController();
+    const touch = ({ target }) => target.closest(".lm-SplitPanel-handle, .jp-SideBar") && over.abort();
+    window.addEventListener("pointerdown", touch, { capture: true, signal: over.signal });
+    for (let tries = 0, kept = 0; tries < 300 && kept < 30 && !over.signal.aborted; tries++) {
       kept = done() ? kept + 1 : 0;
       if (!kept) act();
       await new Promise((later) => setTimeout(later, 100));
     }
+    over.abort();
   }
 
   async function activate(app, restorer, tracker, { Widget }) {
