@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from kit.errors import KitError
@@ -44,11 +45,7 @@ def load(record: Path) -> Server:
         ) from None
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def known(*, alone: bool = True, say: Callable[[str], object] = _say) -> list[Server]:
+def known(*, alone: bool = True, say: Callable[[str], object] | None = None) -> list[Server]:
     """Return the servers that were made for this user, running or not; shared ones first.
 
     Damaged records and those of another account are passed over, with a line for ``say`` or standard error.
@@ -59,5 +56,5 @@ def known(*, alone: bool = True, say: Callable[[str], object] = _say) -> list[Se
             try:
                 servers.append(load(record))
             except KitError as error:
-                say(str(error))
+                (say or partial(print, file=sys.stderr))(str(error))
     return servers
