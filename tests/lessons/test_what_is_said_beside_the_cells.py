@@ -237,7 +237,7 @@ async def main():
 
     @pgq.entrypoint("exits")
     async def exits(job):
-        await asyncio.sleep(1)  # no statement is under way then: one that is broken off takes the connection with it
+        await asyncio.sleep(1)  # no statement is under way then: one that is broken off ends the connection
         sys.exit()
 
     @pgq.entrypoint("waits")
