@@ -9,7 +9,7 @@ BEATS: Beats = {
         Ingredient(
             "change it: a limit of 500",
             (Edit("run-unlimited", "limit = 0", "limit = 500"),),
-            then={"run-unlimited": (r"\(500, True\)",)},
+            then={"run-unlimited": (r"\(500, \d+, True\)",)},
         ),
     ],
     "2 · Two limits": [
@@ -63,7 +63,7 @@ BEATS: Beats = {
     "Your turn": [
         Ingredient(
             "a solution",
-            (Edit("your-nap", "pass  #", "print(sum(range(500_000)))  #"),),
+            (Edit("your-nap", "pass  #", "print(sum(range(5_000_000)))  #"),),
             then={"your-rates": (r"124999750000",)},
         ),
     ],

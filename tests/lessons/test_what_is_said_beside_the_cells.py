@@ -333,18 +333,49 @@ async def test_05_10_a_held_jobs_key_may_be_taken_and_then_requeueing_fails_for_
     await connection.close()
 
 
-async def test_10_an_open_transaction_keeps_dead_rows_when_it_has_written_and_not_when_it_only_read(
+async def test_10_without_its_key_a_held_job_goes_on_beside_the_one_that_took_it(
+    queue_database: Postgres,
+) -> None:
+    connection = await asyncpg.connect(queue_database.dsn)
+    queries = Queries(AsyncpgDriver(connection))
+    (held,) = await queries.enqueue("ship", None, dedupe_key="ship 1")
+    await connection.execute("UPDATE pgqueuer SET status = 'failed'")
+    await queries.enqueue("ship", None, dedupe_key="ship 1")
+    await connection.execute("UPDATE pgqueuer SET dedupe_key = NULL WHERE id = $1", held)
+    await queries.requeue_jobs([held])
+    assert kit.jobs()["status"].tolist() == ["queued", "queued"]
+    await connection.close()
+
+
+async def test_in_production_of_the_held_jobs_a_hundred_are_listed_unless_more_are_asked_for(
+    queue_database: Postgres,
+) -> None:
+    connection = await asyncpg.connect(queue_database.dsn)
+    queries = Queries(AsyncpgDriver(connection))
+    await queries.enqueue(["ship"] * 101, [None] * 101, [0] * 101)
+    await connection.execute("UPDATE pgqueuer SET status = 'failed'")
+    assert len(await queries.list_failed_jobs()) == 100
+    assert len(await queries.list_failed_jobs(limit=1000)) == 101
+    await connection.close()
+
+
+async def test_10_an_open_transaction_keeps_dead_rows_when_it_has_written_or_reads_at_repeatable_read(
     queue_database: Postgres,
 ) -> None:
     await fetch("CREATE TABLE orders (id int)")
     connection = await asyncpg.connect(queue_database.dsn)
-    for statement, rows_stay in (("SELECT * FROM orders", False), ("INSERT INTO orders VALUES (1)", True)):
-        async with connection.transaction():
-            await connection.execute(statement)
-            await enqueue("ship")
-            await fetch("DELETE FROM pgqueuer")
-            await fetch("VACUUM pgqueuer")
-            assert bool((await fetch("SELECT pg_relation_size('pgqueuer')"))[0][0]) is rows_stay
+    for begin, statement, rows_stay in (
+        ("BEGIN", "SELECT * FROM orders", False),
+        ("BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT * FROM orders", True),
+        ("BEGIN", "INSERT INTO orders VALUES (1)", True),
+    ):
+        await connection.execute(begin)
+        await connection.execute(statement)
+        await enqueue("ship")
+        await fetch("DELETE FROM pgqueuer")
+        await fetch("VACUUM pgqueuer")
+        assert bool((await fetch("SELECT pg_relation_size('pgqueuer')"))[0][0]) is rows_stay
+        await connection.execute("ROLLBACK")
     await connection.close()
 
 
@@ -372,6 +403,9 @@ async def test_12_what_is_said_to_prometheus_has_no_age_and_statistics_are_added
         "pgqueuer_queue_count",
         "pgqueuer_logs_count",
     }
+    assert 'status="queued"' in text.partition("pgqueuer_logs_count")[2]
+    await fetch("UPDATE pgqueuer_statistics SET created = created - interval '5 minutes'")
+    assert "pgqueuer_logs_count" not in await collect_metrics(queries)
     assert len(await fetch("SELECT FROM pgqueuer_statistics")) == 1
     await connection.close()
 

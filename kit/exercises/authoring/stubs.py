@@ -15,8 +15,8 @@ from kit.exercises.exercise import Exercise
 CLOSING = "## What you know now"
 PRACTICE = """## Practice
 
-Each task has a cell to work in, and below it one that checks your answer, in a database and a process of
-its own. If you are stuck, `kit.hint("…")` gives a nudge, with the name that stands in the check."""
+Below each task is a cell that checks your answer, in a database and a process of its own. Stuck? Put the
+name from the check into `kit.hint("…")`."""
 
 
 def notebook_of(lesson: Lesson, folder: Path) -> Path:

@@ -55,7 +55,7 @@ LIMIT = Exercise(
     check=five_at_once,
     hints=(
         "One of the two limits counts in all consumers together.",
-        "It belongs to the entrypoint, and is kept in the table: it needs no dividing.",
+        "It belongs to the entrypoint, and is counted in the table: it needs no dividing.",
         '`bank_options = {"concurrency_limit": 5}`.',
     ),
     why="`concurrency_limit` counts an entrypoint's jobs in the table, so it holds for two workers or for twenty, and "
@@ -109,9 +109,9 @@ WINS = Exercise(
     kind="predict",
     title="Two limits, and who wins",
     minutes=2,
-    after="run-limited",
-    task="**Predict.** The entrypoint has `concurrency_limit=50`, its consumer `max_concurrent_tasks=20` and "
-    "`batch_size=10`. How many of sixty naps run at once, at most?",
+    after="limited-look",
+    task="**Predict.** The entrypoint has `concurrency_limit=50`, its consumer `max_concurrent_tasks=20`, and "
+    "fetches ten at a time (`batch_size=10`). How many of sixty naps run at once, at most?",
     names=("most",),
     stub='kit.predict("wins", most=...)',
     solution='kit.predict("wins", most=20)',

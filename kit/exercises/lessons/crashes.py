@@ -337,8 +337,8 @@ DELIVERIES = Exercise(
     title="Delivered how often, and why?",
     minutes=3,
     processes=0,
-    task="How often was each of these jobs delivered, and how many of its deliveries came after a *crash* of its "
-    "worker?\n" + DELIVERIES_TABLE,
+    task="How often was each of these jobs delivered, and how many came because its worker was taken "
+    "for *dead*?\n" + DELIVERIES_TABLE,
     names=("delivered", "crashes"),
     stub="delivered = {1: 0, 2: 0, 3: 0, 4: 0}  # job: how often\ncrashes = {1: 0, 2: 0, 3: 0, 4: 0}",
     solution="delivered = {1: 1, 2: 2, 3: 2, 4: 3}\ncrashes = {1: 0, 2: 0, 3: 1, 4: 1}",

@@ -37,7 +37,7 @@ NAMES = Exercise(
     kind="predict",
     title="A name that nobody knows",
     minutes=2,
-    after="two-names",
+    after="01-a18168",
     task="**Predict.** Two jobs are enqueued, `welcome` and, by a typing error, `welcom`; the consumer knows only the "
     "first. With which status does the log of each end?",
     names=("known", "unknown"),

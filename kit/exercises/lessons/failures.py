@@ -220,7 +220,7 @@ BACKOFF = Exercise(
     messages={
         "one-try": "It was tried once. A handler that sleeps and tries by itself keeps its place, and the queue knows "
         "nothing of it.",
-        "constant": "The pauses do not grow: each has to be more than one and a half times the one before.",
+        "constant": "The pauses do not grow: each has to be at least twice the one before.",
         "tries": "The pauses grow. The number of tries is another one: one, and three more.",
         "never-gives-up": "It never gives up: after {tries} retries it was tried again.",
         "not-given-up": "After the fourth try the job counts as successful. It has to fail.",

@@ -1185,7 +1185,7 @@ PLACES = drill(
 
 # In the notebook: behind a heading of it, each drill below the one before.
 SECTIONS = {
-    "nothing-happens": (ELSEWHERE, RENAMED, TRIGGER, HUNG, KILLER, REQUEUE),
+    "nothing-happens": (RENAMED, TRIGGER, HUNG, KILLER, REQUEUE, ELSEWHERE),
     "twice-or-never": (HEARTBEATS, SCHEDULE, STREAM),
     "slower": (PLACES, IDLE, HISTORY),
 }

@@ -359,7 +359,7 @@ HEADERS = Exercise(
     title="The request goes on",
     minutes=4,
     task='A job of `order` enqueues one of `mail`, with the same payload. Let the header `"request"` go along, so that '
-    "both can be found by it. Some jobs have no headers at all.",
+    "both can be found by it. Some jobs have no headers. (`resources[\"q\"]` is a `Queries`.)",
     given=NOTEBOOK,
     names=("order",),
     stub="from pgqueuer.models import Context\n\n" + _order('await context.resources["q"].enqueue("mail", job.payload)').rstrip(),

@@ -192,9 +192,8 @@ ATOMIC = Exercise(
     kind="mend",
     title="Both lines, or neither",
     minutes=5,
-    task="Mend this step. Whatever happens in between, an order that is charged has a job that will ship it, and one "
-    "that has such a job is charged; and an order whose job comes twice is charged once. (The check ends the session "
-    "in the midst of either line.)",
+    task="Mend this step. Whatever happens, an order is charged just when it has a job of `ship`, and once, even if its "
+    "own job comes twice. (The check cuts the connection in the midst of either line.)",
     given=NOTEBOOK,
     names=("charge_safely",),
     stub="""async def charge_safely(job: Job) -> None:
@@ -266,7 +265,7 @@ LOST_TABLE = """
 | 1 | shipped | charge: successful · ship: successful |
 | 2 | charged | charge: exception, ConnectionError |
 | 3 | charged | charge: successful · ship: queued |
-| 4 | charged | charge: queued again, RetryRequested |
+| 4 | charged | charge: successful · ship: queued again, RetryRequested |
 | 5 | new | charge: queued |
 | 6 | charged | charge: successful, after a retry that found it charged |"""
 
@@ -353,8 +352,8 @@ STUCK = Exercise(
     minutes=5,
     processes=0,
     task="Every morning somebody looks for orders that are not `shipped`, have not moved for an hour, and for which no "
-    "job waits or runs. Write that query. (`orders` has `id`, `status` and `updated`; a payload is the order's id as "
-    "text, or NULL.)",
+    "job waits or runs. Write that query. (`orders` has `id`, `status` and `updated`; a payload is "
+    "`id::text::bytea`, or NULL. `NOT EXISTS (SELECT …)` helps.)",
     names=("stuck",),
     stub=_STUCK.format("-- and no job waits or runs for it"),
     solution=_STUCK.format(f"AND NOT EXISTS ({_HAS_A_JOB})"),
@@ -366,11 +365,12 @@ STUCK = Exercise(
     ),
     check=stuck_orders,
     hints=(
-        "The queue has exactly the jobs that wait or run. So an order is stuck if the queue has none with its id.",
+        "As long as none is held, the queue has just the jobs that wait or run. So an order is stuck if the queue has none with its id.",
         "`NOT EXISTS (SELECT FROM pgqueuer WHERE …)`; a payload is bytes, and `id::text::bytea` is the id as bytes.",
         "`AND NOT EXISTS (SELECT FROM pgqueuer WHERE payload = orders.id::text::bytea)`.",
     ),
-    why="This query finds what was lost, whatever lost it, so it is the alarm to have. `NOT EXISTS` is safe where "
+    why="This query finds orders whose job is gone, whatever took it. Held jobs, and names that nobody knows, need an "
+    "alarm of their own. `NOT EXISTS` is safe where "
     "`NOT IN` is not: with one NULL among its values, `NOT IN` is never true.",
     wrong=(
         Wrong("NOT IN, and a payload is NULL", _STUCK.format("AND id::text::bytea NOT IN (SELECT payload FROM pgqueuer)"), "none"),

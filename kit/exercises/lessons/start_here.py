@@ -33,7 +33,7 @@ STATUSES = Exercise(
     title="What is left of it?",
     minutes=2,
     after="00-b94769",
-    task="**Predict.** One job is enqueued, picked and done, without an accident. How many rows has the queue "
+    task="**Predict.** One job is enqueued and done, without an accident. How many rows has the queue "
     "then, and which statuses has the log, from the first to the last? The log has one row for each change of a job. "
     "Choose from `queued`, `picked`, `running`, `successful`, `done`.",
     names=("rows_in_queue", "log"),
@@ -177,13 +177,14 @@ async def counts_the_enqueued(answer: Answer) -> None:
     await answer.sql("DELETE FROM pgqueuer WHERE id <> 3")
     await answer.write_log(
         (1, "fetch", "picked", 1), (1, "fetch", "successful", 2), (2, "fetch", "picked", 3),
-        (2, "fetch", "successful", 4), (4, "page", "picked", 5), (4, "page", "exception", 6, "KeyError: 'url'"),
+        (2, "fetch", "queued", 4), (2, "fetch", "picked", 4), (2, "fetch", "successful", 4), (4, "page", "picked", 5), (4, "page", "exception", 6, "KeyError: 'url'"),
     )  # fmt: skip
     want, columns = [("fetch", 3), ("page", 1)], ("entrypoint", "jobs")
     rows = sorted(tuple(row[:2]) for row in await answer.ask("my_query"))
     known = {
         (("fetch", 1),): "only-waiting",
-        (("fetch", 7), ("page", 3)): "rows",
+        (("fetch", 9), ("page", 3)): "rows",
+        (("fetch", 4), ("page", 1)): "tried-again",
         (("fetch", 2),): "only-good",
     }
     answer.same(rows, want, known.get(tuple(rows), "another-count"), columns=columns)
@@ -196,13 +197,13 @@ FETCHED = Exercise(
     minutes=4,
     processes=0,
     task="How many jobs of each entrypoint have *ever* been enqueued? Write the SQL, with two columns: the entrypoint "
-    "and the number. It is tried on other tables than yours: with jobs that are done, one that waits, and one that "
-    "raised.",
+    "and the number. It is tried on other tables than yours: with jobs that are done, one that waits, one that "
+    "raised, and one that was tried again.",
     names=("my_query",),
     stub='# Try it with kit.sql(my_query).\nmy_query = "SELECT entrypoint, 0 FROM pgqueuer_log GROUP BY entrypoint"',
     solution='my_query = "SELECT entrypoint, count(DISTINCT job_id) FROM pgqueuer_log GROUP BY entrypoint"',
     also=(
-        "my_query = \"SELECT entrypoint, count(*) FROM pgqueuer_log WHERE status = 'queued' GROUP BY entrypoint\"",
+        """my_query = "SELECT entrypoint, count(*) FROM (SELECT job_id, entrypoint FROM pgqueuer_log GROUP BY 1, 2) j GROUP BY 1\"""",
         'my_query = "SELECT e, count(*) FROM (SELECT DISTINCT job_id, entrypoint AS e FROM pgqueuer_log) AS j GROUP BY e"',
     ),
     check=counts_the_enqueued,
@@ -219,6 +220,11 @@ FETCHED = Exercise(
         ),
         Wrong("rows", 'my_query = "SELECT entrypoint, count(*) FROM pgqueuer_log GROUP BY 1"', "rows"),
         Wrong(
+            "each time that it was queued",
+            "my_query = \"SELECT entrypoint, count(*) FROM pgqueuer_log WHERE status = 'queued' GROUP BY 1\"",
+            "tried-again",
+        ),
+        Wrong(
             "only what went well",
             "my_query = \"SELECT entrypoint, count(*) FROM pgqueuer_log WHERE status = 'successful' GROUP BY 1\"",
             "only-good",
@@ -233,6 +239,7 @@ FETCHED = Exercise(
     messages={
         "only-waiting": "The queue has only what still waits or runs. Which table remembers the others?",
         "rows": "Those are the rows of the log, and a job has one for every change. Count each job once.",
+        "tried-again": "A job that is tried again is queued again. Count each job once.",
         "only-good": "Jobs are missing: one that still waits, and the one that raised. They were enqueued, too.",
         "another-count": "The numbers are others: three jobs of `fetch` were enqueued, and one of `page`.",
     },

@@ -415,7 +415,7 @@ DEPLOY = Exercise(
     task="The shop runs, and a new version of it comes, with a newer PGQueuer. Put what is needed in order. There are: "
     '`"files"` (the new files and packages), `"install"` (`pgq install` makes the tables in a database without them), '
     '`"upgrade"` (`pgq upgrade` brings tables of an older version up to date), `"verify"` (`pgq verify --expect present` '
-    'fails where one is missing, and a deployment stops there), `"restart"`.',
+    'fails where a table or the trigger is missing, and a deployment stops there), `"restart"`.',
     names=("order",),
     stub="order = []",
     solution='order = ["files", "upgrade", "verify", "restart"]',
@@ -445,7 +445,7 @@ DEPLOY = Exercise(
         "old-files": "The old files are there when something new is needed: `upgrade` is done by the PGQueuer that is "
         "installed by then.",
         "verify-too-late": "`verify` comes when the consumers run already. What should it stop?",
-        "verify-too-early": "`verify` comes before the upgrade, and complains of just what that would mend.",
+        "verify-too-early": "`verify` comes before the upgrade, and says nothing of what that has made.",
     },
 )
 

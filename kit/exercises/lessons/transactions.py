@@ -318,7 +318,7 @@ OPEN = Exercise(
     title="Who holds it open?",
     minutes=4,
     processes=0,
-    task="The queue grows slow: some transaction of this database is open, and keeps every dead row. Who has had one "
+    task="The queue grows slow, and an open transaction may keep its dead rows. Who has had one "
     "open *longest*? One row with three columns: its pid, since when, and its last query. (`pg_stat_activity` has "
     "`pid`, `datname`, `state`, `xact_start`, `query_start` and `query`.)",
     names=("open_longest",),

@@ -296,8 +296,9 @@ async def _three_outcomes() -> list[Any]:
     found: list[Any] = []
     for job in jobs:
         watcher = CompletionWatcher(q.driver, queries=q, refresh_interval=timedelta(seconds=0.1))
+        limit = 0.5 if job == jobs[-1] else None  # the first two do end, also on a machine that is busy
         try:
-            async with asyncio.timeout(0.5), watcher:
+            async with asyncio.timeout(limit), watcher:
                 found.append(str(await watcher.wait_for(job)))
         except TimeoutError:
             found.append(None)
