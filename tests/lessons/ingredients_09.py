@@ -64,7 +64,7 @@ BEATS: Beats = {
         Ingredient(
             "a solution",
             (Edit("your-nap", "pass  #", "print(sum(range(5_000_000)))  #"),),
-            then={"your-rates": (r"124999750000",)},
+            then={"your-rates": (r"12499997500000",)},
         ),
     ],
 }
