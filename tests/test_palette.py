@@ -15,7 +15,7 @@ from kit.database.queue_tables import ENDINGS
 from kit.display import palette
 from kit.pictures.board.history import ACTIVE
 from kit.pictures.timeline.histories import OUTCOMES
-from kit.stages import store
+from kit.stages.store import schema
 
 HOUSE = Path(kit.__file__).parent
 LOOKS = [*palette.JOBS.values(), *palette.RUNS.values(), palette.WAITING]
@@ -34,7 +34,7 @@ def others(*folders: str) -> list[Path]:
 def test_every_status_of_a_job_and_of_a_run_has_a_look() -> None:
     statuses = set(get_args(JOB_STATUS))
     assert palette.JOBS.keys() == statuses
-    assert palette.RUNS.keys() == set(store.STATUSES)
+    assert palette.RUNS.keys() == set(schema.STATUSES)
 
 
 def test_every_status_is_known_to_the_board_and_every_outcome_has_an_end_in_the_timeline() -> None:

@@ -162,7 +162,7 @@ def _binaries() -> Finding:
 
 def _server() -> Finding:
     """Log in to each server that runs; if none does, start the one that a lesson would use."""
-    from kit.cli.servers import users
+    from kit.cli.servers import describe
     from kit.sources import registry, sharing
 
     servers: list[str] = []
@@ -172,7 +172,7 @@ def _server() -> Finding:
             if server.running() is not None:
                 where, lease = sharing.join(server)
                 lease.release()
-                who = ", ".join(map(str, users(server.folder))) or "nobody"
+                who = ", ".join(map(describe, sharing.users(server.folder))) or "nobody"
                 servers.append(f"{server.source} on {where.host}:{where.port}, used by {who}")
         if wrong:
             return _broken("; ".join([*servers, *wrong]))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -14,34 +12,19 @@ from kit.errors import KitError
 from kit.sources import registry, sharing
 
 
-@dataclass(frozen=True)
-class User:
-    """A process that keeps a server up: its id, whether it does so for a terminal only, and what it is."""
-
-    pid: int
-    holds: bool
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.what} (process {self.pid})"
-
-
-def users(folder: Path) -> list[User]:
-    """Return the processes that keep the server of ``folder`` up now, each once."""
-    return [_describe(user) for user in dict.fromkeys(sharing.users(folder))]
-
-
-def _describe(user: sharing.User) -> User:
-    if user.terminal:
-        return User(user.pid, True, f"the terminal of process {user.terminal}")
+def describe(user: sharing.User) -> str:
+    """Return what a process is that keeps a server up: a notebook, a terminal, or its command."""
     try:
         command = psutil.Process(user.pid).cmdline()
     except psutil.Error:
         command = []
-    if "ipykernel_launcher" in command:
-        return User(user.pid, False, "a notebook")
     line = textwrap.shorten(" ".join(command), 100, placeholder=" ...")
-    return User(user.pid, False, f"`{line}`" if line else "a process that cannot be looked at")
+    what = f"`{line}`" if line else "a process that cannot be looked at"
+    if user.terminal:
+        what = f"the terminal of process {user.terminal}"
+    elif "ipykernel_launcher" in command:
+        what = "a notebook"
+    return f"{what} (process {user.pid})"
 
 
 def stop_all(*, force: bool, say: Callable[[str], None]) -> None:
@@ -54,16 +37,16 @@ def stop_all(*, force: bool, say: Callable[[str], None]) -> None:
     """
     servers = registry.known()
     running = [server for server in servers if server.running() is not None]
-    found = [user for server in running for user in users(server.folder)]
+    found = [user for server in running for user in sharing.users(server.folder)]
     for user in found:
-        say(f"Used by {user}.")
-    if not force and not all(user.holds for user in found):
+        say(f"Used by {describe(user)}.")
+    if not force and not all(user.terminal for user in found):
         raise KitError(
             "It is in use, so it was left running. "
             "Shut down what uses it first, or run `kit stop --force`, which cuts it off."
         )
     for user in found:
-        if user.holds:
+        if user.terminal:
             with contextlib.suppress(psutil.Error):
                 psutil.Process(user.pid).terminate()
     failed = []

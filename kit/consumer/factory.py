@@ -322,13 +322,9 @@ def _misplaced_handlers(factory: Factory) -> Iterator[str]:
 
 def queue_of(manager: Manager) -> QueueManager | None:
     """Return the part that runs jobs, if it has one."""
-    return (
-        manager.qm
-        if isinstance(manager, PgQueuer)
-        else manager
-        if isinstance(manager, QueueManager)
-        else None
-    )
+    if isinstance(manager, PgQueuer):
+        return manager.qm
+    return manager if isinstance(manager, QueueManager) else None
 
 
 def scheduler_of(manager: Manager) -> SchedulerManager | None:

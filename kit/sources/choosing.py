@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from kit.database import PLAYGROUND, creation, dsn, emptying
+from kit.database import PLAYGROUND, creation, emptying
+from kit.database.dsn import EXAMPLE
 from kit.database.emptying import Emptied
 from kit.database.target import Target, Unreachable
 from kit.errors import KitError, hints
@@ -51,7 +52,7 @@ def postgres(
         for consumer in session.consumers.copy().values():
             consumer.stop()
         session.drill = None
-    opened = _choose_and_open(source, database, dsn, fresh=fresh, alone=alone)
+    opened = open_database(source, database, dsn, fresh=fresh, alone=alone)
     again = session.database is not None and session.database.target == opened.target
     session.enter(opened)
     hints.show()
@@ -88,7 +89,26 @@ def open_database(
 
     The database is made where there is none, and keeps its rows unless ``fresh``.
     """
-    return _choose_and_open(source, database, dsn, fresh=fresh, alone=alone)
+    asked = asked_source(source)
+    if dsn and asked not in ("auto", "external"):
+        by = "the source" if source else "KIT_POSTGRES"
+        raise KitError(
+            f"dsn= names an external server, and {by} asks for {asked!r}. Leave one of them out, or say "
+            'which is meant: kit.postgres("external", dsn=…).'
+        )
+    name = creation.check_name(database)
+    _refuse_other_tables()
+    named_by, given = ("dsn=", dsn) if dsn else ("KIT_DSN", os.environ.get("KIT_DSN"))
+    if asked in ("auto", "external") and given:
+        if alone:
+            raise KitError(
+                f"{named_by} names a server that others may use, and alone=True asks for one that nobody "
+                "else does. Such a one is of the kit's own: kit.postgres('embedded', alone=True)."
+            )
+        return _open_external(external.target(given, named_by), named_by, name, fresh=fresh)
+    if asked == "external":
+        raise KitError(f'Which server? Set KIT_DSN, or pass dsn="{EXAMPLE}".')
+    return _open_shared(join_one(source, alone=alone), name, fresh=fresh)
 
 
 def reset() -> None:
@@ -116,31 +136,6 @@ async def _reset(target: Target) -> Emptied:
             f"The database of this process does not answer any more: {error.reason}. Run kit.postgres() "
             "again."
         ) from None
-
-
-def _choose_and_open(
-    source: str | None, database: object, asked_dsn: str | None, *, fresh: bool, alone: bool
-) -> Postgres:
-    asked = asked_source(source)
-    if asked_dsn and asked not in ("auto", "external"):
-        by = "the source" if source else "KIT_POSTGRES"
-        raise KitError(
-            f"dsn= names an external server, and {by} asks for {asked!r}. Leave one of them out, or say "
-            'which is meant: kit.postgres("external", dsn=…).'
-        )
-    name = creation.check_name(database)
-    _refuse_other_tables()
-    named_by, given = ("dsn=", asked_dsn) if asked_dsn else ("KIT_DSN", os.environ.get("KIT_DSN"))
-    if asked in ("auto", "external") and given:
-        if alone:
-            raise KitError(
-                f"{named_by} names a server that others may use, and alone=True asks for one that nobody "
-                "else does. Such a one is of the kit's own: kit.postgres('embedded', alone=True)."
-            )
-        return _open_external(external.target(given, named_by), named_by, name, fresh=fresh)
-    if asked == "external":
-        raise KitError(f'Which server? Set KIT_DSN, or pass dsn="{dsn.EXAMPLE}".')
-    return _open_shared(join_one(source, alone=alone), name, fresh=fresh)
 
 
 def asked_source(source: str | None) -> str:

@@ -202,9 +202,10 @@ def _acquire(lock: filelock.BaseFileLock, folder: Path) -> AbstractContextManage
 
 
 def users(folder: Path) -> list[User]:
-    """Return who uses the server of ``folder`` now: one for each lease that is alive."""
+    """Return who uses the server of ``folder`` now, each once."""
     held = [path.name.split("-") for path in sorted((folder / "users").glob("*-*-*.lock")) if is_held(path)]
-    return [User(int(pid), int(terminal)) for pid, terminal, _ in held if f"{pid}{terminal}".isdecimal()]
+    found = [User(int(pid), int(terminal)) for pid, terminal, _ in held if f"{pid}{terminal}".isdecimal()]
+    return list(dict.fromkeys(found))
 
 
 def forget_the_dead(folder: Path) -> None:

@@ -46,10 +46,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kit.stages import store
 from kit.stages.checks import to_json
 from kit.stages.pipeline import Pipeline
 from kit.stages.stage import Step
+from kit.stages.store import calls, people
 from kit.stages.tables import history, runs
 from kit.threads import run_sync
 
@@ -69,7 +69,7 @@ def retry(run: int, data: dict[str, Any] | None = None) -> None:
     Raises:
         KitError: there is nothing to try again, or Postgres does not answer within 10 seconds.
     """
-    run_sync(store.call(store.resume, run, to_json(data, "A correction")))
+    run_sync(calls.call(people.resume, run, to_json(data, "A correction")))
 
 
 def cancel(run: int) -> None:
@@ -80,4 +80,4 @@ def cancel(run: int) -> None:
     Raises:
         KitError: the run has ended already, or Postgres does not answer within 10 seconds.
     """
-    run_sync(store.call(store.cancel, run))
+    run_sync(calls.call(people.cancel, run))

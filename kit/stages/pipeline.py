@@ -12,11 +12,11 @@ import asyncpg
 from pgqueuer import PgQueuer
 
 from kit.errors import KitError
-from kit.stages import store
 from kit.stages.checks import to_json
 from kit.stages.runner import StageRunner
 from kit.stages.stage import Handler, Stage
-from kit.stages.store import Connection
+from kit.stages.store import calls, people, schema
+from kit.stages.store.schema import Connection
 from kit.stages.tables import runs
 
 H = TypeVar("H", bound=Handler)
@@ -140,10 +140,10 @@ class Pipeline:
                 "start(await asyncpg.connect(), {…})."
             )
         first, text = next(iter(self.stages)), to_json(data, "The data of a run")
-        async with store.limited(connection):
-            await store.install(connection)
+        async with calls.limited(connection):
+            await schema.install(connection)
             async with connection.transaction():
-                return await store.new_run(connection, self.name, first, text, deadline)
+                return await people.new_run(connection, self.name, first, text, deadline)
 
     @asynccontextmanager
     async def serve(
@@ -166,11 +166,11 @@ class Pipeline:
                 f"This PgQueuer has an entrypoint {taken[0]!r} already: two pipelines are named "
                 f"{self.name!r}. Give one of them another name."
             )
-        async with asyncpg.create_pool(dsn, min_size=0, max_size=connections, timeout=store.LIMIT) as pool:
-            async with pool.acquire() as connection, store.limited(connection):
-                await store.install(connection)
+        async with asyncpg.create_pool(dsn, min_size=0, max_size=connections, timeout=calls.LIMIT) as pool:
+            async with pool.acquire() as connection, calls.limited(connection):
+                await schema.install(connection)
                 async with connection.transaction():
-                    await store.adopt(connection, self.name, list(self.declared))
+                    await people.adopt(connection, self.name, list(self.declared))
             runner = StageRunner(self.name, self.declared, self.stages, pgq, pool)
             for entrypoint in entrypoints:
                 # A failing stage puts its job away itself. What is left to hold is a payload without a run.

@@ -18,10 +18,11 @@ from pgqueuer.domain.errors import retry_request
 from kit.errors import KitError
 from kit.errors.postgres import worth_another_try
 from kit.errors.text import storable
-from kit.stages import store
 from kit.stages.checks import message, no_stage, reference, to_json
 from kit.stages.stage import Stage, Step
-from kit.stages.store import Connection, Overtaken, Row, Suspect, Taken
+from kit.stages.store import steps
+from kit.stages.store.schema import Connection, Row
+from kit.stages.store.steps import Overtaken, Suspect, Taken
 
 PAUSE = 0.5  # seconds between two tries to reach a Postgres that is away, or a step that is taken
 LATER = 5.0  # seconds that the pause before a taken step grows to
@@ -92,14 +93,14 @@ class StageRunner:
     async def _attempt(self, run: int, job: Job, *, again: bool, alone: bool = False) -> Exception | None:
         """Do the step once. If it failed, record that, and return the exception for PGQueuer."""
         async with self.pool.acquire() as connection:
-            row = await store.begin(connection, run, job.id, again=again, alone=alone)
+            row = await steps.begin(connection, run, job.id, again=again, alone=alone)
             if row is None:
                 return None  # the step is done, or the run was canceled
             try:
                 return await self._outcome(connection, row, job)
             except (asyncio.CancelledError, asyncpg.LockNotAvailableError):
                 with suppress(Exception):
-                    await store.give_back(connection, row)
+                    await steps.give_back(connection, row)
                 raise
 
     async def _outcome(self, connection: Connection, row: Row, job: Job) -> Exception | None:
@@ -136,10 +137,10 @@ class StageRunner:
             if branch is not None:
                 item = _fit(stage, items[branch])
             elif items:
-                return await store.split(connection, row, len(items))
+                return await steps.split(connection, row, len(items))
             else:
                 none = f'{{"{stage.name}": []}}'
-                return await store.advance(connection, row, following[0], none)
+                return await steps.advance(connection, row, following[0], none)
         step = Step(run, stage.name, data, connection, row["attempts"], item, branch, following[0])
         try:
             async with asyncio.timeout(min(limits, default=None)) as timer:
@@ -153,8 +154,8 @@ class StageRunner:
             allowed = ", ".join(map(repr, following))
             raise KitError(f"Stage {stage.name!r} set step.next to {step.next!r}; then= allows {allowed}.")
         if branch is None:
-            return await store.advance(connection, row, step.next, text)
-        return await store.join(connection, row, step.next, text)
+            return await steps.advance(connection, row, step.next, text)
+        return await steps.join(connection, row, step.next, text)
 
     async def _fail(self, connection: Connection, row: Row, job: Job, error: Exception) -> Exception | None:
         """Record why the step failed and when it is tried again. Return the exception for PGQueuer."""
@@ -166,7 +167,7 @@ class StageRunner:
             delay = timedelta(seconds=min(stage.backoff * 2 ** min(row["failures"], 30), LONGEST))
         failure = storable(error)
         async with connection.transaction():
-            await store.fail(connection, row, job, failure, delay)
+            await steps.fail(connection, row, job, failure, delay)
         if delay is None:
             return failure
         retry = RetryRequested(delay, message(failure))  # for the log: the job itself is already gone

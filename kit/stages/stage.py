@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from kit.stages.store import Connection
+from kit.stages.store.schema import Connection
 
 
 @dataclass

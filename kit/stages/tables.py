@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from kit.errors import KitError
-from kit.stages import store
+from kit.stages.store import reads, schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def runs(pipeline: str | None = None, *, branches: bool = False) -> pd.DataFrame
     Raises:
         KitError: no Postgres, or it does not answer.
     """
-    return _frame(store.runs(branches=branches), pipeline)
+    return _frame(reads.runs(branches=branches), pipeline)
 
 
 def history(run: int | None = None) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def history(run: int | None = None) -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or it does not answer.
     """
-    return _frame(store.history(), run)
+    return _frame(reads.history(), run)
 
 
 def _frame(queries: tuple[str, str], *args: Any) -> pd.DataFrame:
@@ -58,5 +58,5 @@ def _frame(queries: tuple[str, str], *args: Any) -> pd.DataFrame:
         if not isinstance(error.__cause__, asyncpg.UndefinedTableError):
             raise
         frame = sql(nothing)
-    frame["status"] = pd.Categorical(frame["status"], store.STATUSES)
+    frame["status"] = pd.Categorical(frame["status"], schema.STATUSES)
     return frame

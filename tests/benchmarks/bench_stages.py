@@ -23,7 +23,7 @@ from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
 
 import kit
 from kit.stages import Pipeline, Step
-from kit.stages.store import install
+from kit.stages.store.schema import install
 from tests.benchmarks.figures import figure
 
 RUNS, ROUNDS, CONNECTIONS = 300, 7, 10

@@ -22,7 +22,7 @@ from pgqueuer import AsyncpgDriver, Queries
 import kit
 from kit.cli import doctor, servers, terminal
 from kit.database import PLAYGROUND, schema
-from kit.sources import open_database, registry
+from kit.sources import open_database, registry, sharing
 from kit.threads import run_sync
 from tests.cli.command import nothing_is_used, nothing_runs, refused, run
 from tests.waiting import wait_until
@@ -107,8 +107,8 @@ def test_postgres_stays_up_as_long_as_the_terminal_and_no_longer(tmp_path, subst
         assert shell.stdout is not None
         assert shell.stdout.readline() == "ready\n"
         (server,) = registry.known()
-        (user,) = servers.users(server.folder)
-        assert user.what == f"the terminal of process {shell.pid}"
+        (user,) = sharing.users(server.folder)
+        assert servers.describe(user).startswith(f"the terminal of process {shell.pid} ")
         # The keeper looks twice a second: it must see no user but the terminal, and leave the server up.
         with contextlib.suppress(subprocess.TimeoutExpired):
             shell.wait(2)

@@ -16,7 +16,7 @@ from pgqueuer import AsyncpgDriver, Queries
 
 from kit.database.schema import MARK
 from kit.stages import Pipeline, Step
-from kit.stages.store import install
+from kit.stages.store.schema import install
 
 from .conftest import Desk, consuming
 from .test_stages import effect

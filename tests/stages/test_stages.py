@@ -14,7 +14,7 @@ import kit
 from kit.errors import KitError
 from kit.sources import Postgres
 from kit.stages import Pipeline, Step
-from kit.stages.store import install
+from kit.stages.store.schema import install
 
 from .conftest import Desk, consuming
 
