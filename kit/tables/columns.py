@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -19,23 +19,6 @@ import pandas as pd
 from kit.tables import times
 
 Values: TypeAlias = Sequence[Any]
-
-
-class Column(Protocol):
-    """One column while its values arrive."""
-
-    @property
-    def reads_bytes(self) -> bool:
-        """Whether :meth:`add_bytes` can be used."""
-
-    def add(self, values: Values) -> None:
-        """Add Python values, as asyncpg returns them."""
-
-    def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:
-        """Add the values at ``starts`` in ``block``; the size of a NULL is -1."""
-
-    def build(self) -> Any:
-        """Return the column for pandas; after that nothing can be added."""
 
 
 class Numbers:
@@ -54,18 +37,21 @@ class Numbers:
         # They grow in place, which takes half the memory of many arrays that are joined in the end.
         self._numbers, self._missing = bytearray(), bytearray()
 
-    def add(self, values: Values) -> None:  # noqa: D102
+    def add(self, values: Values) -> None:
+        """Add Python values, as asyncpg returns them."""
         present = [0 if value is None else value for value in values]
         self._numbers += np.fromiter(present, np.dtype(self._dtype), len(values)).tobytes()
         self._missing += bytes(value is None for value in values)
 
-    def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:  # noqa: D102
+    def add_bytes(self, block: bytes, starts: times.Array, sizes: times.Array) -> None:
+        """Add the values at ``starts`` in ``block``; the size of a NULL is -1."""
         missing = sizes < 0
         numbers = at_every_byte(block, self._sent)[np.where(missing, 0, starts)]
         self._numbers += numbers.astype(self._dtype).tobytes()
         self._missing += missing.tobytes()
 
-    def build(self) -> Any:  # noqa: D102
+    def build(self) -> Any:
+        """Return the column for pandas; after that nothing can be added."""
         return self._finish(np.frombuffer(self._numbers, self._dtype), np.frombuffer(self._missing, bool))
 
 
@@ -116,7 +102,8 @@ class Objects:
         self._values: list[Any] = []
 
     @property
-    def reads_bytes(self) -> bool:  # noqa: D102
+    def reads_bytes(self) -> bool:
+        """Whether :meth:`add_bytes` can be used."""
         return self._decode is not None
 
     def add(self, values: Values) -> None:  # noqa: D102
@@ -139,6 +126,9 @@ class Objects:
         values = _array(self._values, len(self._values))
         self._values.clear()
         return self._finish(values)
+
+
+Column: TypeAlias = Numbers | Labels | Objects
 
 
 def at_every_byte(block: bytes, dtype: str) -> times.Array:
