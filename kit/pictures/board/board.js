@@ -118,13 +118,7 @@ class History {
   }
 
   place(column, value) {
-    let [low, high] = [0, this.knots.length - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.knots[middle][column] <= value) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    return Math.max(0, this.knots.findLastIndex((knot) => knot[column] <= value));
   }
 
   // How many jobs ended in each of the seconds before a moment.
