@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 from pgqueuer import AsyncpgDriver, PgQueuer
@@ -22,11 +23,17 @@ async def effect(step: Step) -> None:
     )
 
 
+def block_until(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.05)
+
+
 @hurt.stage()
 async def one(step: Step) -> None:
     await effect(step)
     await asyncio.sleep(step.data.get("sleep", 0))
-    time.sleep(step.data.get("block", 0))  # noqa: ASYNC251 - it is what is tested
+    if "block" in step.data:
+        block_until(Path(step.data["block"]))
     if "row" in step.data:
         await step.connection.execute("UPDATE stock SET pieces = pieces - 1 WHERE id = $1", step.data["row"])
         await asyncio.sleep(step.data.get("hold", 0))

@@ -142,8 +142,11 @@ async def test_a_frozen_worker_that_keeps_a_row_locked_stops_only_the_runs_that_
     assert await desk.value("SELECT pieces FROM stock") == 89
 
 
-async def test_a_handler_that_blocks_its_workers_loop_is_not_run_again_beside_itself(desk: Desk) -> None:
-    [blocking] = await start(desk, 1, block=4)
+async def test_a_handler_that_blocks_its_workers_loop_is_not_run_again_beside_itself(
+    desk: Desk, tmp_path: Path
+) -> None:
+    go_on = tmp_path / "go on"
+    [blocking] = await start(desk, 1, block=str(go_on))
     with workers():
         await desk.until(
             "the handler to block",
@@ -156,7 +159,9 @@ async def test_a_handler_that_blocks_its_workers_loop_is_not_run_again_beside_it
                 f"SELECT EXISTS (SELECT FROM pgqueuer_log WHERE {TAKEN})",
             )
             fresh = await start(desk, 20)
-            await done(desk, [*fresh, blocking])
+            await done(desk, fresh)
+            go_on.touch()
+            await done(desk, [blocking])
     await each_effect_is_there_once(desk, [blocking, *fresh])
     [history] = await desk.fetch(
         """SELECT count(*) FROM kit_run_history WHERE run = $1 AND stage = 'one' AND status = 'running'""",
