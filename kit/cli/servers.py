@@ -14,17 +14,16 @@ from kit.sources import registry, sharing
 
 def describe(user: sharing.User) -> str:
     """Return what a process is that keeps a server up: a notebook, a terminal, or its command."""
+    if user.terminal:
+        return f"the terminal of process {user.terminal} (process {user.pid})"
     try:
         command = psutil.Process(user.pid).cmdline()
     except psutil.Error:
         command = []
+    if "ipykernel_launcher" in command:
+        return f"a notebook (process {user.pid})"
     line = textwrap.shorten(" ".join(command), 100, placeholder=" ...")
-    what = f"`{line}`" if line else "a process that cannot be looked at"
-    if user.terminal:
-        what = f"the terminal of process {user.terminal}"
-    elif "ipykernel_launcher" in command:
-        what = "a notebook"
-    return f"{what} (process {user.pid})"
+    return f"{f'`{line}`' if line else 'a process that cannot be looked at'} (process {user.pid})"
 
 
 def stop_all(*, force: bool, say: Callable[[str], None]) -> None:

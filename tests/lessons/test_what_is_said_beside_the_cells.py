@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -312,13 +313,18 @@ async def test_11_a_consumer_works_on_a_pool_of_two_connections_and_is_refused_o
     assert (await logged(job))[-1] == ("queued" if size == 1 else "successful")
 
 
-async def test_05_10_a_held_jobs_key_may_be_taken_and_then_requeueing_fails_for_all(
-    queue_database: Postgres,
-) -> None:
+@pytest.fixture
+async def queries(queue_database: Postgres) -> AsyncIterator[Queries]:
     connection = await asyncpg.connect(queue_database.dsn)
-    queries = Queries(AsyncpgDriver(connection))
+    yield Queries(AsyncpgDriver(connection))
+    await connection.close()
+
+
+async def test_05_10_a_held_jobs_key_may_be_taken_and_then_requeueing_fails_for_all(
+    queries: Queries,
+) -> None:
     held, other = await queries.enqueue(["ship"] * 2, [None] * 2, [0, 0], dedupe_key=["ship 1", None])
-    await connection.execute("UPDATE pgqueuer SET status = 'failed', attempts = 3")
+    await fetch("UPDATE pgqueuer SET status = 'failed', attempts = 3")
     (second,) = await queries.enqueue("ship", None, dedupe_key="ship 1")
     with pytest.raises(asyncpg.UniqueViolationError):
         await queries.requeue_jobs([held, other])
@@ -330,33 +336,26 @@ async def test_05_10_a_held_jobs_key_may_be_taken_and_then_requeueing_fails_for_
     await queries.mark_job_as_cancelled([second])
     await queries.requeue_jobs([held, other])
     assert kit.jobs()["attempts"].tolist() == [0, 0]
-    await connection.close()
 
 
 async def test_10_without_its_key_a_held_job_goes_on_beside_the_one_that_took_it(
-    queue_database: Postgres,
+    queries: Queries,
 ) -> None:
-    connection = await asyncpg.connect(queue_database.dsn)
-    queries = Queries(AsyncpgDriver(connection))
     (held,) = await queries.enqueue("ship", None, dedupe_key="ship 1")
-    await connection.execute("UPDATE pgqueuer SET status = 'failed'")
+    await fetch("UPDATE pgqueuer SET status = 'failed'")
     await queries.enqueue("ship", None, dedupe_key="ship 1")
-    await connection.execute("UPDATE pgqueuer SET dedupe_key = NULL WHERE id = $1", held)
+    await fetch("UPDATE pgqueuer SET dedupe_key = NULL WHERE id = $1", held)
     await queries.requeue_jobs([held])
     assert kit.jobs()["status"].tolist() == ["queued", "queued"]
-    await connection.close()
 
 
 async def test_in_production_of_the_held_jobs_a_hundred_are_listed_unless_more_are_asked_for(
-    queue_database: Postgres,
+    queries: Queries,
 ) -> None:
-    connection = await asyncpg.connect(queue_database.dsn)
-    queries = Queries(AsyncpgDriver(connection))
     await queries.enqueue(["ship"] * 101, [None] * 101, [0] * 101)
-    await connection.execute("UPDATE pgqueuer SET status = 'failed'")
+    await fetch("UPDATE pgqueuer SET status = 'failed'")
     assert len(await queries.list_failed_jobs()) == 100
     assert len(await queries.list_failed_jobs(limit=1000)) == 101
-    await connection.close()
 
 
 async def test_10_an_open_transaction_keeps_dead_rows_when_it_has_written_or_reads_at_repeatable_read(
@@ -392,10 +391,9 @@ async def test_12_the_heartbeat_of_a_hung_handler_goes_on_and_updated_says_since
     assert updated == picked
 
 
-@pytest.mark.usefixtures("queue_database")
-async def test_12_what_is_said_to_prometheus_has_no_age_and_statistics_are_added_up_when_asked_for() -> None:
-    connection = await asyncpg.connect()
-    queries = Queries(AsyncpgDriver(connection))
+async def test_12_what_is_said_to_prometheus_has_no_age_and_statistics_are_added_up_when_asked_for(
+    queries: Queries,
+) -> None:
     await queries.enqueue("export", None)
     assert await fetch("SELECT FROM pgqueuer_statistics") == []
     text = await collect_metrics(queries)
@@ -407,7 +405,6 @@ async def test_12_what_is_said_to_prometheus_has_no_age_and_statistics_are_added
     await fetch("UPDATE pgqueuer_statistics SET created = created - interval '5 minutes'")
     assert "pgqueuer_logs_count" not in await collect_metrics(queries)
     assert len(await fetch("SELECT FROM pgqueuer_statistics")) == 1
-    await connection.close()
 
 
 @pytest.mark.usefixtures("queue_database")
@@ -447,6 +444,37 @@ async def test_06_13_where_heartbeat_timeouts_differ_the_job_of_a_healthy_worker
 
     await until("it is picked again", picked_again)
     assert healthy.state == "running"
+
+
+@pytest.mark.usefixtures("queue_database")
+async def test_11_a_place_stays_taken_for_its_time_also_where_the_mail_server_refuses() -> None:
+    names: dict[str, Any] = {"asyncio": asyncio, "Job": Job}
+    exec(one_with_id(read("11_from_your_application").cells, "speed-limit").source, names)
+
+    async def refuses(job: Job) -> None:
+        raise ConnectionRefusedError
+
+    names["send_mail"] = refuses
+    kit.run(main_with(welcome=names["welcome"]))
+    await enqueue("welcome")
+    await kit.wait()
+    log = kit.log().set_index("status")["created"]
+    assert (log["exception"] - log["picked"]).total_seconds() >= 0.5
+
+
+async def test_06_a_job_that_was_picked_more_often_than_queued_was_taken_from_its_worker(
+    queries: Queries,
+) -> None:
+    (question,) = re.findall(
+        r"`(SELECT job_id [^`]+)`", one_with_id(read("06_crashes").cells, "recap").source
+    )
+    write = "INSERT INTO pgqueuer_log (job_id, entrypoint, status, priority) VALUES ($1, 'send', $2, 0)"
+    retried, taken = await queries.enqueue(["send"] * 2, [None] * 2, [0, 0])
+    for job, status in ((retried, "picked"), (retried, "queued"), (retried, "picked"), (taken, "picked")):
+        await fetch(write, job, status)
+    assert await fetch(question) == []
+    await fetch(write, taken, "picked")
+    assert [row["job_id"] for row in await fetch(question)] == [taken]
 
 
 @pytest.mark.usefixtures("queue_database")

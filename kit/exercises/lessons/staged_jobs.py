@@ -365,7 +365,8 @@ STUCK = Exercise(
     ),
     check=stuck_orders,
     hints=(
-        "As long as none is held, the queue has just the jobs that wait or run. So an order is stuck if the queue has none with its id.",
+        "As long as no job is held, the queue has just those that wait or run. So an order is stuck if the queue has "
+        "none with its id.",
         "`NOT EXISTS (SELECT FROM pgqueuer WHERE …)`; a payload is bytes, and `id::text::bytea` is the id as bytes.",
         "`AND NOT EXISTS (SELECT FROM pgqueuer WHERE payload = orders.id::text::bytea)`.",
     ),

@@ -177,7 +177,8 @@ async def counts_the_enqueued(answer: Answer) -> None:
     await answer.sql("DELETE FROM pgqueuer WHERE id <> 3")
     await answer.write_log(
         (1, "fetch", "picked", 1), (1, "fetch", "successful", 2), (2, "fetch", "picked", 3),
-        (2, "fetch", "queued", 4), (2, "fetch", "picked", 4), (2, "fetch", "successful", 4), (4, "page", "picked", 5), (4, "page", "exception", 6, "KeyError: 'url'"),
+        (2, "fetch", "queued", 4), (2, "fetch", "picked", 4), (2, "fetch", "successful", 4),
+        (4, "page", "picked", 5), (4, "page", "exception", 6, "KeyError: 'url'"),
     )  # fmt: skip
     want, columns = [("fetch", 3), ("page", 1)], ("entrypoint", "jobs")
     rows = sorted(tuple(row[:2]) for row in await answer.ask("my_query"))
