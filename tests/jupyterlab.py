@@ -286,6 +286,12 @@ class Notebook:
         wait_until(f"{self.path} is open", lambda: self._ask("panel.context.isReady"), timeout)
         self.wait_idle(timeout)
         self._ask("app.shell.collapseLeft()")
+        # What the address names comes to the front once more, when the file browser has found it.
+        wait_until(
+            "JupyterLab has opened what its address names",
+            lambda: self.page.locator(".jp-mod-restoring").count() == 0,
+            timeout,
+        )
         self._wait_for_the_curtain()
 
     def _wait_for_the_curtain(self) -> None:
