@@ -103,6 +103,7 @@ class Session:
         running: how many consumers run.
         changes: changes of this process that are undone when its last consumer ends.
         scratch: the database in which answers to exercises are checked.
+        parent: the process from which those are forked that run the answers.
         memory: bytes of memory that this process had when all its garbage was last collected; 0: not known.
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: pids of the workers that the guard knows.
@@ -129,6 +130,7 @@ class Session:
         "lock",
         "managers",
         "memory",
+        "parent",
         "running",
         "scratch",
         "show",
@@ -143,6 +145,7 @@ class Session:
         self.show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
         self.memory = 0
         self.scratch: OpenedDatabase | None = None
+        self.parent: Any = None
         self.drill: Any = None
         self.courses: list[str] = []
         self.unwritten: list[dict[str, Any]] = []

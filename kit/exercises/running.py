@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import pickle
 import sys
 from collections import ChainMap
@@ -61,8 +62,15 @@ class Process(asyncio.SubprocessProtocol):
     @classmethod
     async def start(cls) -> Process:
         """Start a process that waits for its work."""
-        command = [sys.executable, "-P", child.__file__, json.dumps(sys.path)]
-        return (await asyncio.get_running_loop().subprocess_exec(cls, *command, **apart()))[1]
+        process = cls()
+        if sys.platform == "win32":  # it cannot fork
+            command = [sys.executable, "-P", child.__file__, json.dumps(sys.path)]
+            await asyncio.get_running_loop().subprocess_exec(lambda: process, *command, **apart())
+        else:
+            from kit.exercises.forked import Forked
+
+            await Forked.start(process)
+        return process
 
     def connection_made(self, transport: Any) -> None:  # noqa: D102
         self._transport = transport
@@ -110,9 +118,10 @@ class Process(asyncio.SubprocessProtocol):
             TooBusy: it was not ready in time.
         """
         self.give(work)
-        if not await self.until("began", limit=TO_START):
+        await self.until("began", limit=TO_START)
+        if (slowness := self.heard("began")) is None:
             raise TooBusy
-        limit *= self.heard("began") or 1.0  # a machine that is busy has more time
+        limit *= slowness  # a machine that is busy has more time
         in_time = await self.until("ended", "time_is_up", limit=limit + GRACE)
         await self.end()
         if (stack := self.heard("time_is_up")) is not None or not in_time:
@@ -138,10 +147,10 @@ class Process(asyncio.SubprocessProtocol):
 
     async def end(self) -> None:
         """Kill it, with all that it has started, and hear its last words."""
-        if self.code is None:
-            guard.kill(self._transport.get_pid())
-        elif sys.platform != "win32":
-            guard.kill(self._transport.get_pid())  # what a handler has left in its group
+        if (pid := self._transport.get_pid()) is None:
+            self._transport.get_pipe_transport(0).close()  # it ends by itself: nobody has work for it
+        elif self.code is None or sys.platform != "win32":
+            guard.kill(pid)  # and what a handler has left in its group
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 while self.code is None or self._open:
@@ -205,7 +214,9 @@ def pack(
     finally:
         cloudpickle.unregister_pickle_by_value(sys.modules[author])
     head = {
-        "environment": dict(environment),
+        "path": sys.path,
+        "folder": os.getcwd(),
+        "environment": {**os.environ, **environment},
         "limit": limit,
         "lent": list(pickler.lent),
         "pickle": file.getvalue(),

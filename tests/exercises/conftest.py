@@ -17,6 +17,9 @@ def lesson_server(queue_server: Postgres) -> Iterator[Postgres]:
     """The server of the tests, on which a scratch database is made once and dropped at the end."""
     yield queue_server
     scratch.drop()
+    if session.parent is not None:
+        session.parent.end()
+        session.parent = None
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +17,9 @@ from kit.exercises.answers import Answer
 from kit.exercises.authoring import proving
 from kit.exercises.exercise import Exercise, NotYet
 from kit.exercises.judging import Outcome
+from kit.session import session
 from kit.sources import Postgres
+from tests.waiting import wait_until
 
 GIVEN = """
 import asyncio, os, signal, subprocess, sys, threading, time
@@ -192,12 +196,13 @@ def nothing_is_left_behind() -> object:
     threads = threading.active_count()
     yield
     deadline = time.monotonic() + 5
+    parent = session.parent.process.pid if session.parent else 0  # it stays for the next check
     while left := [
         one
         for one in psutil.process_iter(["pid", "cmdline"])
-        if one.info["pid"] not in before
+        if one.info["pid"] not in before | {parent}
         and any(str(part).endswith("exercises/child.py") for part in one.info["cmdline"] or ())
-        and one.ppid() in (me.pid, 1)
+        and one.ppid() in (me.pid, 1, parent)
     ]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
@@ -208,3 +213,66 @@ def nothing_is_left_behind() -> object:
 
 def test_a_file_that_is_an_answer_is_read_from_the_working_folder(lesson: Postgres) -> None:
     assert Path.cwd() != Path(__file__).parent
+
+
+FORKS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+
+
+@FORKS
+def test_what_the_notebook_has_changed_since_the_check_before_is_so_in_an_answer(
+    lesson: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert judged("pass").state == "passed"
+    folder = tmp_path / "another"
+    folder.mkdir()
+    (tmp_path / "mine_alone.py").write_text("WORD = 'mine'")
+    monkeypatch.setenv("WORD", "new")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(folder)
+    outcome = judged(
+        f"import mine_alone\nassert (os.environ['WORD'], os.getcwd()) == ('new', {str(folder)!r})"
+    )
+    assert outcome.state == "passed", outcome
+    monkeypatch.delenv("WORD")
+    assert judged("assert 'WORD' not in os.environ").state == "passed"
+
+
+@FORKS
+def test_what_an_answer_draws_by_lot_is_another_each_time(lesson: Postgres, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    for _ in range(2):
+        assert (
+            judged(f"import random\nprint(random.random(), file=open({str(drawn)!r}, 'a'))").state == "passed"
+        )
+    assert len(set(drawn.read_text().split())) == 4, "two jobs, twice"
+
+
+@FORKS
+@pytest.mark.parametrize("how", ["its process", "the process that waits for it", "the parent of all"])
+def test_whichever_process_an_answer_kills_the_next_check_is_right(how: str, lesson: Postgres) -> None:
+    assert judged("pass").state == "passed"
+    its_own = "parent" if how == "the process that waits for it" else "me"
+    find = "import psutil\nme = psutil.Process()\nparent = me.parent()\n"
+    victim = {"the parent of all": "parent.parent()"}.get(how, its_own)
+    assert judged(f"{find}{victim}.kill()\ntime.sleep(0.2)").state in ("passed", "not yet")
+    assert judged("pass").state == "passed"
+    assert judged("raise ValueError('no')").message == "raised"
+
+
+@FORKS
+def test_the_process_that_the_others_are_forked_from_ends_with_its_kernel_however_that_ends(
+    lesson: Postgres,
+) -> None:
+    code = (
+        "import asyncio, os, signal\n"
+        "from kit.exercises.running import Process\n"
+        "from kit.session import session\n"
+        "async def main():\n"
+        "    process = await Process.start()\n"
+        "    print(session.parent.process.pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    wait_until("that it is gone", lambda: not psutil.pid_exists(int(ran.stdout)))
