@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 PATIENCE = 3.0  # seconds that somebody's open transaction may hold up an emptying
+FORGOTTEN = 0.5  # seconds that a transaction waits for its next statement before it is named
 ATTEMPT = "200ms"  # below deadlock_timeout: this side gives up before a consumer has to
 
 # For a database of the kit's own: a DROP … CASCADE for each object that has no mark.
@@ -59,8 +60,8 @@ SELECT pid, application_name, state, left(query, 80) AS query,
        extract(epoch FROM now() - xact_start)::int AS seconds
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
-ORDER BY xact_start LIMIT 1
 """
+_FIRST = "ORDER BY xact_start LIMIT 1"
 
 
 # The contents of a database except its rows: for each catalog the number of entries and the sum of their
@@ -91,11 +92,19 @@ class _Damaged(Exception):
 
 @dataclass(frozen=True)
 class Emptied:
-    """The result of an emptying: how many rows there were, and whether the database was made anew."""
+    """The result of an emptying.
+
+    Attributes:
+        jobs: how many jobs there were.
+        log_rows: how many rows the log had.
+        made_anew: whether the database was made anew.
+        still_open: a transaction that is still open and was not in the way, in words; None if there is none.
+    """
 
     jobs: int
     log_rows: int
     made_anew: bool
+    still_open: str | None = None
 
     def __str__(self) -> str:
         jobs = number_of(self.jobs, "job")
@@ -127,7 +136,9 @@ async def empty(inside: asyncpg.Connection, target: Target) -> Emptied:
         )
     try:
         jobs, log_rows = await _patiently(inside, name, all_ours)
-        return Emptied(jobs, log_rows, made_anew=False)
+        waits = f"state LIKE 'idle in%' AND now() - state_change > interval '{FORGOTTEN} s'"
+        row = await inside.fetchrow(f"{_HOLDING} AND {waits} {_FIRST}")
+        return Emptied(jobs, log_rows, made_anew=False, still_open=_holder(row) if row else None)
     except _Damaged:
         if not all_ours:
             await _reinstall(inside, name)
@@ -180,14 +191,19 @@ async def _drop_and_truncate(inside: asyncpg.Connection, all_ours: bool) -> tupl
 
 
 async def _who_is_in_the_way(inside: asyncpg.Connection, name: str) -> str:
-    row = await inside.fetchrow(_HOLDING)
+    row = await inside.fetchrow(_HOLDING + _FIRST)
     if row is None:
         return f"The database {name!r} was too busy to be emptied within {PATIENCE:.0f} s. Try again."
     return (
-        f"The database {name!r} could not be emptied within {PATIENCE:.0f} s: connection {row['pid']} "
-        f"({row['application_name'] or 'without a name'}, {row['state']}) has had a transaction open for "
-        f"{row['seconds']} s. Its last statement: {row['query']!r}. Commit it, roll it back or close that "
-        "connection, then try again."
+        f"The database {name!r} could not be emptied within {PATIENCE:.0f} s: {_holder(row)} Commit it, roll "
+        "it back or close that connection, then try again."
+    )
+
+
+def _holder(row: asyncpg.Record) -> str:
+    return (
+        f"connection {row['pid']} ({row['application_name'] or 'without a name'}, {row['state']}) has had a "
+        f"transaction open for {row['seconds']} s. Its last statement: {row['query']!r}."
     )
 
 

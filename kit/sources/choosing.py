@@ -62,12 +62,18 @@ def postgres(
 
 
 def _lines_to_print(opened: Postgres, *, again: bool) -> list[str]:
-    """Return the lines that `postgres` prints: none when a section begins again in its own database."""
+    """Return the lines that `postgres` prints: when a section begins again in its own database, warnings."""
     lines = []
     emptied = f" Emptied: {opened.emptied}." if opened.emptied is not None and str(opened.emptied) else ""
     if not again or opened.others:
         line = f"PostgreSQL {opened.version}, {opened.source}, database {opened.name!r}: {opened.why}."
         lines.append(line + emptied)
+    if opened.emptied is not None and opened.emptied.still_open is not None:
+        lines.append(
+            f"Beware: {opened.emptied.still_open} Nobody else sees what is written there until it is "
+            "committed. An interrupt may have left it open; on a connection of this notebook: "
+            "await connection.reset()"
+        )
     if opened.others:
         who = ", ".join(map(str, opened.others))
         lines.append(

@@ -21,6 +21,15 @@ from tests.kernels import SECONDS_A_CELL, notebook_client
 from tests.lessons.ingredients import Edit
 from tests.lessons.notebook import Lesson, Section, blank, one_with_id, read
 
+# What the line of `kit.postgres` about a transaction that an interrupt has left open tells a learner to do. A
+# module that is half imported when an interrupt comes stays so until the kernel ends; matplotlib is large.
+_AFTER_AN_INTERRUPT = """
+for _each in [_value for _value in [*globals().values()] if hasattr(_value, "is_in_transaction")]:
+    if not _each.is_closed() and _each.is_in_transaction():
+        await _each.reset()
+"""
+_BEFORE_AN_INTERRUPT = "import matplotlib.pyplot"
+
 
 @dataclass
 class Learner:
@@ -66,7 +75,7 @@ class Learner:
         """Run a section down to one of its cells, and interrupt that one, as the square button does."""
         number = chance.randrange(len(section.code))
         self.run(section.code[:number])
-        (asked,) = self.run([nbformat.v4.new_code_cell("import os; os.getpid()")])
+        (asked,) = self.run([nbformat.v4.new_code_cell(f"{_BEFORE_AN_INTERRUPT}\nimport os; os.getpid()")])
         pid = int(asked.outputs[0].data["text/plain"])
         button = threading.Timer(chance.uniform(0, 1), os.kill, (pid, signal.SIGINT))
         button.start()
@@ -77,6 +86,7 @@ class Learner:
                 raise
         button.cancel()  # the cell was quicker
         button.join()
+        self.run([nbformat.v4.new_code_cell(_AFTER_AN_INTERRUPT)])
 
     def forget(self) -> None:
         """Forget every name, and what was told once, as a restarted kernel does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import pytest
 
 import kit
 from kit.database import dsn as dsns
+from kit.database import emptying
 from kit.database.schema import MARK
 from kit.sources import Postgres, external, open_database
 from tests.sources.processes import CONSUMER, Program, ask
@@ -106,6 +108,34 @@ def test_a_queue_that_another_program_uses_is_not_emptied_without_a_word(
         said = capsys.readouterr().out
     assert "Emptied: 1 job." in said
     assert "Another program uses the queue in this database" in said
+
+
+def test_a_transaction_that_was_left_open_is_named_until_the_connection_is_reset(
+    server: Postgres, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit.postgres("embedded", database=name)
+
+    async def left_open() -> tuple[int, list[str]]:
+        connection = await asyncpg.connect()
+        said = []
+        try:
+            await connection.execute("BEGIN")
+            for _ in range(2):
+                await asyncio.sleep(emptying.FORGOTTEN * 1.2)
+                capsys.readouterr()
+                kit.postgres("embedded", database=name)
+                said.append(capsys.readouterr().out)
+                await connection.reset()
+            return connection.get_server_pid(), said
+        finally:
+            await connection.close()
+
+    pid, (before, after) = asyncio.run(left_open())
+    assert before.startswith(
+        f"Beware: connection {pid} (without a name, idle in transaction) has had a trans"
+    )
+    assert "await connection.reset()" in before
+    assert after == ""
 
 
 def test_ids_do_not_start_anew_while_a_consumer_has_a_job(server: Postgres, name: str, home: Any) -> None:
