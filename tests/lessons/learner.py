@@ -22,13 +22,13 @@ from tests.lessons.ingredients import Edit
 from tests.lessons.notebook import Lesson, Section, blank, one_with_id, read
 
 # What the line of `kit.postgres` about a transaction that an interrupt has left open tells a learner to do. A
-# module that is half imported when an interrupt comes stays so until the kernel ends; matplotlib is large.
+# module that is half imported when an interrupt comes stays so until the kernel ends; these are large.
 _AFTER_AN_INTERRUPT = """
 for _each in [_value for _value in [*globals().values()] if hasattr(_value, "is_in_transaction")]:
     if not _each.is_closed() and _each.is_in_transaction():
         await _each.reset()
 """
-_BEFORE_AN_INTERRUPT = "import matplotlib.pyplot"
+_BEFORE_AN_INTERRUPT = "import fastapi, matplotlib.pyplot, psycopg, sqlalchemy.ext.asyncio"
 
 
 @dataclass
