@@ -195,10 +195,11 @@ class QueueTables:
             WITH chosen AS (
                 SELECT job_id, max(id) AS newest FROM {recent_log} AS recent
                 GROUP BY job_id ORDER BY newest DESC LIMIT $1)
-            SELECT l.job_id, l.entrypoint, l.priority, l.status, l.created,
-                (l.traceback->>'timestamp')::timestamptz AS raised,
+            SELECT l.job_id, l.entrypoint, l.priority, l.status, {_epoch("l.created", "at")},
+                {_epoch("(l.traceback->>'timestamp')::timestamptz", "raised")},
                 l.traceback #>> '{{additional_context,queue_manager_id}}' AS raised_by,
-                q.queue_manager_id::text AS held_by, (SELECT clock_timestamp()) AS now
+                q.queue_manager_id::text AS held_by,
+                {_epoch("(SELECT clock_timestamp())", "now")}
             FROM {log} l JOIN chosen USING (job_id) LEFT JOIN {queue} q ON q.id = l.job_id
             ORDER BY l.job_id, l.id"""
 
