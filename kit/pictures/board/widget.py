@@ -60,11 +60,12 @@ def board_of(target: Target) -> Board:
     found = session.boards.get(target)
     if not isinstance(found, Board) or not found.running:
         found = session.boards[target] = Board(target)
+        found.await_first_look()
     return found
 
 
 class Board:
-    """A live picture of one database's queue. It follows the tables from the first look until it is closed.
+    """A live picture of one database's queue: it follows the tables until it is closed.
 
     Attributes:
         history: what is shown.
@@ -83,8 +84,6 @@ class Board:
         self._thread = threading.Thread(target=self._run, name="kit board", daemon=True)
         self._thread.start()
         atexit.register(self.close)
-        if not self._first.wait(FIRST_LOOK):
-            self.history.put(self.history.now, "said", "trouble", text="Postgres has not answered yet.")
 
     def __repr__(self) -> str:
         return f"<board of {self.history.name!r}: {self}>"
@@ -96,6 +95,11 @@ class Board:
     def running(self) -> bool:
         """Whether the board follows the tables."""
         return self._thread.is_alive()
+
+    def await_first_look(self) -> None:
+        """Return when it has looked at the tables, or says that it could not yet."""
+        if not self._first.wait(FIRST_LOOK):
+            self.history.put(self.history.now, "said", "trouble", text="Postgres has not answered yet.")
 
     def close(self) -> None:
         """Stop following, and leave nothing but the last picture. A second call does nothing."""
