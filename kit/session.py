@@ -107,6 +107,7 @@ class Session:
         guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
         guarded: pids of the workers that the guard knows.
         unwritten: events of exercises that could not be written to their file.
+        sender: what sends events of exercises to a class.
         show: shows new consumers in the cell that started them; set by `kit.pictures`.
         unending: consumers' tasks that could not be cancelled; kept, or Python would warn about them.
     """
@@ -131,6 +132,7 @@ class Session:
         "memory",
         "running",
         "scratch",
+        "sender",
         "show",
         "unending",
         "unwritten",
@@ -155,6 +157,7 @@ class Session:
         self.consumers: dict[str, RunningConsumer] = {}
         self.boards: dict[Target, Closable] = {}
         self.dashboard: Stoppable | None = None
+        self.sender: Any = None
         self.backends: set[int] = set()
         self.managers: dict[str, str] = {}
         self.began: dict[str, deque[tuple[int, float]]] = {}

@@ -1,0 +1,472 @@
+"""The teacher's side: a class's identity, the collector with its board, and files that are handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from kit import extras
+from kit.classroom import results, wire
+from kit.classroom.store import DATABASE, Store
+from kit.display import palette, theme
+from kit.errors import KitError
+from kit.sources import Postgres, files, open_database
+from kit.sources.choosing import asked_source
+from kit.threads import run_sync
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+LOOPBACK = "127.0.0.1"
+PORTS = range(8890, 8990)
+USER = "teacher"
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # a code is read off a wall
+SLOW = 10.0  # seconds in which a request must be here
+LEARNERS = 1000
+EVENTS = 20_000  # of one learner
+BURST, REFILL = 40, 4.0  # requests of a learner at once, and a second
+FILE = 8 * 1024 * 1024  # bytes of a file that is handed in
+# The state's colour, and its sign.
+LOOKS = {"passed": ("successful", "✓"), "tried": ("failed", "↻"), "stuck": ("exception", "!")}
+
+
+@dataclass(frozen=True)
+class Class:
+    """A class's identity, which a file closed to others keeps.
+
+    Attributes:
+        name: what it is called.
+        code: what the join line ends with.
+        password: of the board.
+        source: where its Postgres comes from.
+        listen: the address it listens at beside loopback; empty: none.
+        port: where it listens; 0: not chosen yet.
+    """
+
+    name: str
+    code: str
+    password: str
+    source: str
+    listen: str = ""
+    port: int = 0
+
+    @property
+    def line(self) -> str:
+        """The join line."""
+        host = self.listen or LOOPBACK
+        if ipaddress.ip_address(host).is_unspecified:
+            host = next(iter(own_addresses()), LOOPBACK)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/{self.code}"
+
+    @property
+    def board(self) -> str:
+        """Where the board is, on this machine, and its login."""
+        return f"http://{LOOPBACK}:{self.port}/  (login {USER} / {self.password})"
+
+    def running(self) -> bool:
+        """Return whether something listens there."""
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((LOOPBACK, self.port)) == 0
+
+    def save(self) -> None:
+        """Keep it."""
+        folder = files.home() / "classes"
+        files.make_closed(files.home())
+        folder.mkdir(0o700, exist_ok=True)
+        files.write(
+            folder / f"{hashlib.sha256(self.name.encode()).hexdigest()[:16]}.json", json.dumps(asdict(self))
+        )
+
+
+def known() -> list[Class]:
+    """Return the classes of this user, the one that was started last first.
+
+    Raises:
+        KitError: a file is damaged.
+    """
+    paths = sorted((files.home() / "classes").glob("*.json"), key=lambda path: -path.stat().st_mtime)
+    try:
+        return [Class(**json.loads(path.read_text("utf-8"))) for path in paths]
+    except (ValueError, TypeError) as error:
+        raise KitError(f"A file in {str(paths[0].parent)!r} is damaged: {error}.") from None
+
+
+def own_addresses() -> list[str]:
+    """Return the addresses at which other machines may reach this one."""
+    found = [
+        each for some in psutil.net_if_addrs().values() for each in some if each.family == socket.AF_INET
+    ]
+    return [each.address for each in found if not ipaddress.ip_address(each.address).is_loopback]
+
+
+def _source() -> str:
+    """Return where a new class's Postgres comes from.
+
+    Raises:
+        KitError: from Docker, whose container is removed with all that is in it.
+    """
+    asked = asked_source(None)
+    if asked == "docker":
+        raise KitError(
+            "A container of the kit's is removed with all its databases, and the results would go with it. "
+            "Set KIT_POSTGRES to embedded, or KIT_DSN to a Postgres of yours."
+        )
+    return (
+        "external" if asked == "external" or (asked == "auto" and os.environ.get("KIT_DSN")) else "embedded"
+    )
+
+
+def find(name: str | None) -> Class:
+    """Return the class of this name, or a new one; without a name the one that was started last.
+
+    Raises:
+        KitError: a new one's Postgres would not keep its results.
+    """
+    for one in known():
+        if name in (None, one.name):
+            return one
+    code = "".join(secrets.choice(LETTERS) for _ in range(12))
+    return Class(name or "My class", code, secrets.token_urlsafe(12), _source())
+
+
+def _opened(one: Class) -> Postgres:
+    return open_database(one.source, DATABASE)
+
+
+def start(
+    name: str | None,
+    listen: str | None,
+    port: int | None,
+    tasks: Sequence[results.Task],
+    say: Callable[[str], None],
+) -> None:
+    """Collect results and show the board, until this process is told to end.
+
+    Raises:
+        KitError: it cannot listen there, or no Postgres is to be had.
+    """
+    for module in ("fastapi", "uvicorn"):
+        extras.need(module, "`kit class start`")
+    one = find(name)
+    one = replace(one, listen=one.listen if listen is None else listen, port=port or one.port)
+    sockets = _listening(one)
+    one = replace(one, port=sockets[0].getsockname()[1])
+    database = _opened(one)
+    try:
+        one.save()
+        say(f"The class {one.name!r}. Its results are in {database}.")
+        say(f"Learners, once:  kit class join {one.line}")
+        say(f"The board:       {one.board}")
+        say(_who_reaches(one))
+        say("Ctrl-C ends it. What it has is kept, and `kit class start` goes on with the same line.")
+        asyncio.run(_serve(Collector(one, Store(database.target, one.code), tasks), sockets))
+    finally:
+        for each in sockets:
+            each.close()
+        database.stop()
+
+
+def _listening(one: Class) -> list[socket.socket]:
+    """Return sockets at loopback and at the address that was asked for."""
+    hosts = [LOOPBACK]
+    try:
+        if one.listen and not ipaddress.ip_address(one.listen).is_loopback:
+            everywhere = ipaddress.ip_address(one.listen) == ipaddress.ip_address("0.0.0.0")
+            hosts = [one.listen] if everywhere else [LOOPBACK, one.listen]
+    except ValueError:
+        raise KitError(f"--listen {one.listen!r} is no address. {_addresses()}") from None
+    problem: OSError | None = None
+    for port in [one.port] if one.port else PORTS:
+        made: list[socket.socket] = []
+        try:
+            for host in hosts:
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                made.append(socket.create_server((host, port), family=family, backlog=512))
+        except OSError as error:
+            problem = error
+            for each in made:
+                each.close()
+        else:
+            return made
+    raise KitError(
+        f"The class cannot listen at port {one.port or PORTS[0]} of {hosts[-1]}: {problem}. Does "
+        f"`kit class start` run already? Else --port takes another, which changes the join line. "
+        f"{_addresses()}"
+    )
+
+
+def _addresses() -> str:
+    return f"Addresses of this machine: {', '.join(own_addresses()) or 'none but loopback'}."
+
+
+def _who_reaches(one: Class) -> str:
+    if not one.listen or ipaddress.ip_address(one.listen).is_loopback:
+        return f"Only this machine reaches it. For others start it with --listen ADDRESS. {_addresses()}"
+    let = {
+        "win32": "When Windows asks, allow Python on private networks.",
+        "darwin": "When macOS asks, let Python accept incoming connections.",
+    }.get(
+        sys.platform,
+        f"A firewall must let TCP port {one.port} in (`sudo ufw allow {one.port}/tcp` with ufw).",
+    )
+    return f"Everybody in this network reaches it, without encryption. {let} {_addresses()}"
+
+
+async def _serve(collector: Collector, sockets: list[socket.socket]) -> None:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Impatient(H11Protocol):
+        """Ends a connection on which no whole request has begun for a while."""
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.loop.call_later(SLOW, self._look, None)
+
+        def _look(self, before: object) -> None:
+            if self.transport.is_closing():
+                return
+            if self.cycle is before and (before is None or self.cycle.response_complete):
+                self.transport.close()
+            else:
+                self.loop.call_later(SLOW, self._look, self.cycle)
+
+    config = uvicorn.Config(
+        collector.app(), http=Impatient, ws="none", lifespan="off", log_level="error", access_log=False,
+        server_header=False, limit_concurrency=600, timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    try:
+        await collector.catch_up()
+        await uvicorn.Server(config).serve(sockets)
+    finally:
+        await collector.store.close()
+
+
+class Refused(Exception):
+    """A request is not taken; its text says why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class Rate:
+    """How many requests of a learner are taken: some at once, and then so many a second."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def take(self, who: str) -> None:
+        """Count a request.
+
+        Raises:
+            Refused: there were too many.
+        """
+        now = time.monotonic()
+        left, before = self._left.get(who, (BURST, now))
+        left = min(BURST, left + (now - before) * REFILL)
+        if left < 1:
+            raise Refused(429, "Too many requests. Try again later.")
+        self._left[who] = (left - 1, now)
+
+
+class Collector:
+    """Takes reports into the table, and shows what they add up to."""
+
+    def __init__(self, one: Class, store: Store, tasks: Sequence[results.Task]) -> None:
+        self.one, self.store = one, store
+        self._results = results.Results(tasks)
+        self._rate = Rate()
+        self._taken: dict[str, None] = {}  # signatures of the last reports
+        self._looking = asyncio.Lock()
+        self._caught_up = 0.0
+        self._login = b64encode(f"{USER}:{one.password}".encode()).decode()
+
+    async def catch_up(self) -> results.Results:
+        """Add what is new in the table, and return the results."""
+        async with self._looking:
+            for row in await self.store.after(self._results.number):
+                self._results.add(*row)
+            self._caught_up = time.monotonic()
+        return self._results
+
+    async def join(self, body: bytes, signature: str) -> str:
+        """Take in a learner, and return the name of the class."""
+        if not wire.is_signed(self.one.code.encode(), body, signature):
+            raise Refused(403, "This is not the code of this class. Ask for its join line.")
+        row = results.joined(*wire.read_join(body))
+        self._rate.take(row[0])
+        if row[0] not in self._results.learners and len(self._results.learners) >= LEARNERS:
+            raise Refused(403, f"The class is full: {LEARNERS} have joined.")
+        await self.store.add([row])
+        await self.catch_up()
+        return self.one.name
+
+    async def report(self, learner: str, body: bytes, signature: str, *, most: int = wire.MOST) -> int:
+        """Take a report, and return how many of its events are new."""
+        who = self._results.learners.get(learner) or (await self.catch_up()).learners.get(learner)
+        if who is None:
+            raise Refused(401, "Nobody of this class. Join it first.")
+        if not wire.is_signed(who.key, body, signature):
+            raise Refused(403, "The signature is wrong.")
+        self._rate.take(learner)
+        if signature in self._taken:
+            raise Refused(409, "This report was taken already.")
+        self._taken[signature] = None
+        while len(self._taken) > 10_000:
+            del self._taken[next(iter(self._taken))]
+        if time.monotonic() - self._caught_up > 1:  # so that `who.events` is nearly right
+            await self.catch_up()
+        events = wire.read_events(body, most, datetime.now().astimezone())
+        if who.events + len(events) > EVENTS:
+            raise Refused(403, f"More than {EVENTS} events of one learner.")
+        return await self.store.add([(learner, name, event) for name, event in events]) if events else 0
+
+    def app(self) -> FastAPI:
+        """Return the web application."""
+        from fastapi import FastAPI, Request, Response
+        from fastapi.responses import JSONResponse, PlainTextResponse
+
+        app = FastAPI(openapi_url=None)
+
+        async def body_of(request: Request) -> bytes:
+            parts, size = [], int(request.headers.get("content-length", 0))
+            try:
+                async with asyncio.timeout(SLOW):
+                    async for part in request.stream():
+                        parts.append(part)
+                        size = max(size, sum(map(len, parts)))
+                        if size > wire.LARGEST:
+                            raise Refused(413, f"A report has at most {wire.LARGEST} bytes.")
+            except TimeoutError:
+                raise Refused(408, f"A request must be here within {SLOW:g} s.") from None
+            return b"".join(parts)
+
+        def closed(status: int, text: str, **headers: str) -> Response:
+            return PlainTextResponse(text, status, {"Connection": "close"} | headers)
+
+        app.add_exception_handler(Refused, lambda _, error: closed(error.status, str(error)))
+        app.add_exception_handler(wire.Malformed, lambda _, error: closed(400, str(error)))
+        app.add_exception_handler(
+            KitError, lambda _, error: closed(503, "The class's Postgres does not answer.")
+        )
+
+        async def _join(request: Request) -> Response:
+            body = await body_of(request)
+            return PlainTextResponse(await self.join(body, request.headers.get(wire.SIGNATURE, "")))
+
+        async def _events(request: Request) -> Response:
+            body, headers = await body_of(request), request.headers
+            new = await self.report(headers.get(wire.LEARNER, ""), body, headers.get(wire.SIGNATURE, ""))
+            return PlainTextResponse(f"{new} new")
+
+        async def shown(request: Request) -> results.Results:
+            given = request.headers.get("authorization", "").removeprefix("Basic ")
+            if not secrets.compare_digest(given.encode(), self._login.encode()):
+                raise Refused(401, "Log in.")
+            return await self.catch_up()
+
+        async def _board(request: Request) -> Response:
+            try:
+                await shown(request)
+            except Refused:
+                return closed(401, "Log in.", **{"WWW-Authenticate": 'Basic realm="The class"'})
+            return Response(page(), media_type="text/html", headers=SAFE)
+
+        async def _script(_: Request) -> Response:
+            return Response(_beside("board.js"), media_type="text/javascript", headers=SAFE)
+
+        async def _json(request: Request) -> Response:
+            found = (await shown(request)).board(time.time())
+            return JSONResponse({"class": self.one.name, "join": self.one.line} | found, headers=SAFE)
+
+        async def _csv(request: Request) -> Response:
+            text = "\ufeff" + (await shown(request)).as_csv(
+                time.time()
+            )  # else a spreadsheet guesses the encoding
+            download = {"Content-Disposition": "attachment; filename=class.csv"}
+            return Response(text, media_type="text/csv", headers=SAFE | download)
+
+        app.add_route(wire.JOIN, _join, ["POST"])
+        app.add_route(wire.EVENTS, _events, ["POST"])
+        for path, handler in (("/", _board), ("/board.js", _script), ("/results.json", _json)):
+            app.add_route(path, handler, ["GET"])
+        app.add_route("/results.csv", _csv, ["GET"])
+        return app
+
+
+SAFE = {
+    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+def page() -> str:
+    """Return the board's page, with the palette's colours."""
+    looks = "".join(f"--{state}:{palette.JOBS[status].colour};" for state, (status, _) in LOOKS.items())
+    return _beside("board.html").replace("/* colours */", theme.both() + looks)
+
+
+def _beside(name: str) -> str:
+    return Path(__file__).with_name(name).read_text("utf-8")
+
+
+def read(paths: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Take files that were handed in, and say of each what was new.
+
+    Raises:
+        KitError: one of them was not taken; the others were.
+    """
+    refused = []
+    for path in paths:
+        try:
+            if path.stat().st_size > FILE:
+                raise Refused(413, f"It has more than {FILE} bytes.")
+            say(f"{path}: {run_sync(_take(path.read_bytes()))}")
+        except (Refused, wire.Malformed, OSError) as error:
+            refused.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+    if refused:
+        raise KitError("Not taken:\n" + "\n".join(refused))
+
+
+async def _take(text: bytes) -> str:
+    try:
+        said = json.loads(text)
+        joins, report = said["kit_class"].encode(), said["report"].encode()
+        signed, signature = said["signed"], said["signature"]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise Refused(400, "This is no file that `kit class hand-in` wrote.") from None
+    for one in known():
+        if wire.is_signed(one.code.encode(), joins, signed):
+            break
+    else:
+        raise Refused(403, "It is of no class of yours, or was changed.")
+    database = await asyncio.to_thread(_opened, one)
+    store = Store(database.target, one.code)
+    collector = Collector(one, store, ())
+    try:
+        await collector.catch_up()
+        key, name = wire.read_join(joins)
+        await collector.join(joins, signed)
+        new = await collector.report(wire.learner_of(key), report, signature, most=EVENTS)
+        return f"{new} new events of {name!r}, in the class {one.name!r}."
+    finally:
+        await store.close()
+        await asyncio.to_thread(database.stop)
