@@ -1,152 +1,32 @@
-"""The teacher's side: a class's identity, the collector with its board, and files that are handed in."""
+"""``kit class start``: a web server that takes reports into the table, and shows the board to the teacher."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import ipaddress
-import json
-import os
 import secrets
 import socket
-import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from kit import extras
-from kit.classroom import results, wire
-from kit.classroom.store import DATABASE, Store
+from kit.classroom import identity, results, wire
+from kit.classroom.store import Store
 from kit.display import palette, theme
 from kit.errors import KitError
-from kit.sources import Postgres, files, open_database
-from kit.sources.choosing import asked_source
-from kit.threads import run_sync
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-LOOPBACK = "127.0.0.1"
-PORTS = range(8890, 8990)
-USER = "teacher"
-LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # a code is read off a wall
 SLOW = 10.0  # seconds in which a request must be here
 LEARNERS = 1000
 EVENTS = 20_000  # of one learner
 BURST, REFILL = 40, 4.0  # requests of a learner at once, and a second
-FILE = 8 * 1024 * 1024  # bytes of a file that is handed in
-# The state's colour, and its sign.
-LOOKS = {"passed": ("successful", "✓"), "tried": ("failed", "↻"), "stuck": ("exception", "!")}
-
-
-@dataclass(frozen=True)
-class Class:
-    """A class's identity, which a file closed to others keeps.
-
-    Attributes:
-        name: what it is called.
-        code: what the join line ends with.
-        password: of the board.
-        source: where its Postgres comes from.
-        listen: the address it listens at beside loopback; empty: none.
-        port: where it listens; 0: not chosen yet.
-    """
-
-    name: str
-    code: str
-    password: str
-    source: str
-    listen: str = ""
-    port: int = 0
-
-    @property
-    def line(self) -> str:
-        """The join line."""
-        host = self.listen or LOOPBACK
-        if ipaddress.ip_address(host).is_unspecified:
-            host = next(iter(own_addresses()), LOOPBACK)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/{self.code}"
-
-    @property
-    def board(self) -> str:
-        """Where the board is, on this machine, and its login."""
-        return f"http://{LOOPBACK}:{self.port}/  (login {USER} / {self.password})"
-
-    def running(self) -> bool:
-        """Return whether something listens there."""
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex((LOOPBACK, self.port)) == 0
-
-    def save(self) -> None:
-        """Keep it."""
-        folder = files.home() / "classes"
-        files.make_closed(files.home())
-        folder.mkdir(0o700, exist_ok=True)
-        files.write(
-            folder / f"{hashlib.sha256(self.name.encode()).hexdigest()[:16]}.json", json.dumps(asdict(self))
-        )
-
-
-def known() -> list[Class]:
-    """Return the classes of this user, the one that was started last first.
-
-    Raises:
-        KitError: a file is damaged.
-    """
-    paths = sorted((files.home() / "classes").glob("*.json"), key=lambda path: -path.stat().st_mtime)
-    try:
-        return [Class(**json.loads(path.read_text("utf-8"))) for path in paths]
-    except (ValueError, TypeError) as error:
-        raise KitError(f"A file in {str(paths[0].parent)!r} is damaged: {error}.") from None
-
-
-def own_addresses() -> list[str]:
-    """Return the addresses at which other machines may reach this one."""
-    found = [
-        each for some in psutil.net_if_addrs().values() for each in some if each.family == socket.AF_INET
-    ]
-    return [each.address for each in found if not ipaddress.ip_address(each.address).is_loopback]
-
-
-def _source() -> str:
-    """Return where a new class's Postgres comes from.
-
-    Raises:
-        KitError: from Docker, whose container is removed with all that is in it.
-    """
-    asked = asked_source(None)
-    if asked == "docker":
-        raise KitError(
-            "A container of the kit's is removed with all its databases, and the results would go with it. "
-            "Set KIT_POSTGRES to embedded, or KIT_DSN to a Postgres of yours."
-        )
-    return (
-        "external" if asked == "external" or (asked == "auto" and os.environ.get("KIT_DSN")) else "embedded"
-    )
-
-
-def find(name: str | None) -> Class:
-    """Return the class of this name, or a new one; without a name the one that was started last.
-
-    Raises:
-        KitError: a new one's Postgres would not keep its results.
-    """
-    for one in known():
-        if name in (None, one.name):
-            return one
-    code = "".join(secrets.choice(LETTERS) for _ in range(12))
-    return Class(name or "My class", code, secrets.token_urlsafe(12), _source())
-
-
-def _opened(one: Class) -> Postgres:
-    return open_database(one.source, DATABASE)
+LOOKS = {"passed": "successful", "tried": "failed", "stuck": "exception"}  # the status that has its colour
 
 
 def start(
@@ -163,69 +43,23 @@ def start(
     """
     for module in ("fastapi", "uvicorn"):
         extras.need(module, "`kit class start`")
-    one = find(name)
+    one = identity.find(name)
     one = replace(one, listen=one.listen if listen is None else listen, port=port or one.port)
-    sockets = _listening(one)
+    sockets = identity.listening(one)
     one = replace(one, port=sockets[0].getsockname()[1])
-    database = _opened(one)
+    database = one.postgres()
     try:
         one.save()
         say(f"The class {one.name!r}. Its results are in {database}.")
         say(f"Learners, once:  kit class join {one.line}")
         say(f"The board:       {one.board}")
-        say(_who_reaches(one))
+        say(identity.who_reaches(one))
         say("Ctrl-C ends it. What it has is kept, and `kit class start` goes on with the same line.")
         asyncio.run(_serve(Collector(one, Store(database.target, one.code), tasks), sockets))
     finally:
         for each in sockets:
             each.close()
         database.stop()
-
-
-def _listening(one: Class) -> list[socket.socket]:
-    """Return sockets at loopback and at the address that was asked for."""
-    hosts = [LOOPBACK]
-    try:
-        if one.listen and not ipaddress.ip_address(one.listen).is_loopback:
-            everywhere = ipaddress.ip_address(one.listen) == ipaddress.ip_address("0.0.0.0")
-            hosts = [one.listen] if everywhere else [LOOPBACK, one.listen]
-    except ValueError:
-        raise KitError(f"--listen {one.listen!r} is no address. {_addresses()}") from None
-    problem: OSError | None = None
-    for port in [one.port] if one.port else PORTS:
-        made: list[socket.socket] = []
-        try:
-            for host in hosts:
-                family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                made.append(socket.create_server((host, port), family=family, backlog=512))
-        except OSError as error:
-            problem = error
-            for each in made:
-                each.close()
-        else:
-            return made
-    raise KitError(
-        f"The class cannot listen at port {one.port or PORTS[0]} of {hosts[-1]}: {problem}. Does "
-        f"`kit class start` run already? Else --port takes another, which changes the join line. "
-        f"{_addresses()}"
-    )
-
-
-def _addresses() -> str:
-    return f"Addresses of this machine: {', '.join(own_addresses()) or 'none but loopback'}."
-
-
-def _who_reaches(one: Class) -> str:
-    if not one.listen or ipaddress.ip_address(one.listen).is_loopback:
-        return f"Only this machine reaches it. For others start it with --listen ADDRESS. {_addresses()}"
-    let = {
-        "win32": "When Windows asks, allow Python on private networks.",
-        "darwin": "When macOS asks, let Python accept incoming connections.",
-    }.get(
-        sys.platform,
-        f"A firewall must let TCP port {one.port} in (`sudo ufw allow {one.port}/tcp` with ufw).",
-    )
-    return f"Everybody in this network reaches it, without encryption. {let} {_addresses()}"
 
 
 async def _serve(collector: Collector, sockets: list[socket.socket]) -> None:
@@ -289,14 +123,14 @@ class Rate:
 class Collector:
     """Takes reports into the table, and shows what they add up to."""
 
-    def __init__(self, one: Class, store: Store, tasks: Sequence[results.Task]) -> None:
+    def __init__(self, one: identity.Class, store: Store, tasks: Sequence[results.Task]) -> None:
         self.one, self.store = one, store
         self._results = results.Results(tasks)
         self._rate = Rate()
         self._taken: dict[str, None] = {}  # signatures of the last reports
         self._looking = asyncio.Lock()
         self._caught_up = 0.0
-        self._login = b64encode(f"{USER}:{one.password}".encode()).decode()
+        self._login = b64encode(f"{identity.USER}:{one.password}".encode()).decode()
 
     async def catch_up(self) -> results.Results:
         """Add what is new in the table, and return the results."""
@@ -412,7 +246,8 @@ class Collector:
 
 
 SAFE = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; img-src data:",
+    "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
@@ -420,53 +255,9 @@ SAFE = {
 
 def page() -> str:
     """Return the board's page, with the palette's colours."""
-    looks = "".join(f"--{state}:{palette.JOBS[status].colour};" for state, (status, _) in LOOKS.items())
+    looks = "".join(f"--{state}:{palette.JOBS[status].colour};" for state, status in LOOKS.items())
     return _beside("board.html").replace("/* colours */", theme.both() + looks)
 
 
 def _beside(name: str) -> str:
     return Path(__file__).with_name(name).read_text("utf-8")
-
-
-def read(paths: Sequence[Path], say: Callable[[str], None]) -> None:
-    """Take files that were handed in, and say of each what was new.
-
-    Raises:
-        KitError: one of them was not taken; the others were.
-    """
-    refused = []
-    for path in paths:
-        try:
-            if path.stat().st_size > FILE:
-                raise Refused(413, f"It has more than {FILE} bytes.")
-            say(f"{path}: {run_sync(_take(path.read_bytes()))}")
-        except (Refused, wire.Malformed, OSError) as error:
-            refused.append(f"{path}: {getattr(error, 'strerror', None) or error}")
-    if refused:
-        raise KitError("Not taken:\n" + "\n".join(refused))
-
-
-async def _take(text: bytes) -> str:
-    try:
-        said = json.loads(text)
-        joins, report = said["kit_class"].encode(), said["report"].encode()
-        signed, signature = said["signed"], said["signature"]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise Refused(400, "This is no file that `kit class hand-in` wrote.") from None
-    for one in known():
-        if wire.is_signed(one.code.encode(), joins, signed):
-            break
-    else:
-        raise Refused(403, "It is of no class of yours, or was changed.")
-    database = await asyncio.to_thread(_opened, one)
-    store = Store(database.target, one.code)
-    collector = Collector(one, store, ())
-    try:
-        await collector.catch_up()
-        key, name = wire.read_join(joins)
-        await collector.join(joins, signed)
-        new = await collector.report(wire.learner_of(key), report, signature, most=EVENTS)
-        return f"{new} new events of {name!r}, in the class {one.name!r}."
-    finally:
-        await store.close()
-        await asyncio.to_thread(database.stop)

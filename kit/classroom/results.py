@@ -54,7 +54,11 @@ class Work:
         """Return one of `STATES`."""
         if self.passed:
             return "passed"
-        return "stuck" if self.wrong > 1 and now - (self.first or now) >= STUCK else "tried"
+        return "stuck" if self.wrong > 1 and self.minutes(now) * 60 >= STUCK else "tried"
+
+    def minutes(self, now: float) -> float:
+        """Return how long ago the first wrong check was."""
+        return 0 if self.first is None else (now - self.first) / 60
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Learner:
 
     name: str = "?"
     key: bytes = b""
-    seen: float = 0.0
+    seen: float | None = None
     events: int = 0
     work: dict[str, Work] = field(default_factory=dict)
 
@@ -84,7 +88,7 @@ class Results:
             who.name, who.key = event["name"], bytes.fromhex(event["key"])
             return
         who.events += 1
-        who.seen = max(who.seen, event["when"])
+        who.seen = max(who.seen or 0, event["when"])
         kind, outcome, exercise = event["event"], event.get("outcome"), event["id"]
         if kind == "reset":
             who.work.pop(exercise, None)
@@ -98,7 +102,7 @@ class Results:
                 work.message = event.get("message")
                 if outcome == "not yet":
                     work.wrong += 1
-                    work.first = work.first or event["when"]
+                    work.first = event["when"] if work.first is None else work.first
 
     def names(self) -> dict[str, str]:
         """Return each learner's name; where two have the same, with the beginning of their id."""
@@ -117,7 +121,7 @@ class Results:
         learners = [
             {
                 "name": names[key],
-                "minutes": round((now - who.seen) / 60) if who.seen else None,
+                "minutes": None if who.seen is None else round((now - who.seen) / 60),
                 "passed": sum(work.passed for work in who.work.values()),
                 "work": {
                     exercise: {"state": work.state(now), "wrong": work.wrong, "hints": work.hints}
@@ -126,13 +130,14 @@ class Results:
             }
             for key, who in self.learners.items()
         ]
-        latest = max(
-            ((work.last, one) for who in self.learners.values() for one, work in who.work.items()),
-            default=None,
+        at = Counter(
+            self.tasks[max(who.work, key=lambda one: who.work[one].last)].lesson
+            for who in self.learners.values()
+            if who.work
         )
         return {
             "lessons": [{"name": name, "exercises": those} for name, those in lessons.items()],
-            "now_at": self.tasks[latest[1]].lesson if latest else None,
+            "now_at": at.most_common(1)[0][0] if at else None,
             "learners": learners,
             "common": self._common(now),
             "help": self._help(now),
@@ -154,19 +159,20 @@ class Results:
 
     def _said(self, exercise: str, message: str | None) -> dict[str, Any]:
         task = self.tasks[exercise]
-        text = task.messages.get(message or "", "")
-        return {"says": re.sub(r"\{\w*\}", "…", text), "mistakes": list(task.mistakes.get(message or "", ()))}
+        text = re.sub(r"\{[^{}]*\}", "…", task.messages.get(message or "", ""))
+        text = re.sub(r"\*(\S[^*]*)\*", r"\1", text)
+        return {"says": text, "mistakes": list(task.mistakes.get(message or "", ()))}
 
     def _help(self, now: float) -> list[dict[str, Any]]:
         """Return who needs help: first who is stuck, then by the number of wrong checks."""
         found = []
         for place, who in enumerate(self.learners.values()):
             at = {one: work for one, work in who.work.items() if not work.passed and work.wrong > 1}
-            if not at or now - who.seen > HERE:
+            if not at or now - (who.seen or 0) > HERE:
                 continue
             exercise, work = max(at.items(), key=lambda item: item[1].last)
             stuck = work.state(now) == "stuck"
-            minutes = round((now - (work.first or now)) / 60)
+            minutes = round(work.minutes(now))
             entry = {
                 "learner": place,
                 "title": self.tasks[exercise].title,

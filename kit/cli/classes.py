@@ -45,7 +45,10 @@ def _tasks() -> list[Task]:
             one.title,
             lesson.name.replace("_", " "),
             {**judging.COMMON, **one.messages},
-            {key: [wrong.why for wrong in one.wrong if wrong.gets == key] for key in one.messages},
+            {
+                key: [wrong.why for wrong in one.wrong if wrong.gets == key]
+                for key in {wrong.gets for wrong in one.wrong}
+            },
         )
         for lesson in course.all_lessons()
         for one in lesson.exercises
@@ -55,11 +58,11 @@ def _tasks() -> list[Task]:
 @app.command()
 def board() -> None:
     """For a teacher: say where the board of each class is, and its login."""
-    from kit.classroom import collector
+    from kit.classroom import identity
 
-    for one in collector.known():
+    for one in identity.known():
         typer.echo(f"{one.name}: {one.board}" if one.running() else f"{one.name}: does not run")
-    if not collector.known():
+    if not identity.known():
         typer.echo("There is no class yet. `kit class start` makes one.")
 
 
@@ -68,9 +71,9 @@ def read(
     files: Annotated[list[Path], typer.Argument(help="What learners handed in.", metavar="FILE...")],
 ) -> None:
     """For a teacher: take files that learners handed in. One that is read twice counts once."""
-    from kit.classroom import collector
+    from kit.classroom import handed_in
 
-    collector.read(files, typer.echo)
+    handed_in.read(files, typer.echo)
 
 
 @app.command()

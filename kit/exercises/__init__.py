@@ -51,7 +51,8 @@ def check(name: str, *, strict: bool = False) -> None:
         after += _what_is_next(exercise)
     card.show(*card.outcome(exercise, result, after=after))
     if result.state != "passed" and (strict or os.environ.get("NBGRADER_EXECUTION")):
-        raise KitError(f"{card.LOOKS[result.state][1]}: {exercise.title}. {result.text}")
+        title = exercise.title + ("" if exercise.title.endswith("?") else ".")
+        raise KitError(f"{card.LOOKS[result.state][1]}: {title} {result.text}")
 
 
 def drill(name: str) -> None:
