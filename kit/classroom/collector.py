@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SLOW = 10.0  # seconds in which a request must be here
-LEARNERS = 1000
-EVENTS = 20_000  # of one learner
-BURST, REFILL = 40, 4.0  # requests of a learner at once, and a second
+LEARNERS = 500
+EVENTS = 5_000  # of one learner
+BURST, REFILL = 60, 4.0  # requests of a learner at once, and a second
 LOOKS = {"passed": "successful", "tried": "failed", "stuck": "exception"}  # the status that has its colour
 
 
@@ -145,9 +145,9 @@ class Collector:
         if not wire.is_signed(self.one.code.encode(), body, signature):
             raise Refused(403, "This is not the code of this class. Ask for its join line.")
         row = results.joined(*wire.read_join(body))
-        self._rate.take(row[0])
         if row[0] not in self._results.learners and len(self._results.learners) >= LEARNERS:
             raise Refused(403, f"The class is full: {LEARNERS} have joined.")
+        self._rate.take(row[0])
         await self.store.add([row])
         await self.catch_up()
         return self.one.name

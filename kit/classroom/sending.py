@@ -164,8 +164,7 @@ def hand_in(file: Path | None, record: Path) -> Path:
 
 def waiting(record: Path) -> str:
     """Return how much was not sent to the class yet and why, in a few words; empty where nothing waits."""
-    who = member(record)
-    if who is None or not record.exists():
+    if not record.exists() or (who := member(record)) is None:
         return ""
     place, problem = _taken(record, who)
     with open(record, "rb") as file:

@@ -35,7 +35,7 @@ def signature(key: bytes, body: bytes) -> str:
 
 def is_signed(key: bytes, body: bytes, by: object) -> bool:
     """Return whether ``by`` is the signature of the body."""
-    return hmac.compare_digest(signature(key, body).encode(), str(by).encode())
+    return hmac.compare_digest(signature(key, body).encode(), str(by).encode(errors="replace"))
 
 
 def learner_of(key: bytes) -> str:

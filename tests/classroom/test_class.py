@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ import pytest
 from playwright.sync_api import expect
 from typer.testing import CliRunner
 
-from kit.classroom import sending, wire
+from kit.classroom import identity, sending, wire
 from kit.cli.classes import app as command
 from kit.errors import KitError
 from kit.exercises import course, record
@@ -164,7 +165,7 @@ def test_forged_and_replayed_and_malformed_and_huge_requests_are_refused_with_a_
     assert teacher.ask("events", huge, **signed(mallory, huge, key))[0] == 413
     many = [
         teacher.ask("events", some, **signed(mallory, some, key))[0]
-        for some in map(mallory.report, [[]] * 60)
+        for some in map(mallory.report, [[]] * 80)
     ]
     assert many.count(429) > 5
     assert teacher.wrong("Mallory") == 1
@@ -257,8 +258,12 @@ def test_a_file_that_is_handed_in_twice_counts_once_and_a_changed_one_not_at_all
     changed.write_text(file.read_text().replace("not yet", "passed"))
     nothing = tmp_path / "nothing.json"
     nothing.write_text("[]")
-    with pytest.raises(KitError, match=r"(?s)signature is wrong.*no file that `kit class hand-in` wrote"):
-        ran("read", str(changed), str(nothing))
+    forged = tmp_path / "forged.json"
+    forged.write_text('{"kit_class": "{}", "report": "", "signed": "\\ud800", "signature": ""}')
+    with pytest.raises(
+        KitError, match=r"(?s)signature is wrong.*no file that `kit class hand-in` wrote.*of no class"
+    ):
+        ran("read", str(changed), str(nothing), str(forged))
     with pytest.raises(KitError, match="another file"):
         ran("hand-in", str(nothing))
     assert record_of.exists()
@@ -284,6 +289,21 @@ def test_the_class_is_closed_to_other_accounts(teacher: Teacher) -> None:
     assert teacher.password in kept[0].read_text()
     assert sys.platform == "win32" or {path.stat().st_mode & 0o077 for path in kept} == {0}
     assert ran("board") == f"Databases, Monday: {teacher.url}  (login teacher / {teacher.password})\n"
+
+
+def test_it_listens_at_loopback_and_where_it_is_asked_to_and_nowhere_else() -> None:
+    one = identity.Class("any", "code", "password", "embedded")
+    for listen in ("", "127.0.0.1", "0.0.0.0"):
+        sockets = identity.listening(replace(one, listen=listen))
+        assert [each.getsockname()[0] for each in sockets] == [listen or "127.0.0.1"]
+        for each in sockets:
+            each.close()
+    assert "://127.0.0.1:0/code" in one.line
+    for wrong_one in ("here", "192.0.2.99"):
+        with pytest.raises(KitError, match="Addresses of this machine: "):
+            identity.listening(replace(one, listen=wrong_one))
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(KitError, match="run already"):
+        identity.listening(replace(one, port=taken.getsockname()[1]))
 
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\"></script><script>document.title='run'</script>"
@@ -314,7 +334,7 @@ def test_a_hostile_name_runs_nothing_and_names_are_hidden_and_news_come_by_thems
         expect(page.locator("#rows")).to_contain_text("Learner 1")
         assert page.title() == "Databases, Monday"
         assert page.locator("img, main script").count() == 0
-        teacher.kill()
+        page.route("**/results.json", lambda route: route.abort())
         expect(page.get_by_role("status")).to_contain_text("does not answer")
-        teacher.start()
+        page.unroute("**/results.json")
         expect(page.get_by_role("status")).to_be_hidden()
