@@ -105,7 +105,7 @@ function choices() {
 async function look() {
   try {
     const answer = await fetch("results.json", { signal: AbortSignal.timeout(5000) })
-    if (!answer.ok) throw new Error(await answer.text())
+    if (!answer.ok) throw new Error(await answer.text(), { cause: "said" })
     const now = await answer.text()
     if (now !== text) {
       const first = data === null
@@ -114,8 +114,9 @@ async function look() {
       draw()
     }
     at("away").hidden = true
-  } catch {
-    if (at("away").hidden) at("away").textContent = `No news since ${new Date().toLocaleTimeString()}: \`kit class start\` does not answer.`
+  } catch (error) {
+    const why = error.cause === "said" ? error.message : "`kit class start` does not answer."
+    if (at("away").hidden) at("away").textContent = `No news since ${new Date().toLocaleTimeString()}: ${why}`
     at("away").hidden = false
   }
   setTimeout(look, EVERY)

@@ -168,38 +168,39 @@ class Collector:
         if time.monotonic() - self._caught_up > 1:  # so that `who.events` is nearly right
             await self.catch_up()
         events = wire.read_events(body, most, datetime.now().astimezone())
-        if who.events + len(events) > EVENTS:
-            raise Refused(403, f"More than {EVENTS} events of one learner.")
+        if who.events >= EVENTS:
+            raise Refused(403, f"There are {EVENTS} events of yours, and no more are taken.")
         return await self.store.add([(learner, name, event) for name, event in events]) if events else 0
 
     def app(self) -> FastAPI:
         """Return the web application."""
         from fastapi import FastAPI, Request, Response
         from fastapi.responses import JSONResponse, PlainTextResponse
+        from starlette.requests import ClientDisconnect
 
         app = FastAPI(openapi_url=None)
 
         async def body_of(request: Request) -> bytes:
-            parts, size = [], int(request.headers.get("content-length", 0))
+            body, announced = bytearray(), int(request.headers.get("content-length", 0))
             try:
                 async with asyncio.timeout(SLOW):
                     async for part in request.stream():
-                        parts.append(part)
-                        size = max(size, sum(map(len, parts)))
-                        if size > wire.LARGEST:
+                        body += part
+                        if max(announced, len(body)) > wire.LARGEST:
                             raise Refused(413, f"A report has at most {wire.LARGEST} bytes.")
-            except TimeoutError:
+            except (TimeoutError, ClientDisconnect):
                 raise Refused(408, f"A request must be here within {SLOW:g} s.") from None
-            return b"".join(parts)
+            return bytes(body)
 
-        def closed(status: int, text: str, **headers: str) -> Response:
-            return PlainTextResponse(text, status, {"Connection": "close"} | headers)
+        def refused(_: Request, error: Any) -> Response:
+            status, text = getattr(error, "status", 400), str(error)
+            if isinstance(error, KitError):
+                status, text = 503, "The class's Postgres does not answer."
+            headers = {"Connection": "close"} | ({"WWW-Authenticate": "Basic"} if status == 401 else {})
+            return PlainTextResponse(text, status, headers)
 
-        app.add_exception_handler(Refused, lambda _, error: closed(error.status, str(error)))
-        app.add_exception_handler(wire.Malformed, lambda _, error: closed(400, str(error)))
-        app.add_exception_handler(
-            KitError, lambda _, error: closed(503, "The class's Postgres does not answer.")
-        )
+        for kind in (Refused, wire.Malformed, KitError):
+            app.add_exception_handler(kind, refused)
 
         async def _join(request: Request) -> Response:
             body = await body_of(request)
@@ -217,10 +218,7 @@ class Collector:
             return await self.catch_up()
 
         async def _board(request: Request) -> Response:
-            try:
-                await shown(request)
-            except Refused:
-                return closed(401, "Log in.", **{"WWW-Authenticate": 'Basic realm="The class"'})
+            await shown(request)
             return Response(page(), media_type="text/html", headers=SAFE)
 
         async def _script(_: Request) -> Response:
@@ -231,17 +229,16 @@ class Collector:
             return JSONResponse({"class": self.one.name, "join": self.one.line} | found, headers=SAFE)
 
         async def _csv(request: Request) -> Response:
-            text = "\ufeff" + (await shown(request)).as_csv(
-                time.time()
-            )  # else a spreadsheet guesses the encoding
+            mark = "\ufeff"  # without it a spreadsheet guesses the encoding
+            text = mark + (await shown(request)).as_csv(time.time())
             download = {"Content-Disposition": "attachment; filename=class.csv"}
             return Response(text, media_type="text/csv", headers=SAFE | download)
 
-        app.add_route(wire.JOIN, _join, ["POST"])
-        app.add_route(wire.EVENTS, _events, ["POST"])
-        for path, handler in (("/", _board), ("/board.js", _script), ("/results.json", _json)):
-            app.add_route(path, handler, ["GET"])
-        app.add_route("/results.csv", _csv, ["GET"])
+        for path, handler in {wire.JOIN: _join, wire.EVENTS: _events}.items():
+            app.add_route(path, handler, ["POST"])
+        shows = {"/": _board, "/board.js": _script, "/results.json": _json, "/results.csv": _csv}
+        for path, show in shows.items():
+            app.add_route(path, show, ["GET"])
         return app
 
 
