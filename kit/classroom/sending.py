@@ -84,10 +84,10 @@ def member(record: Path) -> Member | None:
 
 
 def join(line: str, name: str, record: Path) -> str:
-    """Join a class, and return what is to be said of it. With the same line again only the name changes.
+    """Join a class, and return what is to be said of it. Once more it changes the name, or the address.
 
     Raises:
-        KitError: it is no join line, the class refuses it, or this user is in another class.
+        KitError: it is no join line, there is no name, the class refuses them, or they are in another class.
     """
     parts = urlsplit(line.strip())
     code = parts.path.strip("/")
@@ -100,6 +100,8 @@ def join(line: str, name: str, record: Path) -> str:
             f"{line!r} is no join line. The teacher's `kit class start` prints one such as "
             "http://192.168.1.20:8890/abcdefghjkmn."
         )
+    if not name.strip():
+        raise KitError("Say who you are: --name NAME.")
     address, before = f"http://{parts.netloc}", member(record)
     if before is not None and before.code != code:
         raise KitError(f"You are in the class at {before.address}. `kit class leave` first, then join.")
@@ -222,10 +224,9 @@ class Sender:
             send(self._record)
         except Exception as error:  # a disk that is full, say: it is told, and tried again
             with contextlib.suppress(Exception):
-                who = member(self._record)
-                if who is not None:
-                    problem = str(error) or type(error).__name__
-                    _note(self._record, _taken(self._record, who)[0], problem)
+                if (who := member(self._record)) is not None:
+                    place, _ = _taken(self._record, who)
+                    _note(self._record, who, place, str(error) or type(error).__name__)
             return False
         return True
 
@@ -242,7 +243,7 @@ def send(record: Path) -> None:
         events, after = _read(record, place)
         if after == place:
             if problem:
-                _note(record, place)
+                _note(record, who, place)
             return
         if events:
             body = who.report(events)
@@ -251,7 +252,7 @@ def send(record: Path) -> None:
                 _join(who)
                 status, said = _post(who, wire.EVENTS, body, who.secret)
             _refuse(status, said)
-        _note(record, after)
+        _note(record, who, after)
 
 
 def _join(who: Member) -> str:
@@ -271,11 +272,7 @@ def _refuse(status: int, said: str) -> None:
 def _post(who: Member, path: str, body: bytes, key: bytes) -> tuple[int, str]:
     parts = urlsplit(who.address)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER)
-    headers = {
-        wire.LEARNER: wire.learner_of(who.secret),
-        wire.SIGNATURE: wire.signature(key, body),
-        "Content-Type": "application/json",
-    }
+    headers = {wire.LEARNER: wire.learner_of(who.secret), wire.SIGNATURE: wire.signature(key, body)}
     try:
         connection.request("POST", path, body, headers)
         answer = connection.getresponse()
@@ -310,11 +307,11 @@ def _read(record: Path, place: int) -> tuple[list[Any], int]:
 
 def _taken(record: Path, who: Member) -> tuple[int, str]:
     """Return how far the record was taken, in bytes, and what went wrong last."""
-    try:
-        said = json.loads(files.read(record.with_name(TAKEN)) or "{}")
-        place, problem = int(said.get("place", who.begins)), str(said.get("problem", ""))
-    except (ValueError, TypeError, AttributeError):
-        place, problem = who.begins, ""
+    place, problem = who.begins, ""
+    with contextlib.suppress(ValueError, TypeError, KeyError):  # there is none, or it is damaged
+        said = json.loads(files.read(record.with_name(TAKEN)))
+        if said["learner"] == wire.learner_of(who.secret):  # and not who they were in another class
+            place, problem = int(said["place"]), str(said["problem"])
     return _within(record, place), problem
 
 
@@ -323,5 +320,6 @@ def _within(record: Path, place: int) -> int:
     return place if record.exists() and place <= record.stat().st_size else 0
 
 
-def _note(record: Path, place: int, problem: str = "") -> None:
-    files.write(record.with_name(TAKEN), json.dumps({"place": place, "problem": problem}))
+def _note(record: Path, who: Member, place: int, problem: str = "") -> None:
+    said = {"learner": wire.learner_of(who.secret), "place": place, "problem": problem}
+    files.write(record.with_name(TAKEN), json.dumps(said))

@@ -84,12 +84,13 @@ def join(
     ] = None,
 ) -> None:
     """For a learner: from now on send what you do in exercises to the teacher's board."""
-    import getpass
+    import os
 
     from kit.classroom import sending
     from kit.exercises import record
 
-    typer.echo(sending.join(line, (name or getpass.getuser()).strip(), record.path()))
+    account = os.environ.get("USER") or os.environ.get("USERNAME") or ""
+    typer.echo(sending.join(line, account if name is None else name, record.path()))
 
 
 @app.command("hand-in")

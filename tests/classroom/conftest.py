@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -84,7 +85,11 @@ def teacher(queue_server: Postgres) -> Iterator[Teacher]:
         patch.setenv("KIT_DSN", queue_server.dsn)
         started = Teacher(folder)
         yield started
-        started.process.send_signal(2)
+        if sys.platform == "win32":  # which cannot send it Ctrl-C
+            started.kill()
+            shutil.rmtree(folder)
+            return
+        started.process.send_signal(signal.SIGINT)
         out, errors = started.process.communicate(timeout=30)
         assert (started.process.returncode, errors) == (0, ""), out
     shutil.rmtree(folder)

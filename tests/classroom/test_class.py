@@ -77,6 +77,7 @@ def test_a_learner_who_leaves_sends_nothing_more(teacher: Teacher, learner: Beco
     ran("join", teacher.line, "--name", "Alan")
     wrong()
     wait_until("Alan's wrong check", lambda: teacher.wrong("Alan") == 1)
+    wait_until("nothing to wait", lambda: sending.waiting(file) == "")
     assert "left the class" in ran("leave")
     wrong()
     sending.send(file)
@@ -278,8 +279,10 @@ def test_who_is_in_no_class_has_no_thread_and_a_wrong_line_is_told(
     assert "in no class" in ran("leave")
     with pytest.raises(KitError, match="no join line"):
         ran("join", "somewhere")
+    with pytest.raises(KitError, match="Say who you are"):
+        ran("join", teacher.line, "--name", " ")
     with pytest.raises(KitError, match="not the code of this class"):
-        ran("join", teacher.line[:-3] + "zzz")
+        ran("join", teacher.line[:-3] + "zzz", "--name", "Nobody")
     with pytest.raises(KitError, match="in no class"):
         ran("hand-in")
 
