@@ -176,19 +176,22 @@ class Collector:
         """Return the web application."""
         from fastapi import FastAPI, Request, Response
         from fastapi.responses import JSONResponse, PlainTextResponse
-        from starlette.requests import ClientDisconnect
 
         app = FastAPI(openapi_url=None)
 
         async def body_of(request: Request) -> bytes:
-            body, announced = bytearray(), int(request.headers.get("content-length", 0))
+            body, more, announced = bytearray(), True, int(request.headers.get("content-length", 0))
             try:
                 async with asyncio.timeout(SLOW):
-                    async for part in request.stream():
-                        body += part
+                    while more:
+                        part = await request.receive()
+                        if part["type"] == "http.disconnect":
+                            raise TimeoutError
+                        body += part.get("body", b"")
+                        more = part.get("more_body", False)
                         if max(announced, len(body)) > wire.LARGEST:
                             raise Refused(413, f"A report has at most {wire.LARGEST} bytes.")
-            except (TimeoutError, ClientDisconnect):
+            except TimeoutError:
                 raise Refused(408, f"A request must be here within {SLOW:g} s.") from None
             return bytes(body)
 
