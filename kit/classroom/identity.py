@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import ipaddress
 import json
 import os
 import secrets
 import socket
 import sys
+from base64 import b64encode
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import psutil
 
@@ -57,24 +61,33 @@ class Class:
         """Where the board is, on this machine, and its login."""
         return f"http://{LOOPBACK}:{self.port}/  (login {USER} / {self.password})"
 
+    @property
+    def login(self) -> str:
+        """The header with which a browser logs in."""
+        return f"Basic {b64encode(f'{USER}:{self.password}'.encode()).decode()}"
+
     def running(self) -> bool:
-        """Return whether something listens there."""
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex((LOOPBACK, self.port)) == 0
+        """Return whether this class, and no other one, answers there."""
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=2)
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+            connection.request("GET", "/", headers={"Authorization": self.login})
+            return connection.getresponse().status == 200
+        return False
 
     def postgres(self) -> Postgres:
         """Return the database of its results, as `open_database` does."""
         return open_database(self.source, DATABASE)
 
+    @property
+    def path(self) -> Path:
+        """The file that it is kept in."""
+        return files.home() / "classes" / f"{hashlib.sha256(self.name.encode()).hexdigest()[:16]}.json"
+
     def save(self) -> None:
         """Keep it."""
-        folder = files.home() / "classes"
         files.make_closed(files.home())
-        folder.mkdir(0o700, exist_ok=True)
-        files.write(
-            folder / f"{hashlib.sha256(self.name.encode()).hexdigest()[:16]}.json", json.dumps(asdict(self))
-        )
+        self.path.parent.mkdir(0o700, exist_ok=True)
+        files.write(self.path, json.dumps(asdict(self)))
 
 
 def known() -> list[Class]:
@@ -142,7 +155,8 @@ def listening(one: Class) -> list[socket.socket]:
     except ValueError:
         raise KitError(f"--listen {one.listen!r} is no address. {_addresses()}") from None
     problem: OSError | None = None
-    for port in [one.port] if one.port else PORTS:
+    others = {other.port for other in known()}
+    for port in [one.port] if one.port else sorted({*PORTS} - others):
         made: list[socket.socket] = []
         try:
             for host in hosts:
