@@ -83,10 +83,10 @@ function draw() {
   at("rows").replaceChildren(...rows.map(row => { const line = make("tr"); line.append(...row.map(([, cell]) => cell)); return line }))
   at("help").replaceChildren(...listed(data.help, one => [
     make("strong", nameOf(one.learner)), " ", mark(one.stuck ? "stuck" : "tried"), ` ${one.title}: ${one.wrong} wrong checks in ${one.minutes} min, ` +
-    `${times(one.hints, "hint")}. `, make("small", one.says)], "Nobody has two wrong checks in an exercise."))
+    `${times(one.hints, "hint")}. `, make("small", one.says)], "Of those who were here in the last half hour, nobody is wrong twice in an exercise not passed."))
   at("common").replaceChildren(...listed(data.common, one => [
     make("strong", `${one.count} learners`), ` in ${one.title}: ${one.says} `,
-    make("small", one.mistakes.length ? `What they think: ${one.mistakes.join(" · ")}` : "")], "No two learners stand at the same wrong answer."))
+    make("small", one.mistakes.length ? `What they think: ${one.mistakes.join(" · ")}` : "")], "No two learners stand at the same wrong answer of the last quarter of an hour."))
 }
 
 function listed(entries, parts, none) {
