@@ -121,6 +121,7 @@ class Session(_OfThisProcess):
     courses: list[str] = field(default_factory=list)  # packages whose exercises were added to the kit's
     drill: Any = None  # the open drill of the exercises on call: a broken queue
     scratch: OpenedDatabase | None = None  # the database in which answers to exercises are checked
+    sender: Any = None  # what sends events of exercises to a class
     parent: Any = None  # the process from which those are forked that run the answers
     # Bytes of memory that this process had when all its garbage was last collected; 0: not known.
     memory: int = 0
