@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 from kit.sources import Postgres
 from kit.threads import run_sync
-from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, write_notebook
+from tests.jupyterlab import ARTIFACTS, JupyterLab, Notebook, barriers, browser_page, write_notebook
 from tests.pictures.conftest import Hands
 from tests.pictures.seen import CONSUMER, SETUP
 from tests.waiting import wait_until
@@ -58,7 +58,13 @@ def words(page: Page) -> str:
 
 
 def says(page: Page, what: str, timeout: float = 60) -> None:
-    wait_until(f"the docked board says {what!r}", lambda: what in words(page), timeout)
+    try:
+        wait_until(f"the docked board says {what!r}", lambda: what in words(page), timeout)
+    except AssertionError as error:
+        place = page.locator("#kit-docked-board")
+        line, shown = place.locator("> p").text_content(), place.is_visible()
+        page.screenshot(path=ARTIFACTS / "docked-late.png")
+        raise AssertionError(f"{error}; {line!r}, visible: {shown}, words: {words(page)!r}") from None
 
 
 def reload(notebook: Notebook) -> None:
