@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, WebSocketRoute
 
 from kit.sources import Postgres
 from kit.threads import run_sync
@@ -126,6 +126,36 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
             one.run_cell(cell, timeout=120)
         says(page, "2 done")
         two.shutdown()
+        one.shutdown()
+
+
+def test_a_connection_that_breaks_while_the_page_asks_for_the_board_costs_nothing(lab: JupyterLab) -> None:
+    lost: list[bytes] = []
+
+    def lose_the_answer(connection: WebSocketRoute) -> None:
+        server = connection.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            data = message.encode() if isinstance(message, str) else message
+            if lost or b"comm_info_reply" not in data or b"kit-docked-board" not in data:
+                connection.send(message)
+                return
+            lost.append(data)
+            connection.close(code=3001)
+            server.close()
+
+        server.on_message(pass_on)
+        connection.on_message(server.send)
+
+    with browser_page(width=1280, height=720) as page:
+        one = lab.open(page, "one.ipynb")
+        for cell in (0, 2, 3):
+            one.run_cell(cell, timeout=120)
+        says(page, "2 done")
+        page.route_web_socket(re.compile("/channels"), lose_the_answer)
+        page.reload()
+        says(page, "2 done")
+        assert lost
         one.shutdown()
 
 
