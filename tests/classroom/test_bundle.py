@@ -218,7 +218,7 @@ def test_without_uv_the_command_that_installs_it_is_said(
     notebooks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kit_needs(monkeypatch)
-    monkeypatch.setattr(bundle.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(KitError, match="pip install uv"):
         made(tmp_path / "class", notebooks, ["3.13"], ["linux"])
 
@@ -249,7 +249,7 @@ def test_the_wheel_that_is_put_together_from_what_is_installed_is_the_one_that_w
         [UV, "venv", "--offline", "-p", sys.executable, environment], check=True, capture_output=True
     )
     python = environment / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    install = [UV, "pip", "install", "--offline", "--no-deps", "--python", python, built]
+    install = [UV, "pip", "install", "--offline", "--no-deps", "--python", str(python), str(built)]
     subprocess.run(install, check=True, capture_output=True)
     code = "import pathlib, sys; sys.path.append(sys.argv[1]); from kit.classroom import bundle; "
     code += "bundle.own_wheel(pathlib.Path(sys.argv[2]))"
