@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from kit.classroom import wire
 from kit.errors import KitError
@@ -83,11 +83,11 @@ def member(record: Path) -> Member | None:
         raise KitError(f"{str(path)!r} is damaged. Delete it, and join the class again.") from error
 
 
-def join(line: str, name: str, record: Path) -> str:
-    """Join a class, and return what is to be said of it. Once more it changes the name, or the address.
+def read_line(line: str) -> tuple[SplitResult, str]:
+    """Return the collector's address and the code of a join line.
 
     Raises:
-        KitError: it is no join line, there is no name, the class refuses them, or they are in another class.
+        KitError: it is no join line.
     """
     parts = urlsplit(line.strip())
     code = parts.path.strip("/")
@@ -100,6 +100,16 @@ def join(line: str, name: str, record: Path) -> str:
             f"{line!r} is no join line. The teacher's `kit class start` prints one such as "
             "http://192.168.1.20:8890/abcdefghjkmn."
         )
+    return parts, code
+
+
+def join(line: str, name: str, record: Path) -> str:
+    """Join a class, and return what is to be said of it. Once more it changes the name, or the address.
+
+    Raises:
+        KitError: it is no join line, there is no name, the class refuses them, or they are in another class.
+    """
+    parts, code = read_line(line)
     if not name.strip():
         raise KitError("Say who you are: --name NAME.")
     address, before = f"http://{parts.netloc}", member(record)

@@ -50,8 +50,8 @@ def test_without_a_name_the_first_lesson_is_opened():
 def test_an_unknown_lesson_is_refused_with_the_closest_one_and_the_list_and_starts_nothing():
     message = refused(run("lab", "prioritys"))
     assert "There is no lesson 'prioritys'. Did you mean '03_priorities'?" in message
-    assert "The lessons are:\n  00_start_here\n" in message
-    assert "Beside them there are:\n  glossary\n  in_production\n  primer\n  two_programs\n" in message
+    assert "There are:\n  00_start_here\n" in message
+    assert "\n  glossary\n  in_production\n  primer\n  two_programs\n" in message
     assert nothing_runs()
 
 
