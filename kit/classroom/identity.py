@@ -12,8 +12,9 @@ import secrets
 import socket
 import sys
 from base64 import b64encode
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -39,6 +40,7 @@ class Class:
         source: where its Postgres comes from.
         listen: the address it listens at beside loopback; empty: none.
         port: where it listens; 0: not chosen yet.
+        plan: the plan it goes by, as `kit.classroom.plans` keeps it; empty: none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Class:
     source: str
     listen: str = ""
     port: int = 0
+    plan: dict[str, Any] = field(default_factory=dict)
 
     @property
     def line(self) -> str:
@@ -57,9 +60,14 @@ class Class:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/{self.code}"
 
     @property
+    def url(self) -> str:
+        """Where its pages are, on this machine."""
+        return f"http://{LOOPBACK}:{self.port}/"
+
+    @property
     def board(self) -> str:
         """Where the board is, on this machine, and its login."""
-        return f"http://{LOOPBACK}:{self.port}/  (login {USER} / {self.password})"
+        return f"{self.url}  (login {USER} / {self.password})"
 
     @property
     def login(self) -> str:
@@ -182,9 +190,10 @@ def _addresses() -> str:
 
 
 def who_reaches(one: Class) -> str:
-    """Say which machines can reach it, and what may be in their way."""
+    """Say which machines can reach it, what may be in their way, and where the join line is on paper."""
+    more = f"{_addresses()} Slips with the join line, to print: {one.url}slips"
     if not one.listen or ipaddress.ip_address(one.listen).is_loopback:
-        return f"Only this machine reaches it. For others start it with --listen ADDRESS. {_addresses()}"
+        return f"Only this machine reaches it. For others start it with --listen ADDRESS. {more}"
     let = {
         "win32": "When Windows asks, allow Python on private networks.",
         "darwin": "When macOS asks, let Python accept incoming connections.",
@@ -192,4 +201,4 @@ def who_reaches(one: Class) -> str:
         sys.platform,
         f"A firewall must let TCP port {one.port} in (`sudo ufw allow {one.port}/tcp` with ufw).",
     )
-    return f"Everybody in this network reaches it, without encryption. {let} {_addresses()}"
+    return f"Everybody in this network reaches it, without encryption. {let} {more}"

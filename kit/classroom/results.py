@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kit.classroom import wire
+from kit.classroom import plans, wire
 from kit.classroom.store import JOINED
 
 STUCK = 600.0  # seconds from the first wrong check, after which an exercise not passed counts as stuck
@@ -142,6 +142,18 @@ class Results:
             "common": self._common(now),
             "help": self._help(now),
         }
+
+    def plan(self, kept: Mapping[str, Any], now: float) -> str:
+        """Return how far the room is against the plan that the class has kept; empty if there is none.
+
+        In the room is who has done something since it began, or joined and has done nothing yet.
+        """
+        if not kept:
+            return ""
+        plan, titles = plans.read(kept), {one.id: one.title for one in self.tasks.values()}
+        here = [who for who in self.learners.values() if who.seen is None or who.seen >= plan.begun]
+        passed = [{one for one, work in who.work.items() if work.passed} for who in here]
+        return plans.how_far(plan, titles, passed, now)
 
     def _common(self, now: float) -> list[dict[str, Any]]:
         """Return the three wrong answers that most learners stand at right now, two of them at least."""
