@@ -171,7 +171,7 @@ class Results:
 
     def _said(self, exercise: str, message: str | None) -> dict[str, Any]:
         task = self.tasks[exercise]
-        text = re.sub(r"\{[^{}]*\}", "…", task.messages.get(message or "", ""))
+        text = without_places(task.messages.get(message or "", ""))
         text = re.sub(r"\*(\S[^*]*)\*", r"\1", text)
         return {"says": text, "mistakes": list(task.mistakes.get(message or "", ()))}
 
@@ -210,6 +210,11 @@ class Results:
                 counts = (work.wrong, work.hints, work.asked) if work else (0, 0, 0)
                 rows.writerow([name, task.lesson, task.id, state, *counts])
         return out.getvalue()
+
+
+def without_places(text: str) -> str:
+    """Return a message with a … at each place where a check puts a value."""
+    return re.sub(r"(\{[^{}]*\})+", "…", text)
 
 
 def joined(key: bytes, name: str) -> tuple[str, str, str]:
