@@ -20,7 +20,9 @@ from kit.errors import KitError
 
 _FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
-_BLOCK = re.compile(r"```.*?```|(?:(?!\n\s*\n).)+", re.DOTALL)  # a fence, or what stands between empty lines
+_BLOCK = re.compile(
+    r"```.*?```|\S(?:(?!\n\s*\n).)*", re.DOTALL
+)  # a fence, or what stands between empty lines
 _ITEM = re.compile(r"\n(?=(?:[-*]|\d+\.) )")
 LONG_LIST = 320  # characters, above which each item has a slide
 _CHECKS = ("check:", "open:")

@@ -5,7 +5,12 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-COLUMNS = {4: 1, 8: 2, 12: 2, 18: 3}  # for so many slips on a page
+LOOKS = {
+    6: (1, "17pt"),
+    8: (1, "15pt"),
+    12: (2, "9.5pt"),
+    16: (2, "9.5pt"),
+}  # on a page: columns, line's size
 USUAL, MOST = 8, 20
 
 
@@ -15,22 +20,23 @@ def page(name: str, line: str, a_page: str = "", pages: str = "") -> str:
     Args:
         name: what the class is called.
         line: its join line.
-        a_page: how many slips are on a page, as it was asked for; `USUAL`, if it is none of `COLUMNS`.
+        a_page: how many slips are on a page, as it was asked for; `USUAL`, if it is none of `LOOKS`.
         pages: how many pages; one, unless it is a number up to `MOST`.
     """
-    on_each = int(a_page) if a_page.isdecimal() and int(a_page) in COLUMNS else USUAL
+    on_each = int(a_page) if a_page.isdecimal() and int(a_page) in LOOKS else USUAL
+    columns, size = LOOKS[on_each]
     many = min(int(pages), MOST) if pages.isdecimal() and len(pages) < 4 else 1
     slip = (
-        f"<article><p>{html.escape(name)}</p><p><small>Once, in a terminal (in JupyterLab: File, New, "
-        f"Terminal), with your own name behind it:</small></p><code>kit class join {html.escape(line)} "
-        "--name&nbsp;Ada</code><p><small>What comes of your checks is then on the teacher's board, "
-        "and <code>kit class leave</code> ends that.</small></p></article>"
+        f"<article><b>{html.escape(name)}</b><p>Once, in a terminal (in JupyterLab: File, New, Terminal), "
+        f"with your own name:</p><code>kit class join {html.escape(line)} <span>--name Ada</span></code>"
+        "</article>"
     )
     sections = f"<section>{slip * on_each}</section>" * max(many, 1)
-    others = [f'<a href="slips?a-page={one}&amp;pages={max(many, 1)}">{one}</a>' for one in COLUMNS]
+    others = [f'<a href="slips?a-page={one}&amp;pages={max(many, 1)}">{one}</a>' for one in LOOKS]
     filled = {
-        "columns": str(COLUMNS[on_each]),
-        "size": "18pt" if on_each == 4 else "13pt" if on_each < 18 else "10pt",
+        "columns": str(columns),
+        "rows": str(on_each // columns),
+        "size": size,
         "choices": f"{' · '.join(others)}.",
         "pages": sections,
     }
