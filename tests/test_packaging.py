@@ -397,6 +397,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 def test_the_wheel_has_the_lessons_and_nothing_that_running_them_made(wheel):
     there = {name.removeprefix("kit/notebooks/") for name in wheel if name.startswith("kit/notebooks/")}
     assert {path.name for path in (ROOT / "notebooks").glob("*.ipynb")} <= there
+    assert {"teaching/guide.ipynb", "teaching/lessons.ipynb"} <= there
     assert "images/board.png" in there
     assert not [name for name in there if name.startswith((".", "programs/"))]
     top = {name.split("/")[0] for name in wheel if "-" not in name.split("/")[0]}

@@ -54,6 +54,8 @@ function draw() {
   at("count").textContent = times(data.learners.length, "learner")
   at("join").textContent = `kit class join ${data.join}`
   at("hide").setAttribute("aria-pressed", hidden)
+  at("plan").hidden = !data.plan
+  at("plan").textContent = `By the plan ${data.plan}`
   const lessons = shownLessons()
   const columns = ["Learner", "Last seen", "Passed in all",
     ...(lessons.length > 1 ? lessons.map(one => one.name) : lessons[0].exercises.map(one => one.title))]

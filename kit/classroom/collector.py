@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import extras
-from kit.classroom import identity, results, wire
+from kit.classroom import identity, plans, results, slips, wire
+from kit.classroom.plans import Plan
 from kit.classroom.store import Store
 from kit.display import palette, theme
 from kit.errors import KitError
@@ -34,6 +35,7 @@ def start(
     port: int | None,
     tasks: Sequence[results.Task],
     say: Callable[[str], None],
+    plan: Plan | None = None,
 ) -> None:
     """Collect results and show the board, until this process is told to end.
 
@@ -46,6 +48,9 @@ def start(
     one = replace(one, listen=one.listen if listen is None else listen, port=port or one.port)
     sockets = identity.listening(one)
     one = replace(one, port=sockets[0].getsockname()[1])
+    if plan is not None:
+        one = replace(one, plan=plan.kept(one.plan))
+        say(f"By the plan: {plans.times(one.plan)}")
     database = one.postgres()
     try:
         one.save()
@@ -226,8 +231,15 @@ class Collector:
             return Response(_beside("board.js"), media_type="text/javascript", headers=SAFE)
 
         async def _json(request: Request) -> Response:
-            found = (await shown(request)).board(time.time())
+            seen, now = await shown(request), time.time()
+            found = seen.board(now) | {"plan": seen.plan(self.one.plan, now)}
             return JSONResponse({"class": self.one.name, "join": self.one.line} | found, headers=SAFE)
+
+        async def _slips(request: Request) -> Response:
+            await shown(request)
+            asked = request.query_params
+            text = slips.page(self.one.name, self.one.line, asked.get("a-page", ""), asked.get("pages", ""))
+            return Response(text, media_type="text/html", headers=SAFE)
 
         async def _csv(request: Request) -> Response:
             mark = "\ufeff"  # without it a spreadsheet guesses the encoding
@@ -237,7 +249,13 @@ class Collector:
 
         for path, handler in {wire.JOIN: _join, wire.EVENTS: _events}.items():
             app.add_route(path, handler, ["POST"])
-        shows = {"/": _board, "/board.js": _script, "/results.json": _json, "/results.csv": _csv}
+        shows = {
+            "/": _board,
+            "/board.js": _script,
+            "/results.json": _json,
+            "/results.csv": _csv,
+            "/slips": _slips,
+        }
         for path, show in shows.items():
             app.add_route(path, show, ["GET"])
         return app

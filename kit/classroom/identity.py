@@ -12,8 +12,9 @@ import secrets
 import socket
 import sys
 from base64 import b64encode
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -39,6 +40,7 @@ class Class:
         source: where its Postgres comes from.
         listen: the address it listens at beside loopback; empty: none.
         port: where it listens; 0: not chosen yet.
+        plan: the plan it goes by, as `kit.classroom.plans` keeps it; empty: none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Class:
     source: str
     listen: str = ""
     port: int = 0
+    plan: dict[str, Any] = field(default_factory=dict)
 
     @property
     def line(self) -> str:
@@ -57,9 +60,14 @@ class Class:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/{self.code}"
 
     @property
+    def url(self) -> str:
+        """Where its pages are, on this machine."""
+        return f"http://{LOOPBACK}:{self.port}/"
+
+    @property
     def board(self) -> str:
         """Where the board is, on this machine, and its login."""
-        return f"http://{LOOPBACK}:{self.port}/  (login {USER} / {self.password})"
+        return f"{self.url}  (login {USER} / {self.password})"
 
     @property
     def login(self) -> str:
@@ -187,10 +195,11 @@ def only_here(one: Class) -> bool:
 
 
 def who_reaches(one: Class) -> str:
-    """Say which machines can reach it, and what may be in their way."""
+    """Say which machines can reach it, what may be in their way, and where the join line is on paper."""
+    more = f"{_addresses()} Slips with the join line, to print: {one.url}slips"
     if only_here(one):
-        return f"Only this machine reaches it. For others start it with --listen ADDRESS. {_addresses()}"
-    return f"Everybody in this network reaches it, without encryption. {firewall(one.port)} {_addresses()}"
+        return f"Only this machine reaches it. For others start it with --listen ADDRESS. {more}"
+    return f"Everybody in this network reaches it, without encryption. {firewall(one.port)} {more}"
 
 
 def firewall(port: int) -> str:

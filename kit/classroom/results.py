@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kit.classroom import wire
+from kit.classroom import plans, wire
 from kit.classroom.store import JOINED
 
 STUCK = 600.0  # seconds from the first wrong check, after which an exercise not passed counts as stuck
@@ -143,6 +143,18 @@ class Results:
             "help": self._help(now),
         }
 
+    def plan(self, kept: Mapping[str, Any], now: float) -> str:
+        """Return how far the room is against the plan that the class has kept; empty if there is none.
+
+        In the room is who has done something since it began, or joined and has done nothing yet.
+        """
+        if not kept:
+            return ""
+        plan, titles = plans.read(kept), {one.id: one.title for one in self.tasks.values()}
+        here = [who for who in self.learners.values() if who.seen is None or who.seen >= plan.begun]
+        passed = [{one for one, work in who.work.items() if work.passed} for who in here]
+        return plans.how_far(plan, titles, passed, now)
+
     def _common(self, now: float) -> list[dict[str, Any]]:
         """Return the three wrong answers that most learners stand at right now, two of them at least."""
         standing = Counter(
@@ -159,7 +171,7 @@ class Results:
 
     def _said(self, exercise: str, message: str | None) -> dict[str, Any]:
         task = self.tasks[exercise]
-        text = re.sub(r"\{[^{}]*\}", "…", task.messages.get(message or "", ""))
+        text = without_places(task.messages.get(message or "", ""))
         text = re.sub(r"\*(\S[^*]*)\*", r"\1", text)
         return {"says": text, "mistakes": list(task.mistakes.get(message or "", ()))}
 
@@ -198,6 +210,11 @@ class Results:
                 counts = (work.wrong, work.hints, work.asked) if work else (0, 0, 0)
                 rows.writerow([name, task.lesson, task.id, state, *counts])
         return out.getvalue()
+
+
+def without_places(text: str) -> str:
+    """Return a message with a … at each place where a check puts a value."""
+    return re.sub(r"(\{[^{}]*\})+", "…", text)
 
 
 def joined(key: bytes, name: str) -> tuple[str, str, str]:

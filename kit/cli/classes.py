@@ -25,31 +25,27 @@ def start(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Where it listens: 8890, or the next.")
     ] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="What the class goes by from now on, or half-day@9:00 from nine.")
+    ] = None,
 ) -> None:
     """For a teacher: collect results, and show the board. Ctrl-C ends it, and what it has is kept."""
-    from kit.classroom import collector
-    from kit.cli.lab import stopped_by_signals
+    from kit.classroom import collector, plans
+    from kit.cli import lab, lessons
 
-    with stopped_by_signals():
-        collector.start(name, listen, port, _tasks(), lambda line: print(line, flush=True))
+    timed = plans.find(plan, lessons.originals()) if plan else None
+    with lab.stopped_by_signals():
+        collector.start(name, listen, port, _tasks(), lambda line: print(line, flush=True), timed)
 
 
 def _tasks() -> list[Task]:
     """Return what the board says of each exercise."""
     from kit.classroom.results import Task
-    from kit.exercises import course, judging
+    from kit.exercises import course
+    from kit.exercises.judging import COMMON as common
 
     return [
-        Task(
-            one.id,
-            one.title,
-            lesson.name.replace("_", " "),
-            {**judging.COMMON, **one.messages},
-            {
-                key: [wrong.why for wrong in one.wrong if wrong.gets == key]
-                for key in {wrong.gets for wrong in one.wrong}
-            },
-        )
+        Task(one.id, one.title, lesson.name.replace("_", " "), {**common, **one.messages}, one.mistakes)
         for lesson in course.all_lessons()
         for one in lesson.exercises
     ]

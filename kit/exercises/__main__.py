@@ -1,4 +1,4 @@
-"""For those who write exercises: ``python -m kit.exercises try ID`` and ``python -m kit.exercises stubs``."""
+"""For those who write exercises: ``python -m kit.exercises try ID``; ``stubs`` and ``guide`` write cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kit.errors import KitError
 from kit.exercises import course
-from kit.exercises.authoring import proving, stubs
+from kit.exercises.authoring import guide, proving, stubs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,10 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     trying.add_argument("ids", nargs="+", metavar="ID", help="an exercise, or a lesson")
     trying.add_argument("--no-mutants", action="store_true", help="leave the mutants out")
     writing = commands.add_parser("stubs", help="write the cells of the exercises into their notebooks")
-    writing.add_argument("--check", action="store_true", help="only say which notebooks differ")
-    writing.add_argument(
-        "--notebooks", type=Path, default=Path("notebooks"), help="the folder that they are in"
-    )
+    teaching = commands.add_parser("guide", help="write the plans and the wrong answers into the guide")
+    for command in (writing, teaching):
+        command.add_argument("--check", action="store_true", help="only say which notebooks differ")
+        command.add_argument(
+            "--notebooks", type=Path, default=Path("notebooks"), help="the folder that they are in"
+        )
     for command in (trying, writing):
         command.add_argument("--course", default=course.KIT, help="the package of exercises")
     given = parser.parse_args(arguments)
@@ -35,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "try":
             return _try(given.ids, given.course, mutants=not given.no_mutants)
-        return _stubs(given.course, given.notebooks, only_check=given.check)
+        folder = given.notebooks
+        texts = _with_stubs(given.course, folder) if given.command == "stubs" else guide.written(folder)
+        return _write(texts, only_check=given.check)
     except KitError as error:
         print(error, file=sys.stderr)
         return 2
@@ -69,16 +73,20 @@ def _try(ids: list[str], package: str, *, mutants: bool) -> int:
     return int(bool(failed))
 
 
-def _stubs(package: str, folder: Path, *, only_check: bool) -> int:
-    changed = 0
+def _with_stubs(package: str, folder: Path) -> dict[Path, str]:
+    texts = {}
     for lesson in course.lessons(package):
         path = stubs.notebook_of(lesson, folder)
-        text = path.read_text("utf-8")
-        if (new := stubs.written(text, lesson, folder)) != text:
-            changed += 1
-            print(f"{'differs' if only_check else 'wrote'}: {path}")
-            if not only_check:
-                path.write_text(new, "utf-8", newline="\n")
+        texts[path] = stubs.written(path.read_text("utf-8"), lesson, folder)
+    return texts
+
+
+def _write(texts: dict[Path, str], *, only_check: bool) -> int:
+    changed = {path: new for path, new in texts.items() if path.read_text("utf-8") != new}
+    for path, new in changed.items():
+        print(f"{'differs' if only_check else 'wrote'}: {path}")
+        if not only_check:
+            path.write_text(new, "utf-8", newline="\n")
     return int(bool(changed and only_check))
 
 

@@ -85,6 +85,12 @@ class Exercise:
     alarm: str = ""
     long: bool = False
 
+    @property
+    def mistakes(self) -> dict[str, list[str]]:
+        """For each key of a message, the wrong answers that get it, in a few words each."""
+        keys = dict.fromkeys(wrong.gets for wrong in self.wrong)
+        return {key: [wrong.why for wrong in self.wrong if wrong.gets == key] for key in keys}
+
 
 class NotYet(Exception):
     """The answer is not right yet. Only this is the learner's; whatever else a check raises is its own fault.

@@ -35,6 +35,7 @@ class Teacher:
 
     def start(self) -> None:
         command = [sys.executable, "-c", START, "class", "start", "--name", "Databases, Monday"]
+        command += ["--plan", "half-day"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         said = ""

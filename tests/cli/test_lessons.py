@@ -75,7 +75,12 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "clone"
     write(folder / "notebooks" / "00_start.ipynb", "start")
     write(folder / "notebooks" / "01_more.ipynb", "more")
-    for name in ("images/board.png", "programs/shop.py", ".ipynb_checkpoints/00_start.ipynb"):
+    for name in (
+        "images/board.png",
+        "teaching/guide.ipynb",
+        "programs/shop.py",
+        ".ipynb_checkpoints/00_start.ipynb",
+    ):
         (folder / "notebooks" / name).parent.mkdir(exist_ok=True)
         (folder / "notebooks" / name).write_text(name)
     monkeypatch.setattr(lessons, "_KIT", folder / "kit")
@@ -100,7 +105,7 @@ def files_in(folder: Path) -> set[str]:
 
 def test_the_copy_has_the_lessons_and_their_pictures_and_nothing_that_running_them_made(clone, copy):
     assert copy == clone / "pgqueuer-lessons"
-    assert files_in(copy) == {"00_start.ipynb", "01_more.ipynb", "images/board.png"}
+    assert files_in(copy) == {"00_start.ipynb", "01_more.ipynb", "images/board.png", "teaching/guide.ipynb"}
 
 
 def test_git_does_not_see_the_copy(clone, copy):
