@@ -53,6 +53,7 @@ function draw() {
   document.title = at("name").textContent = data.class
   at("count").textContent = times(data.learners.length, "learner")
   at("join").textContent = `kit class join ${data.join}`
+  at("join").parentElement.hidden = !data.join
   at("hide").setAttribute("aria-pressed", hidden)
   const lessons = shownLessons()
   const columns = ["Learner", "Last seen", "Passed in all",

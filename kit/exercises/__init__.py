@@ -143,7 +143,7 @@ def predict(name: str, **guess: Any) -> None:
 def progress(*, reset: str | None = None, export: str | Path | None = None) -> None:
     """Show what is done, tried and left, lesson by lesson. It is kept in a file of yours.
 
-    It goes nowhere, unless you joined a class; then it says what was not sent yet.
+    It goes nowhere, unless you are in a class; then it says what was not sent yet.
 
     Args:
         reset: forget what you did in this exercise.
@@ -160,8 +160,7 @@ def progress(*, reset: str | None = None, export: str | Path | None = None) -> N
         except OSError as error:
             raise KitError(f"{str(export)!r} cannot be written: {error.strerror}.") from None
     kept = record.read()
-    if waits := sending.waiting(record.path()):
-        kept.problem = f"{f'{kept.problem}. ' if kept.problem else ''}Not sent to your class yet: {waits}"
+    kept.problem = ". ".join(filter(None, [kept.problem, *sending.notices(record.path())]))
     card.show(*card.progress(course.all_lessons(), kept))
 
 
