@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ c.Spawner.args = ["--allow-root"]
 c.Spawner.http_timeout = c.Spawner.start_timeout = 120
 c.JupyterHub.concurrent_spawn_limit = 100
 c.Spawner.environment.update({"KIT_HOME": lambda spawner: f"{FOLDER}/homes/{spawner.user.name}/kit"})
+c.Spawner.environment["KIT_POSTGRES"] = "embedded"
 c.JupyterHub.bind_url = f"http://127.0.0.1:{PORTS[0]}"
 c.JupyterHub.hub_port = PORTS[1]
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PORTS[2]}"
@@ -44,21 +44,6 @@ c.JupyterHub.services.append({"name": "driver", "api_token": DRIVER})
 scopes = ["admin:users", "admin:servers", "access:servers", "tokens", "shutdown"]
 c.JupyterHub.load_roles.append({"name": "driver", "services": ["driver"], "scopes": scopes})
 """
-
-
-def environment(folder: Path, *packages: str) -> Path:
-    """Make a virtual environment with the kit and these packages in it; skip where that is not possible."""
-    made = folder / "environment"
-    python = str(made / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
-    wanted = ["-e", f"{ROOT}[lab]", *packages]
-    for command in (
-        ["venv", "--python", sys.executable, str(made)],
-        ["pip", "install", "--python", python, *wanted],
-    ):
-        done = subprocess.run([sys.executable, "-m", "uv", *command], capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"{' '.join(packages)} cannot be installed: {done.stderr.strip()[-500:]}")
-    return made
 
 
 def proxy(folder: Path) -> list[str]:
@@ -86,11 +71,11 @@ class JupyterHub:
         self.folder = folder
         *ports, class_port = free_ports(4)
         ours = (HUBS / "jupyterhub_config.py").read_text("utf-8")
-        for there, here in (
-            ("/opt/tljh/user", str(made)), ("8890", str(class_port)), ("/var/lib/pgqueuer-kit", f"{folder}/class"),
-        ):  # fmt: skip
+        their_results = f"{folder}/class"
+        places = {"/opt/tljh/user": made, "8890": class_port, "/var/lib/pgqueuer-kit": their_results}
+        for there, here in places.items():
             assert there in ours
-            ours = ours.replace(there, here)
+            ours = ours.replace(there, str(here))
         facts = {"FOLDER": str(folder), "PORTS": ports, "PROXY": its_proxy, "DRIVER": DRIVER}
         config = folder / "jupyterhub_config.py"
         config.write_text(ours + "".join(f"{name} = {value!r}\n" for name, value in facts.items()) + HERE)
