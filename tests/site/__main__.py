@@ -21,8 +21,8 @@ def build(names: list[str], target: Path = ARTIFACTS / "site") -> None:
     shutil.copy(Path(__file__).with_name("conf.py"), source)
     contents = "\n".join(names)
     (source / "index.md").write_text(f"# Learn PGQueuer\n\n```{{toctree}}\n{contents}\n```\n", "utf-8")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(source), str(target)]
-    subprocess.run(command, check=True)
+    options = ["-W", "--keep-going", "-q", "-b", "html"]
+    subprocess.run([sys.executable, "-m", "sphinx", *options, str(source), str(target)], check=True)
 
 
 if __name__ == "__main__":
