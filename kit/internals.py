@@ -10,7 +10,7 @@ import asyncio
 import atexit
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -43,6 +43,19 @@ def before_threads_are_joined(function: Callable[[], None]) -> None:
     refused, and its job is logged as an exception.
     """
     getattr(threading, "_register_atexit", atexit.register)(function)
+
+
+def free_imports() -> None:
+    """Let other threads import again, where an interrupt in an import has kept the lock for this one.
+
+    CPython 3.11 to 3.14. Without it, they wait for ever, and only a restart of the kernel helps. No code of a
+    module runs under this lock, so a thread that calls this needs it no more.
+    """
+    with suppress(ImportError, RuntimeError):  # RuntimeError: another thread has it, and gives it back itself
+        import _imp
+
+        while _imp.lock_held():
+            _imp.release_lock()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from kit.database.other_consumers import consumers_connected
 from kit.database.target import Target
@@ -20,13 +20,6 @@ from kit.threads import in_words, run_sync
 
 NOBODY = "No consumer is running. Start one with kit.run(main)."
 NAMED = 10  # jobs or names in a message; of more, only the number
-
-
-class Reason(NamedTuple):
-    """Why a job is where it is, and the line of Python that changes that, if there is one."""
-
-    why: str
-    todo: str = ""
 
 
 def why(job_id: int) -> str:
@@ -48,14 +41,14 @@ def why(job_id: int) -> str:
 
     target = session.target()
 
-    async def ask() -> Reason:
+    async def ask() -> str:
         async with target.connect() as connection:
             return await explain(connection, target, job_id)
 
-    return run_sync(ask()).why
+    return run_sync(ask())
 
 
-async def explain(connection: Any, target: Target, job: int) -> Reason:
+async def explain(connection: Any, target: Target, job: int) -> str:
     """Return why a job of ``target`` is where it is, by its tables and this process's consumers.
 
     Raises:
@@ -72,20 +65,17 @@ async def explain(connection: Any, target: Target, job: int) -> Reason:
     state = f"Job {job} is {'held' if row['status'] == 'failed' else row['status']}"
     if row["status"] == "failed":
         reason = await _last_error(connection, target, job)
-        todo = f"await q.requeue_jobs([{job}])"
-        return Reason(f"{state}: its handler raised{reason}. `{todo}` lets it go on.", todo)
-    todo = take_out([job])
+        return f"{state}: its handler raised{reason}. `await q.requeue_jobs([{job}])` lets it go on."
     if row["unreadable"] and row["due_in"] is None:
-        return Reason(
+        return (
             f"{state}, but {row['unreadable']}: every consumer that picks it ends. "
-            f"`{todo}` takes it out of the queue.",
-            todo,
+            f"`{take_out([job])}` takes it out of the queue."
         )
     if row["status"] == "picked":
-        return Reason(f"{state}. {_holder(row)}", todo)
+        return f"{state}. {_holder(row)}"
     if row["due_in"] is not None:
-        return Reason(f"{state}. It is due in {in_words(row['due_in'])}.", todo)
-    return Reason(f"{state}. {await _waits_for(connection, target, row)}", todo)
+        return f"{state}. It is due in {in_words(row['due_in'])}."
+    return f"{state}. {await _waits_for(connection, target, row)}"
 
 
 def take_out(jobs: Iterable[int]) -> str:
@@ -177,16 +167,16 @@ def _holder(row: Any) -> str:
     )
 
 
-async def _ended(connection: Any, target: Target, job: int) -> Reason:
+async def _ended(connection: Any, target: Target, job: int) -> str:
     row = await connection.fetchrow(target.queue_tables.last_transition, job)
     if row is None:
         raise KitError(f"There is no job {job}, and the log has none. kit.jobs() and kit.log() show all.")
     word = row["status"]
     if word in ("queued", "picked"):
-        return Reason(f"Job {job} is gone: somebody deleted its row by hand. The log last had it as {word}.")
+        return f"Job {job} is gone: somebody deleted its row by hand. The log last had it as {word}."
     reason = await _last_error(connection, target, job) if word == "exception" else ""
     because = f": its handler raised{reason}" if reason else ""
-    return Reason(f"Job {job} ended {in_words(row['ago'])} ago as {word}{because}.")
+    return f"Job {job} ended {in_words(row['ago'])} ago as {word}{because}."
 
 
 async def _last_error(connection: Any, target: Target, job: int) -> str:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from kit.database.dsn import VARIABLES
@@ -84,90 +85,59 @@ class Closable(Protocol):
 _LOOKED_AT: ContextVar[Target | None] = ContextVar("looked at", default=None)
 
 
-class Session:
-    """The state of this process.
+@dataclass(slots=True)
+class _OfThisProcess:
+    """The part of the state that a fork does not inherit: it takes no threads along, and so no consumers."""
 
-    Attributes:
-        consumers: the consumers by name, running or not.
-        boards: the board of each database.
-        courses: packages whose exercises were added to the kit's.
-        dashboard: the dashboard that `kit.web` served last.
-        drill: the open drill of the exercises on call: a broken queue.
-        backends: pids of the Postgres processes that this process's consumers have used.
-        managers: for each id of a PGQueuer manager its consumer's name. Picked jobs have the manager's id.
-        began: for each consumer's name the last jobs that it started, and when (seconds since 1970).
-        ended: the same for the end of their handlers; the log has the end up to a tenth of a second later.
-        advised: advice that is shown once in a process, and was.
-        watching: how many calls are about to show consumers' output.
-        lock: hold it to change the number of running consumers.
-        running: how many consumers run.
-        changes: changes of this process that are undone when its last consumer ends.
-        scratch: the database in which answers to exercises are checked.
-        parent: the process from which those are forked that run the answers.
-        memory: bytes of memory that this process had when all its garbage was last collected; 0: not known.
-        guard: the process that kills this process's workers when this one is gone; `kit.worker` starts it.
-        guarded: pids of the workers that the guard knows.
-        unwritten: events of exercises that could not be written to their file.
-        show: shows new consumers in the cell that started them; set by `kit.pictures`.
-        unending: consumers' tasks that could not be cancelled; kept, or Python would warn about them.
-    """
+    # The consumers by name, running or not.
+    consumers: dict[str, RunningConsumer] = field(default_factory=dict)
+    boards: dict[Target, Closable] = field(default_factory=dict)  # the board of each database
+    dashboard: Stoppable | None = None  # the dashboard that `kit.web` served last
+    # Pids of the Postgres processes that this process's consumers have used.
+    backends: set[int] = field(default_factory=set)
+    # For each id of a PGQueuer manager its consumer's name. Picked jobs have the manager's id.
+    managers: dict[str, str] = field(default_factory=dict)
+    # For each consumer's name the last jobs that it started, and when (seconds since 1970).
+    began: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
+    # The same for the end of their handlers; the log has the end up to a tenth of a second later.
+    ended: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
+    advised: set[str] = field(default_factory=set)  # advice that is shown once in a process, and was
+    watching: int = 0  # how many calls are about to show consumers' output
+    # Hold it to change the number of running consumers.
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    running: int = 0  # how many consumers run
+    # Changes of this process that are undone when its last consumer ends.
+    changes: ExitStack = field(default_factory=ExitStack)
+    # Consumers' tasks that could not be cancelled; kept, or Python would warn about them.
+    unending: list[object] = field(default_factory=list)
 
-    __slots__ = (
-        "_opened",
-        "_outside",
-        "advised",
-        "backends",
-        "began",
-        "boards",
-        "changes",
-        "consumers",
-        "courses",
-        "dashboard",
-        "drill",
-        "ended",
-        "guard",
-        "guarded",
-        "lock",
-        "managers",
-        "memory",
-        "parent",
-        "running",
-        "scratch",
-        "show",
-        "unending",
-        "unwritten",
-        "watching",
-    )
 
-    def __init__(self) -> None:
-        self._opened: list[OpenedDatabase] = []
-        self._outside: dict[str, str] = {}
-        self.show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
-        self.memory = 0
-        self.scratch: OpenedDatabase | None = None
-        self.parent: Any = None
-        self.drill: Any = None
-        self.courses: list[str] = []
-        self.unwritten: list[dict[str, Any]] = []
-        self.guard: subprocess.Popen[bytes] | None = None
-        self.guarded: set[int] = set()
-        self.forget_consumers()
+@dataclass(slots=True)
+class Session(_OfThisProcess):
+    """The state of this process."""
+
+    _opened: list[OpenedDatabase] = field(default_factory=list)
+    _outside: dict[str, str] = field(default_factory=dict)
+    courses: list[str] = field(default_factory=list)  # packages whose exercises were added to the kit's
+    drill: Any = None  # the open drill of the exercises on call: a broken queue
+    scratch: OpenedDatabase | None = None  # the database in which answers to exercises are checked
+    sender: Any = None  # what sends events of exercises to a class
+    parent: Any = None  # the process from which those are forked that run the answers
+    # Bytes of memory that this process had when all its garbage was last collected; 0: not known.
+    memory: int = 0
+    # The process that kills this process's workers when this one is gone; `kit.worker` starts it.
+    guard: subprocess.Popen[bytes] | None = None
+    guarded: set[int] = field(default_factory=set)  # pids of the workers that the guard knows
+    # Events of exercises that could not be written to their file.
+    unwritten: list[dict[str, Any]] = field(default_factory=list)
+    # Shows new consumers in the cell that started them; set by `kit.pictures`.
+    show: Callable[[Sequence[RunningConsumer]], object] = lambda consumers: None
 
     def forget_consumers(self) -> None:
-        """Start without consumers and boards, as after a fork, which takes no threads along."""
-        self.consumers: dict[str, RunningConsumer] = {}
-        self.boards: dict[Target, Closable] = {}
-        self.dashboard: Stoppable | None = None
-        self.backends: set[int] = set()
-        self.managers: dict[str, str] = {}
-        self.began: dict[str, deque[tuple[int, float]]] = {}
-        self.ended: dict[str, deque[tuple[int, float]]] = {}
-        self.advised: set[str] = set()
-        self.watching = 0
-        self.lock = threading.Lock()
-        self.running = 0
-        self.changes = ExitStack()
-        self.unending: list[object] = []
+        """Start without consumers and boards, as after a fork."""
+        new = _OfThisProcess()
+        for each in fields(new):
+            setattr(self, each.name, getattr(new, each.name))
 
     def known_backends(self) -> set[int]:
         """Return the pids of the Postgres processes that consumers of this process use or have used."""

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from kit.errors import KitError
+from kit.internals import free_imports
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     and leaves no loop, connection or thread behind. An interrupt of the cell cancels the coroutine and waits
     until it has cleaned up.
     """
+    free_imports()
     loop = asyncio.new_event_loop()
     context = contextvars.copy_context()
     tasks: list[asyncio.Task[T]] = []

@@ -179,7 +179,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Fixtures and files of tests that start programs: kernels, workers, servers, commands.
-STARTS = {"own_home", "learner", "run", "kernel", "lab", "wheel"}
+STARTS = {"own_home", "teacher", "learner", "run", "kernel", "lab", "wheel"}
 STARTING = (
     "tests/errors/test_hints.py",
     "tests/exercises/",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _imp
 import asyncio
+import importlib
 import threading
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import asyncpg
@@ -13,6 +16,7 @@ from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, PgQueuer
 
 import kit
 from kit import internals
+from kit.threads import run_sync
 from tests.consumer.queue import enqueue, logged, nobody_is_connected, nothing
 from tests.waiting import until
 
@@ -31,6 +35,24 @@ async def test_pythons_ways_in_are_there() -> None:
     assert list(internals.gathered_by(waiting)) == [task]
     await waiting
     assert not list(internals.gathered_by(None))
+
+
+def test_an_import_that_was_interrupted_keeps_no_other_thread_from_importing() -> None:
+    _imp.acquire_lock()  # as it stays when the interrupt comes right after this call of an import
+    assert run_sync(import_in_a_thread()) == "imported"
+    assert not _imp.lock_held()
+    _imp.acquire_lock()
+    with ThreadPoolExecutor(1) as another:
+        another.submit(internals.free_imports).result()
+        assert _imp.lock_held(), "only the thread that has it gives it back"
+    internals.free_imports()
+    assert not _imp.lock_held()
+
+
+async def import_in_a_thread() -> str:
+    with suppress(ModuleNotFoundError):
+        importlib.import_module("this_is_not_there")
+    return "imported"
 
 
 async def test_asyncpgs_and_pgqueuers_ways_in_are_there() -> None:

@@ -81,7 +81,7 @@ async def test_the_jobs_before_it_are_those_that_pgqueuer_picks_first(queue_data
         async with connection.transaction():  # nobody picks what is not committed
             own = Queries(AsyncpgDriver(connection))
             await own.enqueue(["quick"] * 5, [None] * 5, [0, 5, 0, 1, 0])
-            said = {job: (await explain(connection, queue_database.target, job)).why for job in (1, 2, 3, 5)}
+            said = {job: await explain(connection, queue_database.target, job) for job in (1, 2, 3, 5)}
         await until({})
         picked = kit.log().query("status == 'picked'")["job_id"].tolist()
     finally:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kit.cli import classes
 from kit.database import PLAYGROUND
 from kit.errors import KitError
 
@@ -20,6 +21,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(classes.app, name="class")
 
 
 @app.callback(invoke_without_command=True)

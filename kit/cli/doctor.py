@@ -249,15 +249,6 @@ def _kernel() -> Finding:
     return _broken(says, _install(program))
 
 
-def _lessons() -> Finding:
-    from kit.cli.lessons import originals
-
-    try:
-        return _good(str(originals()))
-    except KitError as error:
-        return _note(str(error))
-
-
 _CHECKS: dict[str, Callable[[], Finding]] = {
     "Python": _python,
     "Packages": _packages,
@@ -271,7 +262,6 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "Disk": _disk,
     "JupyterLab": _lab,
     "Kernel": _kernel,
-    "Lessons": _lessons,
 }
 
 

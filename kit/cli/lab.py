@@ -48,7 +48,7 @@ def _environment(source: str) -> dict[str, str]:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[None]:
+def stopped_by_signals() -> Iterator[None]:
     """Raise SystemExit on Ctrl-C, on SIGTERM and when the terminal is closed."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.signal(number, _leave) for number in numbers}
@@ -114,7 +114,7 @@ def open_lab(
         raise KitError("The lessons' originals are in a clone of the project. Here is only what it installs.")
     if not originals:
         notebook = _own(notebook, fresh)
-    with _stopped_by_signals():
+    with stopped_by_signals():
         with progress(lambda: "Postgres is starting"):
             from kit.sources import open_database
 

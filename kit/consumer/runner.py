@@ -31,7 +31,7 @@ from kit.database.queue_tables import QueueTables
 from kit.errors import KitError
 from kit.errors.postgres import postgres_is_away
 from kit.errors.text import one_line
-from kit.internals import connection_of
+from kit.internals import connection_of, free_imports
 from kit.session import session
 from kit.threads import Duration, as_timedelta, happens_within, run_sync
 
@@ -85,6 +85,7 @@ class Runner(Consumer):
             KitError: it cannot run, and why.
         """
         limit = self._options.start_timeout
+        free_imports()
         self._thread.start()
         try:
             in_time = happens_within(limit, self._started)

@@ -7,12 +7,14 @@ neither. Another course adds its own with `add`.
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kit import notebook
+from kit.classroom import sending
 from kit.errors import KitError
 from kit.exercises import card, course, drills, judging, record
 from kit.exercises.course import add
@@ -21,7 +23,7 @@ from kit.exercises.exercise import Exercise
 __all__ = ["add", "check", "drill", "hint", "predict", "progress", "solution"]
 
 
-def check(name: str) -> None:
+def check(name: str, *, strict: bool = False) -> None:
     """Check the answer to an exercise, and show one of four outcomes: not attempted, passed, not yet, broke.
 
     It runs the learner's code in a process and a database of its own, and takes a few seconds at most. The
@@ -29,9 +31,11 @@ def check(name: str) -> None:
 
     Args:
         name: the exercise's id, such as ``"thank"``.
+        strict: raise an error, too, unless it is passed, so that a cell can be marked. Under nbgrader, which
+            sets ``NBGRADER_EXECUTION``, it is so by itself.
 
     Raises:
-        KitError: there is no such exercise, or no Postgres in this process yet.
+        KitError: there is no such exercise, or no Postgres in this process yet; ``strict`` and not passed.
     """
     exercise = course.find(name)
     state = record.read().of(exercise.id)
@@ -46,6 +50,9 @@ def check(name: str) -> None:
         after = f"The alarm that would have told: `{exercise.alarm}`. " if exercise.alarm else ""
         after += _what_is_next(exercise)
     card.show(*card.outcome(exercise, result, after=after))
+    if result.state != "passed" and (strict or os.environ.get("NBGRADER_EXECUTION")):
+        title = exercise.title + ("" if exercise.title.endswith("?") else ".")
+        raise KitError(f"{card.LOOKS[result.state][1]}: {title} {result.text}")
 
 
 def drill(name: str) -> None:
@@ -134,7 +141,9 @@ def predict(name: str, **guess: Any) -> None:
 
 
 def progress(*, reset: str | None = None, export: str | Path | None = None) -> None:
-    """Show what is done, tried and left, lesson by lesson. It is kept in a file of yours, and goes nowhere.
+    """Show what is done, tried and left, lesson by lesson. It is kept in a file of yours.
+
+    It goes nowhere, unless you joined a class; then it says what was not sent yet.
 
     Args:
         reset: forget what you did in this exercise.
@@ -150,7 +159,10 @@ def progress(*, reset: str | None = None, export: str | Path | None = None) -> N
             Path(export).write_text(record.exported(course.all_exercises()), "utf-8")
         except OSError as error:
             raise KitError(f"{str(export)!r} cannot be written: {error.strerror}.") from None
-    card.show(*card.progress(course.all_lessons(), record.read()))
+    kept = record.read()
+    if waits := sending.waiting(record.path()):
+        kept.problem = f"{f'{kept.problem}. ' if kept.problem else ''}Not sent to your class yet: {waits}"
+    card.show(*card.progress(course.all_lessons(), kept))
 
 
 def _namespace() -> Mapping[str, Any]:

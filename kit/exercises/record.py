@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from kit.classroom import sending
 from kit.session import session
 from kit.sources import files
 
@@ -78,6 +79,8 @@ def write(exercise: str, event: str, **more: Any) -> None:
             os.fsync(file.fileno())
     except Exception:  # no folder can be made, nobody gives the lock back, the disk is full or read-only
         session.unwritten.append(line)
+    else:
+        sending.wake(path())
 
 
 def _ends_well() -> bool:

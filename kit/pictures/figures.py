@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from html import escape
 from io import StringIO
 from typing import Any
 
@@ -12,6 +14,11 @@ from kit.display import palette, theme
 
 LONGEST = 2_000_000  # characters; what is longer stays the image that it is
 NEVER_THE_SAME = {"Date": None, "Creator": None}  # what two equal pictures would differ in
+# A notebook that is not trusted shows the image without its style, so light, on the ground that it has.
+STYLE = f".kit-plot{{max-width:100%}}:is({theme.DARK}) .kit-plot{{color-scheme:dark}}"
+STYLE_OF_SVG = (
+    f"svg{{{theme.neutral(0)}fill:var(--text)}}@media(prefers-color-scheme:dark){{svg{{{theme.neutral(1)}}}}}"
+)
 WHITE, BLACK, EDGE = "#ffffff", "#000000", "#fffffe"
 
 
@@ -37,9 +44,13 @@ def page(figure: Any) -> str | None:
     drawn = drawn.replace(EDGE, "var(--ground)").replace(BLACK, "var(--text)")
     for name in ("text", "quiet", "rule"):
         drawn = drawn.replace(palette.NEUTRAL[name][0], f"var(--{name})")
-    style = f"<style>{theme.svg_style()}svg{{fill:var(--text)}}</style><defs>"
+    if len(drawn) >= LONGEST:
+        return None
+    drawn = drawn.replace("<defs>", f"<style>{STYLE_OF_SVG}</style><defs>", 1)
     words = getattr(figure, "words", "") or ". ".join(filter(None, map(_said, figure.axes))) or "A plot."
-    return theme.image(drawn.replace("<defs>", style, 1), words, "kit-plot") if len(drawn) < LONGEST else None
+    data = base64.b64encode(drawn.encode()).decode()
+    image = f'<img class="kit-plot" src="data:image/svg+xml;base64,{data}" alt="{escape(words)}">'
+    return f"<style>{STYLE}</style>{image}"
 
 
 def _said(ax: Any) -> str:

@@ -40,7 +40,7 @@ class Shown(Protocol):
     """What is shown live."""
 
     def news(self, since: int) -> tuple[str, int]:
-        """Return, as JSON, what is new since the state of that number (-1: all), and the number now."""
+        """Return, as JSON, what is new since the state of that number (-1: all), and the number of it now."""
 
     def kept(self) -> dict[str, str]:
         """Return what a saved notebook keeps, by MIME type."""

@@ -121,7 +121,7 @@ def schedules() -> pd.DataFrame:
     Raises:
         KitError: no Postgres, or no PGQueuer tables in it.
     """
-    table = _table(session.target().queue_tables.schedules())
+    table = _table(session.target().queue_tables.schedules)
     return _columns_first(
         table, "id entrypoint expression status next_run last_run", "created updated heartbeat"
     )

@@ -55,7 +55,7 @@ async def main():
 def test_the_bare_command_shows_what_there_is(arguments):
     answer = run(*arguments)
     assert answer.returncode == 0
-    for command in ("lab", "env", "doctor", "reset", "stop"):
+    for command in ("lab", "env", "doctor", "reset", "stop", "class"):
         assert re.search(rf"^  {command} +[A-Z].*\.$", answer.stdout, re.MULTILINE)
 
 

@@ -65,6 +65,32 @@ def test_not_yet_shows_what_was_expected_beside_what_is_there(
     assert record.read().of("longest").status == "tried"
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_check_that_is_marked_raises_its_message_without_the_answer_and_only_where_it_is_not_passed(
+    strict: bool,
+    no_record: Path,
+    answered: dict[str, Any],
+    lesson: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not strict:
+        monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    exercise = course.find("longest")
+    answer_with(answered, exercise.stub)
+    with pytest.raises(KitError, match=r"^Not attempted: Which jobs took longest\?"):
+        kit.check("longest", strict=strict)
+    answer_with(answered, exercise.wrong[0].answer)
+    with pytest.raises(KitError) as raised:
+        kit.check("longest", strict=strict)
+    assert str(raised.value) == f"Not yet: {exercise.title} {exercise.messages['only-the-good']}"
+    assert exercise.solution not in str(raised.value)
+    answer_with(answered, exercise.solution)
+    assert kit.check("longest", strict=strict) is None  # type: ignore[func-returns-value]
+    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
+    answer_with(answered, exercise.stub)
+    kit.check("longest")
+
+
 @pytest.mark.parametrize("call", ["check", "hint", "solution", "predict"])
 def test_a_misspelt_id_has_its_did_you_mean(call: str) -> None:
     with pytest.raises(KitError, match=r"no exercise 'starvaton'\. Did you mean 'starvation'\?"):

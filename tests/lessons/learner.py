@@ -28,6 +28,10 @@ for _each in [_value for _value in [*globals().values()] if hasattr(_value, "is_
     if not _each.is_closed() and _each.is_in_transaction():
         await _each.reset()
 """
+_CLOSE = """
+for _each in [_value for _value in [*globals().values()] if hasattr(_value, "is_in_transaction")]:
+    _each.terminate()
+"""
 _BEFORE_AN_INTERRUPT = "import fastapi, matplotlib.pyplot, psycopg, sqlalchemy.ext.asyncio"
 
 
@@ -89,6 +93,10 @@ class Learner:
         button.cancel()  # the cell was quicker
         button.join()
         self.run([nbformat.v4.new_code_cell(_AFTER_AN_INTERRUPT)])
+
+    def close_connections(self) -> None:
+        """Close the connections of the notebook."""
+        self.run([nbformat.v4.new_code_cell(_CLOSE)])
 
     def forget(self) -> None:
         """Forget every name, and what was told once, as a restarted kernel does.

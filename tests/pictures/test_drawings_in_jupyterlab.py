@@ -54,6 +54,10 @@ SAID = {
 }
 
 
+def shown(page: Page, words: str) -> Locator:
+    return page.locator(f'img[alt^="{words}"], div:has(> p:text-is("{words}"))')
+
+
 def ground(picture: Locator) -> float:
     """Return how light a picture's ground is, from 0 to 1: most of a picture is its ground."""
     return float(np.median(imread(io.BytesIO(picture.screenshot()))[..., :3]))
@@ -61,13 +65,13 @@ def ground(picture: Locator) -> float:
 
 def pictures(page: Page, light: bool, when: str) -> None:
     for name, words in SAID.items():
-        picture = page.locator(f'img[alt^="{words}"]')
+        picture = shown(page, words)
         wait_until(f"{name} is as light as its page {when}", lambda: (ground(picture) > 0.8) is light)  # noqa: B023
 
 
 def fits(page: Page, width: int) -> None:
     for name, words in SAID.items():
-        box = page.locator(f'img[alt^="{words}"]').bounding_box()
+        box = shown(page, words).bounding_box()
         assert box is not None
         assert box["x"] + box["width"] <= width, name
         assert box["width"] > 0.65 * width or width > 1000 or "own" in name, f"{name} is too small to be read"
@@ -79,6 +83,7 @@ def test_pictures_follow_the_page_fit_it_and_say_what_they_show(lab: JupyterLab,
     notebook = lab.open(page, "drawings.ipynb")
     notebook.run_all()
     assert notebook.errors() == []
+    assert shown(page, SAID["the picture of runs"]).get_attribute("role") == "img"
     for theme in ("Dark", "Light"):
         notebook.theme(f"JupyterLab {theme}")
         for width in (1440, 800):
@@ -111,7 +116,8 @@ def where_nobody_trusts_it(lab: JupyterLab, notebook: Notebook) -> None:
     strange = lab.open(notebook.page, "strange.ipynb")
     strange.scroll_to(1)
     for words in SAID.values():
-        picture = notebook.page.locator(f'img[alt^="{words}"]')
+        picture = shown(notebook.page, words)
         picture.wait_for()
         assert ground(picture) > 0.8
+    strange.screenshot("drawings-strange")
     strange.shutdown()

@@ -143,6 +143,7 @@ except asyncpg.UniqueViolationError:
     },
     equivalent={
         "dropped `await asyncio.sleep(0.8)`": "the paperwork has no effect",
+        "swapped `await db.close()` and the next": "the connection is used no more",
         "0.8 is 1.8": "the paperwork has no effect",
     },
 )  # fmt: skip

@@ -177,6 +177,7 @@ SEEN = Exercise(
         "not-all": "At the end all four quarters are to be in the row of the job.",
     },
     equivalent={
+        "dropped `await asyncio.sleep(0.3)`": "work that is done at once",
         "swapped `await asyncio.sleep(0.3)` and the next": "a quarter that is told too early is seen all the same",
         "1 is 2": "how far a quarter is, the handler says",
         "2 is 3": "how far a quarter is, the handler says",

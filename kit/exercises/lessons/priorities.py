@@ -181,9 +181,9 @@ async def nobody_starves(answer: Answer) -> None:
         " (SELECT job_id FROM pgqueuer_log WHERE status = 'queued' AND priority = 10) ORDER BY 1"
     )
     enqueued = await answer.sql(
-        "SELECT DISTINCT priority FROM pgqueuer_log WHERE status = 'queued' ORDER BY 1"
+        "SELECT priority, count(*) FROM pgqueuer_log WHERE status = 'queued' GROUP BY 1 ORDER BY 1"
     )
-    answer.same(enqueued, [0, 10], "urgent-changed", columns=("enqueued with",))
+    answer.same(enqueued, [(0, 2), (10, 30)], "urgent-changed", columns=("enqueued with", "jobs"))
     answer.same(levels, [10], "urgent-changed", columns=("priority of urgent jobs",))
 
 
@@ -254,6 +254,7 @@ STARVATION = Exercise(
 """,
             "urgent-changed",
         ),
+        Wrong("urgent no more", _fair(_AGE.format("status = 'queued'"), priority="0"), "urgent-changed"),
         Wrong("too slowly", _fair(_AGE.format("status = 'queued'").replace("+ 3", "+ 0")), "starved"),
         Wrong("what is picked, not what waits", _fair(_AGE.format("status = 'picked'")), "starved"),
         Wrong(

@@ -23,7 +23,7 @@ async def of_job(connection: asyncpg.Connection, target: Target, job: int) -> di
     Raises:
         KitError: there is no such job, or there are no tables of PGQueuer's.
     """
-    why, _ = await explain(connection, target, job)
+    why = await explain(connection, target, job)
     raised = await connection.fetchrow(target.queue_tables.last_error, job)
     trace = raised and raised["traceback"]
     return {"why": why, "traceback": own_frame_first(trace)[:LONGEST]} if trace else {"why": why}

@@ -60,12 +60,12 @@ def board_of(target: Target) -> Board:
     found = session.boards.get(target)
     if not isinstance(found, Board) or not found.running:
         found = session.boards[target] = Board(target)
-        found.start()
+        found.await_first_look()
     return found
 
 
 class Board:
-    """A live picture of one database's queue.
+    """A live picture of one database's queue: it follows the tables until it is closed.
 
     Attributes:
         history: what is shown.
@@ -76,12 +76,14 @@ class Board:
         self.history = History(target.name)
         self.live = Live("kit board page", self, SCRIPT, STYLE, palette.for_pages())
         self._target = target
-        self._feed: Feed | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._feed = Feed(target, self.history, self._changed)
+        self._loop = asyncio.new_event_loop()
         self._first = threading.Event()
         self._still = ""
         self._shown_by: int | None = None
+        self._thread = threading.Thread(target=self._run, name="kit board", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
 
     def __repr__(self) -> str:
         return f"<board of {self.history.name!r}: {self}>"
@@ -92,34 +94,24 @@ class Board:
     @property
     def running(self) -> bool:
         """Whether the board follows the tables."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread.is_alive()
 
-    def start(self) -> None:
-        """Follow the tables, and wait for the first look. Nothing happens when it runs already."""
-        if self.running:
-            return
-        self._feed = Feed(self._target, self.history, self._changed)
-        self._thread = threading.Thread(target=self._run, args=[self._feed], name="kit board", daemon=True)
-        self._thread.start()
-        atexit.register(self.close)
+    def await_first_look(self) -> None:
+        """Return when it has looked at the tables, or says that it could not yet."""
         if not self._first.wait(FIRST_LOOK):
             self.history.put(self.history.now, "said", "trouble", text="Postgres has not answered yet.")
 
     def close(self) -> None:
         """Stop following, and leave nothing but the last picture. A second call does nothing."""
         atexit.unregister(self.close)
-        feed, loop, thread = self._feed, self._loop, self._thread
-        if feed is not None and loop is not None and thread is not None:
-            with suppress(RuntimeError):  # its loop has just ended by itself
-                loop.call_soon_threadsafe(feed.stop)
-            thread.join(10)
-        self._feed = self._thread = None
+        with suppress(RuntimeError):  # its loop has ended
+            self._loop.call_soon_threadsafe(self._feed.stop)
+        self._thread.join(10)
         self.live.end()
 
-    def _run(self, feed: Feed) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            runner.run(feed.run())
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._feed.run())
 
     def _changed(self) -> None:
         self._first.set()
@@ -144,7 +136,7 @@ class Board:
 
     def catch_up(self) -> None:
         """Look at the tables once more: nbclient takes a last state only while a cell runs."""
-        if self._feed is not None and self._loop is not None and self.running:
+        if self.running:
             look = asyncio.run_coroutine_threadsafe(self._feed.look_now(), self._loop)
             try:
                 look.result(LAST_LOOK)
@@ -162,7 +154,7 @@ class Board:
             if picture.startswith("<svg") and len(picture) < LONGEST_STILL and picture != self._still:
                 self._still = picture
                 self.live.keep()
-        elif question.get("kind") == "detail" and self._loop is not None and self.running:
+        elif question.get("kind") == "detail" and self.running:
             asyncio.run_coroutine_threadsafe(self._tell_detail(int(question["job"])), self._loop)
 
     async def _tell_detail(self, job: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -41,8 +42,6 @@ class Panel:
     def __init__(self, consumers: Sequence[RunningConsumer]) -> None:
         self._consumers = consumers
         self._since = {each.name: (each.state, time.time()) for each in consumers}
-        self._page = ""
-        self._number = 0
         self._live = Live(f"kit-panel-{consumers[0].name}", self, SCRIPT, STYLE, {}, self._failed)
 
     def show(self) -> None:
@@ -65,12 +64,9 @@ class Panel:
     # What a live picture is asked
 
     def news(self, since: int) -> tuple[str, int]:
-        """Return the panel as HTML in which each part that can change is marked, if it is another one."""
-        page = self._html("kit-live")
-        if page != self._page:
-            self._page = page
-            self._number += 1
-        return json.dumps({"html": page}), self._number
+        """Return the panel as HTML in which each part that can change is marked, and its check sum."""
+        news = json.dumps({"html": self._html("kit-live")})
+        return news, zlib.crc32(news.encode())
 
     def kept(self) -> dict[str, str]:
         """Return the panel as it is, as HTML and as text."""

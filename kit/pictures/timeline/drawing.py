@@ -64,13 +64,7 @@ def _gathered(histories: list[History]) -> list[History]:
     return [row if row.group in kept else replace(row, group=rest) for row in histories]
 
 
-def _since(zero: datetime, at: datetime) -> float:
-    return (at - zero).total_seconds()
-
-
-def _draw_spans(
-    ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime, color: Color
-) -> None:
+def _draw_spans(ax: Axes, rows: list[History], heights: dict[int, float], zero: float, color: Color) -> None:
     """Draw all thin lines at once, then all bars: an artist each would take minutes."""
     from matplotlib.collections import PolyCollection
 
@@ -80,7 +74,7 @@ def _draw_spans(
             y = heights[id(row)]
             for span in row.spans:
                 if span.doing == doing:
-                    x0, x1 = _since(zero, span.begin), _since(zero, span.end)
+                    x0, x1 = span.begin - zero, span.end - zero
                     corners.append([(x0, y - half), (x1, y - half), (x1, y + half), (x0, y + half)])
                     colors.append(_bar_color(row, span, color))
         # A priority as light, or dark, as the ground is told from it by its edge, and a try from the next.
@@ -97,10 +91,10 @@ def _bar_color(row: History, span: Span, color: Color) -> str:
     return palette.step(row.priority).fill if color == "priority" else OUTCOMES[span.outcome].colour
 
 
-def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime) -> None:
+def _draw_ends(ax: Axes, rows: list[History], heights: dict[int, float], zero: float) -> None:
     for outcome, look in OUTCOMES.items():
         ended = [row for row in rows if row.outcome == outcome]
-        ends = [_since(zero, row.ended or max(span.end for span in row.spans)) for row in ended]
+        ends = [(row.ended or max(span.end for span in row.spans)) - zero for row in ended]
         ax.scatter(
             ends,
             [heights[id(row)] for row in ended],
@@ -129,7 +123,7 @@ def _name_groups(
         )
 
 
-def _label(ax: Axes, rows: list[History], heights: dict[int, float], zero: datetime) -> None:
+def _label(ax: Axes, rows: list[History], heights: dict[int, float], zero: float) -> None:
     ax.margins(x=0.02)
     if len(rows) <= LABELLED:
         names = [f"#{row.id}  p{row.priority}" for row in rows]
@@ -142,7 +136,7 @@ def _label(ax: Axes, rows: list[History], heights: dict[int, float], zero: datet
     ax.set_axisbelow(True)
     ax.spines[["left", "right", "top"]].set_visible(False)
     ax.spines["bottom"].set_color(QUIET)
-    ax.set_xlabel(f"seconds since {datetime.fromtimestamp(zero.timestamp()):%H:%M:%S}", color=INK)
+    ax.set_xlabel(f"seconds since {datetime.fromtimestamp(zero):%H:%M:%S}", color=INK)
     ax.set_title(counted(rows), loc="left", fontsize=10, color=INK)
 
 

@@ -1,20 +1,16 @@
-"""What each job was doing when: read from the log."""
+"""What each job was doing when: read from the log. Times are seconds since 1970."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from bisect import bisect_left
-from collections.abc import Iterator
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from kit.display import palette
 from kit.session import session
 from kit.tables import sql
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Doing = Literal["waiting", "running"]
 
@@ -35,8 +31,8 @@ class Span(NamedTuple):
     """A stretch of time, what was done in it, how that ended, and by whom."""
 
     doing: Doing
-    begin: datetime
-    end: datetime
+    begin: float
+    end: float
     outcome: str = ""
     worker: str = UNKNOWN
 
@@ -59,14 +55,14 @@ class History:
     priority: int
     outcome: str = "waiting"
     spans: list[Span] = dataclasses.field(default_factory=list)
-    ended: datetime | None = None
+    ended: float | None = None
 
     def seconds(self, doing: Doing) -> float | None:
         """Return how long it did that, all in all; None if it never did."""
         spans = [span.end - span.begin for span in self.spans if span.doing == doing]
-        return sum(spans, timedelta()).total_seconds() if spans else None
+        return sum(spans) if spans else None
 
-    def picked(self) -> datetime | None:
+    def picked(self) -> float | None:
         """Return when it first began to run; None while it has not."""
         return next((span.begin for span in self.spans if span.doing == "running"), None)
 
@@ -75,8 +71,9 @@ class History:
         if self.picked() is None:
             return None
         going_on = self.spans[-1] if self.outcome == "waiting" else None
-        waits = (one.end - one.begin for one in self.spans if one.doing == "waiting" and one is not going_on)
-        return sum(waits, timedelta()).total_seconds()
+        return sum(
+            one.end - one.begin for one in self.spans if one.doing == "waiting" and one is not going_on
+        )
 
 
 def histories_of_jobs(last: int) -> list[History]:
@@ -85,7 +82,8 @@ def histories_of_jobs(last: int) -> list[History]:
     rows = sql(target.queue_tables.histories, last)
     known = _Known(read_only=target.read_only)
     histories = []
-    for job, steps in itertools.groupby(_rows(rows), key=lambda row: row[0]):
+    values = zip(*(column.tolist() for _, column in rows.items()), strict=True)
+    for job, steps in itertools.groupby(values, key=lambda row: row[0]):
         transitions = list(steps)
         _, entrypoint, priority, *_, now = transitions[0]
         history = History(job, entrypoint, priority)
@@ -112,26 +110,24 @@ class _Known:
                 for job, at in jobs.copy():
                     self.ended.setdefault(job, []).append(at)
 
-    def worker(self, job: int, begin: datetime, end: datetime, ids: list[Any]) -> str:
+    def worker(self, job: int, begin: float, end: float, ids: list[Any]) -> str:
         """Return who ran a job between two moments, from the ids that PGQueuer keeps or from memory."""
         for worker in ids:
             if isinstance(worker, str):
                 return session.managers.get(worker, f"worker {worker[:8]}")
-        least, most = begin.timestamp() - CLOCKS_DIFFER, end.timestamp() + CLOCKS_DIFFER
+        least, most = begin - CLOCKS_DIFFER, end + CLOCKS_DIFFER
         return next((name for at, name in sorted(self.began.get(job, [])) if least <= at <= most), UNKNOWN)
 
-    def end(self, job: int, begin: datetime, end: datetime, raised: Any) -> datetime:
+    def end(self, job: int, begin: float, end: float, raised: float) -> float:
         """Return when a handler ended that is logged as ended at ``end``."""
         ends = sorted(self.ended.get(job, []))
-        place = bisect_left(ends, begin.timestamp())
-        if isinstance(raised, datetime):
+        place = bisect_left(ends, begin)
+        if not math.isnan(raised):
             return min(max(raised, begin), end)
-        if place < len(ends) and ends[place] < end.timestamp():
-            return datetime.fromtimestamp(ends[place], begin.tzinfo)
-        return end
+        return min(ends[place], end) if place < len(ends) else end
 
 
-def _go_through(history: History, rows: list[tuple[Any, ...]], now: datetime, known: _Known) -> None:
+def _go_through(history: History, rows: list[tuple[Any, ...]], now: float, known: _Known) -> None:
     """Take in what a job became and when, from first to last; every time it was picked is an attempt."""
     for row, after in itertools.zip_longest(rows, rows[1:]):
         status, at, *_, held_by, _ = row
@@ -170,16 +166,3 @@ def by_worker(histories: list[History]) -> list[History]:
         if not runs:
             attempts.append(dataclasses.replace(job, group=NOBODY))
     return attempts
-
-
-def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
-    """Return a frame's rows as plain Python values, with times that are quick to reckon with."""
-    import pandas as pd
-
-    columns = [
-        [None if at is pd.NaT else at for at in pd.DatetimeIndex(column).to_pydatetime()]
-        if column.dtype.kind == "M"
-        else column.tolist()
-        for _, column in frame.items()
-    ]
-    return zip(*columns, strict=True)

@@ -50,7 +50,7 @@ def in_numbers(histories: list[History]) -> str:
 def sentence(histories: list[History], by: str) -> str:
     """Say what the plot shows, for those who do not see it."""
     begin = min(row.spans[0].begin for row in histories)
-    whole = (max(row.spans[-1].end for row in histories) - begin).total_seconds()
+    whole = max(row.spans[-1].end for row in histories) - begin
     groups = Counter(row.group for row in histories)
     named = ", ".join(f"{shortened(group, NAME)} {count}" for group, count in groups.most_common(NAMED))
     more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
