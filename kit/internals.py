@@ -48,7 +48,7 @@ def before_threads_are_joined(function: Callable[[], None]) -> None:
 def free_imports() -> None:
     """Let other threads import again, where an interrupt in an import has kept the lock for this one.
 
-    CPython 3.11 to 3.14. Without it, they wait for ever, and only a restart of the kernel helps. No code of a
+    CPython 3.11 to 3.13. Without it, they wait for ever, and only a restart of the kernel helps. No code of a
     module runs under this lock, so a thread that calls this needs it no more.
     """
     with suppress(ImportError, RuntimeError):  # RuntimeError: another thread has it, and gives it back itself

@@ -64,7 +64,7 @@ def test_what_is_asked_of_pgqueuers_tables_stands_in_one_file() -> None:
 
 
 # A ratchet: whoever raises a number says why in the commit. Exercises and the class are courses of their own.
-LINES = 15_990
+LINES = 16_000
 LINES_OF_THE_CORE = 9_510
 BESIDE_THE_CORE = ("stages", "pictures", "cli", "looking.py", "dashboard.py", "__main__.py")
 

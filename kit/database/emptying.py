@@ -98,13 +98,11 @@ class Emptied:
         jobs: how many jobs there were.
         log_rows: how many rows the log had.
         made_anew: whether the database was made anew.
-        still_open: a transaction that is still open and was not in the way, in words; None if there is none.
     """
 
     jobs: int
     log_rows: int
     made_anew: bool
-    still_open: str | None = None
 
     def __str__(self) -> str:
         jobs = number_of(self.jobs, "job")
@@ -136,9 +134,7 @@ async def empty(inside: asyncpg.Connection, target: Target) -> Emptied:
         )
     try:
         jobs, log_rows = await _patiently(inside, name, all_ours)
-        waits = f"state LIKE 'idle in%' AND now() - state_change > interval '{FORGOTTEN} s'"
-        row = await inside.fetchrow(f"{_HOLDING} AND {waits} {_FIRST}")
-        return Emptied(jobs, log_rows, made_anew=False, still_open=_holder(row) if row else None)
+        return Emptied(jobs, log_rows, made_anew=False)
     except _Damaged:
         if not all_ours:
             await _reinstall(inside, name)
@@ -198,6 +194,13 @@ async def _who_is_in_the_way(inside: asyncpg.Connection, name: str) -> str:
         f"The database {name!r} could not be emptied within {PATIENCE:.0f} s: {_holder(row)} Commit it, roll "
         "it back or close that connection, then try again."
     )
+
+
+async def left_open(inside: asyncpg.Connection) -> str | None:
+    """Return what is to be said of a transaction that somebody has left open; None if there is none."""
+    waits = f"state LIKE 'idle in%' AND now() - state_change > interval '{FORGOTTEN} s'"
+    row = await inside.fetchrow(f"{_HOLDING} AND {waits} {_FIRST}")
+    return _holder(row) if row is not None else None
 
 
 def _holder(row: asyncpg.Record) -> str:

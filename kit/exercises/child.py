@@ -98,7 +98,7 @@ def _fork_for_each_request() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     *standard, reports = descriptors
     if pid := os.fork():  # this one only waits for the other, and reports its end
-        for descriptor in standard:
+        for descriptor in (0, *standard):  # 0 is the requests: without their reader they must be refused
             os.close(descriptor)
         status = os.waitpid(pid, 0)[1]
         os.write(reports, b"%d\n" % os.waitstatus_to_exitcode(status))

@@ -28,7 +28,7 @@ class Parent:
     """The process that the others are forked from.
 
     Attributes:
-        process: it.
+        process: the running program, to be waited for.
     """
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from kit.errors.place import place_in
 from kit.exercises import child
 from kit.exercises.exercise import NotYet
+from kit.exercises.forked import Forked
 from kit.internals import connection_of
 from kit.sources.processes import apart
 from kit.worker import guard
@@ -67,8 +68,6 @@ class Process(asyncio.SubprocessProtocol):
             command = [sys.executable, "-P", child.__file__, json.dumps(sys.path)]
             await asyncio.get_running_loop().subprocess_exec(lambda: process, *command, **apart())
         else:
-            from kit.exercises.forked import Forked
-
             await Forked.start(process)
         return process
 

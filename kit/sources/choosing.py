@@ -68,9 +68,9 @@ def _lines_to_print(opened: Postgres, *, again: bool) -> list[str]:
     if not again or opened.others:
         line = f"PostgreSQL {opened.version}, {opened.source}, database {opened.name!r}: {opened.why}."
         lines.append(line + emptied)
-    if opened.emptied is not None and opened.emptied.still_open is not None:
+    if opened.left_open is not None:
         lines.append(
-            f"Beware: {opened.emptied.still_open} Nobody else sees what is written there until it is "
+            f"Beware: {opened.left_open} Nobody else sees what is written there until it is "
             "committed. An interrupt may have left it open; on a connection of this notebook: "
             "await connection.reset()"
         )

@@ -30,6 +30,7 @@ class Postgres:
         why: why this source was picked, in a few words.
         others: other programs' consumers of its queue, when it was opened.
         emptied: what was emptied then; None if nothing was to be emptied.
+        left_open: a transaction that was left open there, in words; None if there was none.
         lease: keeps the server up; None on somebody else's server.
         open_beside: opens another database of the server.
     """
@@ -40,6 +41,7 @@ class Postgres:
     why: str
     others: list[OtherConsumer]
     emptied: Emptied | None
+    left_open: str | None
     lease: Lease | None
     open_beside: Beside
 
@@ -109,11 +111,13 @@ async def open_target(
         name = str(await inside.fetchval("SELECT current_database()"))
         version = str(await inside.fetchval("SHOW server_version")).split()[0]
         others: list[OtherConsumer] = []
+        left_open: str | None = None
         emptied = await emptying.empty(inside, target) if fresh else None
         if emptied is None or not emptied.made_anew:
             _, others = await consumers_connected(inside, session.known_backends())
+            left_open = await emptying.left_open(inside)
         named = target if target.name else target.beside(name)
-        return Postgres(named, source, version, why, others, emptied, lease, beside)
+        return Postgres(named, source, version, why, others, emptied, left_open, lease, beside)
 
 
 async def _drop(target: Target) -> None:

@@ -198,7 +198,7 @@ async def test_an_open_transaction_is_named_instead_of_waiting_for_ever(
 
 
 def somebodys(dsn: str) -> Postgres:
-    return Postgres(Target(dsn), "external", "", "", [], None, None, lambda _: somebodys(dsn))
+    return Postgres(Target(dsn), "external", "", "", [], None, None, None, lambda _: somebodys(dsn))
 
 
 def test_a_database_that_the_kit_did_not_make_is_refused_and_keeps_every_row(

@@ -21,8 +21,7 @@ from tests.kernels import SECONDS_A_CELL, notebook_client
 from tests.lessons.ingredients import Edit
 from tests.lessons.notebook import Lesson, Section, blank, one_with_id, read
 
-# What the line of `kit.postgres` about a transaction that an interrupt has left open tells a learner to do. A
-# module that is half imported when an interrupt comes stays so until the kernel ends; these are large.
+# What a line of `kit.postgres` tells a learner to do whose interrupt has left a transaction open.
 _AFTER_AN_INTERRUPT = """
 for _each in [_value for _value in [*globals().values()] if hasattr(_value, "is_in_transaction")]:
     if not _each.is_closed() and _each.is_in_transaction():
@@ -32,6 +31,7 @@ _CLOSE = """
 for _each in [_value for _value in [*globals().values()] if hasattr(_value, "is_in_transaction")]:
     _each.terminate()
 """
+# A module that is half imported when an interrupt comes stays so until the kernel ends; these take long.
 _BEFORE_AN_INTERRUPT = "import fastapi, matplotlib.pyplot, psycopg, sqlalchemy.ext.asyncio"
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, WebSocketRoute
 
 from kit.sources import Postgres
 from kit.threads import run_sync
-from tests.jupyterlab import JupyterLab, Notebook, barriers, browser_page, write_notebook
+from tests.jupyterlab import ARTIFACTS, JupyterLab, Notebook, barriers, browser_page, write_notebook
 from tests.pictures.conftest import Hands
 from tests.pictures.seen import CONSUMER, SETUP
 from tests.waiting import wait_until
@@ -58,7 +58,13 @@ def words(page: Page) -> str:
 
 
 def says(page: Page, what: str, timeout: float = 60) -> None:
-    wait_until(f"the docked board says {what!r}", lambda: what in words(page), timeout)
+    try:
+        wait_until(f"the docked board says {what!r}", lambda: what in words(page), timeout)
+    except AssertionError as error:
+        place = page.locator("#kit-docked-board")
+        line, shown = place.locator("> p").text_content(), place.is_visible()
+        page.screenshot(path=ARTIFACTS / "docked-late.png")
+        raise AssertionError(f"{error}; {line!r}, visible: {shown}, words: {words(page)!r}") from None
 
 
 def reload(notebook: Notebook) -> None:
@@ -120,6 +126,36 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
             one.run_cell(cell, timeout=120)
         says(page, "2 done")
         two.shutdown()
+        one.shutdown()
+
+
+def test_a_connection_that_breaks_while_the_page_asks_for_the_board_costs_nothing(lab: JupyterLab) -> None:
+    lost: list[bytes] = []
+
+    def lose_the_answer(connection: WebSocketRoute) -> None:
+        server = connection.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            data = message.encode() if isinstance(message, str) else message
+            if lost or b"comm_info_reply" not in data or b"kit-docked-board" not in data:
+                connection.send(message)
+                return
+            lost.append(data)
+            connection.close(code=3001)
+            server.close()
+
+        server.on_message(pass_on)
+        connection.on_message(server.send)
+
+    with browser_page(width=1280, height=720) as page:
+        one = lab.open(page, "one.ipynb")
+        for cell in (0, 2, 3):
+            one.run_cell(cell, timeout=120)
+        says(page, "2 done")
+        page.route_web_socket(re.compile("/channels"), lose_the_answer)
+        page.reload()
+        says(page, "2 done")
+        assert lost
         one.shutdown()
 
 

@@ -104,7 +104,10 @@ PAY = Exercise(
         "raises": "A first click raised {error}.",
         "missing": "Two orders were paid for, and each needs its payment and its receipt.",
     },
-    equivalent={"swapped `await conn.execute('INSERT INTO payments VALUES ($1)', order` and the next": "in one transaction the order does not count"},
+    equivalent={
+        "swapped `await conn.execute('INSERT INTO payments VALUES ($1)', order` and the next":
+        "in one transaction the order does not count",
+    },
 )  # fmt: skip
 
 
@@ -190,7 +193,10 @@ CONNECTION = Exercise(
         "ever ship it.",
         "no-order": "Order 1 is not in the table.",
     },
-    equivalent={'swapped `await shop.execute("INSERT INTO orders VALUES ($1, \'Dune\')",` and the next': "in one transaction the order does not count"},
+    equivalent={
+        'swapped `await shop.execute("INSERT INTO orders VALUES ($1, \'Dune\')",` and the next':
+        "in one transaction the order does not count",
+    },
 )  # fmt: skip
 
 

@@ -30,6 +30,7 @@
       this.connect = () => void this.attachTo(this.panel.context.sessionContext.session?.kernel ?? null);
       this.told = (kernel, { content }) => content.comm_id === NAME && this.hello(kernel);
       this.changed = (kernel, status) => kernel === this.kernel && /restarting|dead/.test(status) && this.drop();
+      this.connected = (kernel, status) => status === "connected" && void this.ask(kernel);
       new IntersectionObserver(() => this.panel && this.seen()).observe(widget.node);
       this.say();
     }
@@ -79,6 +80,11 @@
       // A kernel that makes its channel later tells of it by a message; one that has it already, as after a reload, is asked.
       kernel.iopubMessage.connect(this.told);
       kernel.statusChanged.connect(this.changed);
+      kernel.connectionStatusChanged.connect(this.connected); // an answer is lost where the connection was
+      await this.ask(kernel);
+    }
+
+    async ask(kernel) {
       const { content } = await kernel.requestCommInfo({ target_name: NAME });
       if (content.comms?.[NAME]) this.hello(kernel);
     }
