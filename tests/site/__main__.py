@@ -1,4 +1,4 @@
-"""Build the site: ``python -m tests.site``; names of notebooks behind it build only those pages.
+"""Build the site: ``python -m tests.site``; names of notebooks behind it build only their pages.
 
 Everything that is wrong fails it: a cell that raises, a link that leads nowhere, a warning of Sphinx, and
 whatever `checks` finds in the pages.
@@ -9,36 +9,38 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from tests.jupyterlab import ARTIFACTS
+from tests.lessons.notebook import FOLDER
 from tests.site import checks
-from tests.site.pages import ARTIFACTS, PAGES, write, write_contents
+from tests.site.executed import executed
+from tests.site.pages import NOTEBOOKS, pages
 
 HERE = Path(__file__).parent
 
 
-def build(names: list[str], target: Path = ARTIFACTS / "site") -> Path:
-    """Build the pages of these notebooks, and return their folder.
+def build(names: Sequence[str], folder: Path = ARTIFACTS / "site") -> Path:
+    """Build the pages of these notebooks and of README below this folder; return the site's own folder.
 
     Raises:
         subprocess.CalledProcessError: Sphinx has warned.
-        AssertionError: a page is not as it must be.
+        AssertionError: a cell has failed, or a page is not as it must be.
     """
-    source = target.with_name(f"{target.name}-source")
-    for folder in (source, target):
-        shutil.rmtree(folder, ignore_errors=True)
-    source.mkdir(parents=True)
-    for name in names:
-        write(name, source, names)
-    write_contents(names, source)
-    shutil.copytree("notebooks/images", source / "images")
+    notebooks = executed(names)
+    shutil.rmtree(folder, ignore_errors=True)
+    source, site = folder / "source", folder / "html"
     shutil.copytree(HERE / "static", source / "static")
+    shutil.copytree(FOLDER / "images", source / "images")
     shutil.copy(HERE / "conf.py", source)
-    options = ["-W", "--keep-going", "-q", "-b", "html", "-d", str(source / "doctrees")]
-    subprocess.run([sys.executable, "-m", "sphinx", *options, str(source), str(target)], check=True)
-    checks.examine(target, names)
-    return target
+    for name, text in pages(notebooks):
+        (source / name).write_text(text, "utf-8")
+    options = ["--fail-on-warning", "--keep-going", "--quiet", "-j2", "-d", str(folder / "doctrees")]
+    subprocess.run([sys.executable, "-m", "sphinx", *options, str(source), str(site)], check=True)
+    checks.examine(site)
+    return site
 
 
 if __name__ == "__main__":
-    print(build(sys.argv[1:] or PAGES))
+    print(build(sys.argv[1:] or NOTEBOOKS) / "index.html")

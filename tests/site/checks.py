@@ -1,41 +1,52 @@
-"""What each built page must be: it loads nothing from another host, and its pictures have their words."""
+"""What a built page must be: complete by itself, its links lead somewhere, its pictures have words."""
 
 from __future__ import annotations
 
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote, urldefrag
 
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
-NO_FILES = ("canonical", "search", "next", "prev", "index", "author", "license")
+ELSEWHERE = ("http:", "https:", "//")
 
 
-class _Page(HTMLParser):
-    def __init__(self) -> None:
+class Page(HTMLParser):
+    """The names in a page, where its links lead, and what is wrong with it by itself."""
+
+    def __init__(self, path: Path) -> None:
         super().__init__()
+        self.path = path
+        self.names = {""}
+        self.links: list[str] = []
         self.problems: list[str] = []
+        self.feed(path.read_text("utf-8"))
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        had: dict[str, Any] = dict(attributes)
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take in an element."""
+        had = {name: value or "" for name, value in attrs}
+        self.names |= {had.get("id", ""), had.get("name", "")}
         if tag == "img" and not had.get("alt"):
-            self.problems.append(f"an image without alternative text: {str(had.get('src'))[:60]}")
-        if tag == "link" and had.get("rel") in NO_FILES:
-            return
-        address = str(had.get(LOADS.get(tag, ""), ""))
-        if address.startswith(("http:", "https:", "//")):
-            self.problems.append(f"it loads {address}")
+            self.problems.append(f"an image has no alternative text: {had.get('src', '')[:60]}")
+        loaded = had.get(LOADS.get(tag, ""), "")
+        if loaded.startswith(ELSEWHERE) and had.get("rel") != "canonical":
+            self.problems.append(f"it loads {loaded}")
+        target = loaded or (had.get("href", "") if tag == "a" else "")
+        if target and not target.startswith((*ELSEWHERE, "data:", "mailto:")):
+            self.links.append(target)
 
 
-def examine(site: Path, names: list[str]) -> None:
+def examine(site: Path) -> None:
     """Look at every page.
 
     Raises:
         AssertionError: with all that was found.
     """
-    found = []
-    for path in sorted(site.glob("*.html")):
-        page = _Page()
-        page.feed(path.read_text("utf-8"))
-        found += [f"{path.name}: {problem}" for problem in page.problems]
-    missing = [name for name in names if not (site / f"{name}.html").exists()]
-    assert not found + missing, "\n".join(found + missing)
+    pages = {path: Page(path) for path in sorted(site.glob("*.html"))}
+    found = [f"{path.name}: {problem}" for path, page in pages.items() for problem in page.problems]
+    for path, page in pages.items():
+        for link in page.links:
+            file, name = urldefrag(link)
+            target = (path.parent / unquote(file.partition("?")[0])).resolve() if file else path
+            if not target.is_file() or (target in pages and unquote(name) not in pages[target].names):
+                found.append(f"{path.name}: a link leads nowhere: {link}")
+    assert not found, "\n".join(found)

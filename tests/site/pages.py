@@ -1,12 +1,11 @@
-"""The notebooks as pages: executed once for each content of theirs and of the kit."""
+"""What Sphinx reads: the executed notebooks, chapters of README, and the reference."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
+import importlib
+import os
 import re
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,111 +14,119 @@ import nbformat
 import kit
 from kit.exercises import course
 from kit.pictures.publish import without_widgets
-from tests.lessons.conftest import postgres_from
-from tests.lessons.learner import learner_of
-from tests.lessons.notebook import COMPANIONS, FOLDER, LESSONS
+from tests.lessons.notebook import COMPANIONS, LESSONS
 
-ROOT = Path(__file__).parents[2]
-ARTIFACTS = ROOT / "artifacts"
-PAGES = [*LESSONS, *COMPANIONS, "glossary"]
-LINK = re.compile(r"\[([^\]]+)\]\((\w+)\.ipynb(#[\w-]+)?\)")
+# Where the project is published, such as https://github.com/owner/name: each page then has a link to edit it,
+# and one to run it on Binder.
+REPOSITORY = os.environ.get("KIT_REPOSITORY", "")
+README = Path(__file__).parents[2] / "README.md"
+GLOSSARY = "glossary"
+NOTEBOOKS = [*LESSONS, *COMPANIONS, GLOSSARY]
+CHAPTERS = {
+    "start": "Start",
+    "postgres": "Where Postgres comes from",
+    "terminal": "In a terminal",
+    "staged_jobs_on_a_server": "Staged jobs on a server",
+    "your_tests": "In your own tests",
+    "exercises": "Exercises",
+    "class": "Teach a class",
+    "without_a_clone": "Without a clone: pip, uv, conda, Binder, a hub",
+    "trouble": "When something does not work",
+}
+LINK = re.compile(r"\[([^\]]+)\]\((?:notebooks/)?(\w+)\.ipynb(#[\w-]+)?\)")
 HINTS = {one.id: one.hints for one in course.all_exercises()}
 
 
-def key_of(name: str) -> str:
-    """Return what changes when the notebook or the kit does."""
-    digest = hashlib.sha256((FOLDER / f"{name}.ipynb").read_bytes())
-    for path in sorted((ROOT / "kit").rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
-    return digest.hexdigest()[:20]
+def pages(notebooks: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each of Sphinx's sources; ``notebooks`` are executed."""
+    for name, notebook in notebooks.items():
+        yield f"{name}.ipynb", _page(name, notebook, [*notebooks])
+    readme = README.read_text("utf-8")
+    opening = readme.partition("\n## ")[0].replace("notebooks/images/", "images/")
+    parts = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL))
+    for name, title in CHAPTERS.items():
+        yield f"{name}.md", f"# {title}\n{_edit('README.md')}\n{parts[title]}"
+    yield "reference.md", "\n".join(_reference())
+    contents = {
+        "Begin": ["start"],
+        "Lessons": [name for name in notebooks if name in LESSONS],
+        "Beside them": [name for name in notebooks if name not in LESSONS],
+        "The kit": [*[name for name in CHAPTERS if name != "start"], "reference"],
+    }
+    trees = (
+        "\n".join(["```{toctree}", ":hidden:", ":maxdepth: 1", f":caption: {caption}", *names, "```"])
+        for caption, names in contents.items()
+        if names
+    )
+    chapters = [f"## {title}\n{parts[title]}" for title in ("The lessons", "The kit in a minute")]
+    yield (
+        "index.md",
+        "\n".join([_linked(opening, notebooks), *(_linked(one, notebooks) for one in chapters), *trees]),
+    )
 
 
-def executed(name: str) -> Any:
-    """Return the notebook with its outputs, from the cache where nothing has changed."""
-    kept = ARTIFACTS / "executed" / f"{name}-{key_of(name)}.ipynb"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-        notebook.cells = _executed(name)
-        for old in kept.parent.glob(f"{name}-*.ipynb"):
-            old.unlink()
-        nbformat.write(notebook, kept)
-    return nbformat.read(kept, as_version=4)
-
-
-def _executed(name: str) -> list[Any]:
-    """Run a notebook, and return its cells, each section as it is when it ends.
-
-    What is live in it is brought up to date for as long as the kernel runs, and would show a later section.
-    """
-    ended: list[Any] = []
-    section: list[Any] = []
-    with postgres_from("embedded"), learner_of(name) as learner:
-        for cell in learner.lesson.cells:
-            if cell.cell_type == "markdown" and cell.source.startswith("## "):
-                ended += copy.deepcopy(section)
-                section = []
-            section += learner.run([cell])
-        return ended + copy.deepcopy(section)
-
-
-def write(name: str, source: Path, names: Sequence[str]) -> None:
-    """Write the page of a notebook into Sphinx's source folder; ``names`` are the pages there are."""
-    notebook = without_widgets(executed(name))
+def _page(name: str, notebook: Any, names: Sequence[str]) -> str:
     cells = []
-    for cell in notebook.cells:
+    for cell in without_widgets(notebook).cells:
         cells.append(cell)
         if cell.cell_type == "markdown":
-            cell.source = _for_a_page(cell.source, name, names)
+            cell.source = _linked(cell.source, names)
+            if name == GLOSSARY:  # no level is left out
+                cell.source = re.sub(r"^###", "##", cell.source, flags=re.MULTILINE)
             continue
+        tags = cell.metadata.setdefault("tags", [])
+        exercises = [tag.removeprefix("check:") for tag in tags if tag.startswith("check:")]
+        cells += [_markdown(f"hints-{exercise}", _hints(exercise)) for exercise in exercises]
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
-            cell.metadata.setdefault("tags", []).append("hide-input")
-        tags = cell.metadata.get("tags", ())
-        cells += [_hints(tag.removeprefix("check:")) for tag in tags if tag.startswith("check:")]
-    if name != "glossary":
-        number = name[:2] if name in LESSONS else name
-        line = f"Run it yourself: `python3 -m kit lab {number}`, as [](start.md) says."
-        cells.insert(1, nbformat.v4.new_markdown_cell(line, id="run-it"))
+            tags.append("hide-input")
+    if name != GLOSSARY:
+        cells.insert(1, _markdown("run-it", _run_it(name)))
     notebook.cells = cells
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}  # `!pgq` in a cell
-    nbformat.write(notebook, source / f"{name}.ipynb")
+    return str(nbformat.writes(notebook))
 
 
-def _for_a_page(text: str, name: str, names: Sequence[str]) -> str:
-    """Return Markdown whose links lead to pages that there are, and whose headings leave no level out."""
-    text = LINK.sub(lambda found: found[0] if found[2] in names else found[1], text)
-    return re.sub(r"^###", "##", text, flags=re.MULTILINE) if name == "glossary" else text
+def _markdown(name: str, text: str) -> Any:
+    return nbformat.v4.new_markdown_cell(text, id=name)
 
 
-def _hints(exercise: str) -> Any:
-    folds = (
-        f"<details><summary>Hint {number}</summary>{escape(hint)}</details>"
+def _linked(text: str, names: Sequence[str]) -> str:
+    """Return Markdown whose links lead to pages that there are."""
+    return LINK.sub(
+        lambda link: f"[{link[1]}]({link[2]}.ipynb{link[3] or ''})" if link[2] in names else link[1], text
+    )
+
+
+def _hints(exercise: str) -> str:
+    return "\n".join(
+        f"<details><summary>Hint {number}</summary>\n\n{hint}\n\n</details>"
         for number, hint in enumerate(HINTS[exercise], 1)
     )
-    return nbformat.v4.new_markdown_cell("\n".join(folds), id=f"hints-{exercise}")
 
 
-def write_contents(names: Sequence[str], source: Path) -> None:
-    """Write the pages that are no notebooks: how to start, the reference, and the contents."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    parts = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL))
-    (source / "start.md").write_text(f"# Start\n{parts['Start']}", "utf-8")
-    (source / "reference.md").write_text(_reference(), "utf-8")
-    intro = readme.split("\n## ")[0].replace("notebooks/images/", "images/")
-    pages = "\n".join(["start", *names, "reference"])
-    (source / "index.md").write_text(
-        f"{intro}\n\n```{{toctree}}\n:maxdepth: 1\n:hidden:\n{pages}\n```\n", "utf-8"
-    )
+def _run_it(name: str) -> str:
+    lesson = name[:2] if name in LESSONS else name
+    line = f"Run it: `python3 -m kit lab {lesson}`, as [Start](start.md) says"
+    if REPOSITORY:
+        path = REPOSITORY.removeprefix("https://github.com/")
+        line += f", or [on Binder](https://mybinder.org/v2/gh/{path}/HEAD?urlpath=lab/tree/notebooks/{name}.ipynb)"
+    return f"{line}. {_edit(f'notebooks/{name}.ipynb')}"
 
 
-def _reference() -> str:
-    calls, classes = [], []
-    for name in kit.__all__:
-        thing = getattr(kit, name)
-        if isinstance(thing, type):
-            classes.append(f".. autoclass:: kit.{name}\n   :members:\n")
-        elif callable(thing):
-            calls.append(f".. autofunction:: kit.{name}\n")
-    body = "\n".join([*calls, *classes])
-    return f"# Reference\n\nWhat `import kit` has.\n\n```{{eval-rst}}\n{body}\n```\n"
+def _edit(path: str) -> str:
+    return f"[Edit this page]({REPOSITORY}/edit/main/{path})" if REPOSITORY else ""
+
+
+def _reference() -> Iterator[str]:
+    """Yield the reference: the names of `kit`, calls first, what `kit.look` returns, and `kit.stages`."""
+    yield f"# Reference\n\nWhat `import kit` has.\n{_edit('kit/__init__.py')}"
+    names = sorted(kit.__all__, key=lambda name: (isinstance(getattr(kit, name), type), name))
+    for module, public in (("kit", names), ("kit.looking", ["Look"]), ("kit.stages", kit.stages.__all__)):
+        body = [f".. py:currentmodule:: {module}"]
+        for name in public:
+            thing = getattr(importlib.import_module(module), name)
+            if isinstance(thing, type):
+                body.append(f".. autoclass:: {name}\n   :members:\n   :exclude-members: __init__")
+            elif callable(thing):
+                body.append(f".. autofunction:: {name}")
+        yield "\n".join([f"\n## {module}\n\n```{{eval-rst}}", "\n\n".join(body), "```"])

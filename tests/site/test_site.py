@@ -36,7 +36,9 @@ def page() -> Iterator[Page]:
         yield page
 
 
-def test_a_board_shows_the_end_of_its_section_and_plays_it_again_from_the_disk(site: Path, page: Page) -> None:
+def test_a_board_shows_the_end_of_its_section_and_plays_it_again_from_the_disk(
+    site: Path, page: Page
+) -> None:
     page.goto(f"file://{site}/00_start_here.html")
     words, scrubber = page.locator(".kb-words"), page.locator(".kit-still input[type=range]")
     wait_until("that it is drawn", lambda: "30 done" in words.inner_text())
