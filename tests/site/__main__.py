@@ -28,16 +28,22 @@ def build(names: Sequence[str], folder: Path = ARTIFACTS / "site") -> Path:
         subprocess.CalledProcessError: Sphinx has warned.
         AssertionError: a cell has failed, or a page is not as it must be.
     """
-    notebooks = executed(names)
-    shutil.rmtree(folder, ignore_errors=True)
-    source, site = folder / "source", folder / "html"
-    shutil.copytree(HERE / "static", source / "static")
-    shutil.copytree(FOLDER / "images", source / "images")
-    shutil.copy(HERE / "conf.py", source)
-    for name, text in pages(notebooks):
-        (source / name).write_text(text, "utf-8")
-    options = ["--fail-on-warning", "--keep-going", "--quiet", "-j2", "-d", str(folder / "doctrees")]
-    subprocess.run([sys.executable, "-m", "sphinx", *options, str(source), str(site)], check=True)
+    source, site, known = folder / "source", folder / "html", folder / "doctrees"
+    texts = dict(pages(executed(names)))
+    if {path.name for path in source.glob("*.*")} != {"conf.py", *texts}:  # or an old page would stay
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(HERE / "static", source / "static", dirs_exist_ok=True)
+    shutil.copytree(FOLDER / "images", source / "images", dirs_exist_ok=True)
+    shutil.copy2(HERE / "conf.py", source)
+    for name, text in texts.items():
+        if not (source / name).exists() or (source / name).read_text("utf-8") != text:
+            (source / name).write_text(text, "utf-8")
+    options = ["--fail-on-warning", "--keep-going", "--quiet", "-j2", "-d", str(known)]
+    try:
+        subprocess.run([sys.executable, "-m", "sphinx", *options, str(source), str(site)], check=True)
+    except subprocess.CalledProcessError:
+        shutil.rmtree(known)  # or the next build would not warn of a page that has not changed
+        raise
     checks.examine(site)
     return site
 

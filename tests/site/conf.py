@@ -3,6 +3,7 @@
 project = "Learn PGQueuer"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["jupyter_execute"]
+smartquotes = False  # in prose, too, `--threshold` is an option
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["static"]
