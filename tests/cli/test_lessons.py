@@ -50,8 +50,8 @@ def test_without_a_name_the_first_lesson_is_opened():
 def test_an_unknown_lesson_is_refused_with_the_closest_one_and_the_list_and_starts_nothing():
     message = refused(run("lab", "prioritys"))
     assert "There is no lesson 'prioritys'. Did you mean '03_priorities'?" in message
-    assert "The lessons are:\n  00_start_here\n" in message
-    assert "Beside them there are:\n  glossary\n  in_production\n  primer\n  two_programs\n" in message
+    assert "There are:\n  00_start_here\n" in message
+    assert "\n  glossary\n  in_production\n  primer\n  two_programs\n" in message
     assert nothing_runs()
 
 
@@ -106,6 +106,15 @@ def files_in(folder: Path) -> set[str]:
 def test_the_copy_has_the_lessons_and_their_pictures_and_nothing_that_running_them_made(clone, copy):
     assert copy == clone / "pgqueuer-lessons"
     assert files_in(copy) == {"00_start.ipynb", "01_more.ipynb", "images/board.png", "teaching/guide.ipynb"}
+
+
+def test_a_notebook_in_a_folder_is_copied_and_a_newer_one_is_put_beside_it_there(clone, copy):
+    guide = write(clone / "notebooks" / "teaching" / "guide.ipynb", "guide")
+    lessons.update(copy)
+    write(copy / "teaching" / "guide.ipynb", "with notes of mine")
+    write(guide, "newer")
+    assert lessons.update(copy) == ["guide.new.ipynb"]
+    assert cells(copy / "teaching" / "guide.new.ipynb") == ["newer"]
 
 
 def test_git_does_not_see_the_copy(clone, copy):
