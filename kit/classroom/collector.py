@@ -56,7 +56,7 @@ def start(
     one = replace(one, port=sockets[0].getsockname()[1])
     if plan is not None:
         one = replace(one, plan=plan.kept(one.plan))
-        say(f"By the plan: {plans.times(one.plan)}")
+        say(f"By the plan {plans.times(one.plan)}")
     database = one.postgres()
     try:
         one.save()

@@ -136,11 +136,13 @@ class Plan:
         name: one of `PLANS`.
         begun: when its first minute began, in seconds since 1970.
         parts: in order.
+        fixed: whether its beginning was asked for.
     """
 
     name: str
     begun: float
     parts: Sequence[Part]
+    fixed: bool = False
 
     @property
     def minutes(self) -> int:
@@ -153,7 +155,11 @@ class Plan:
 
     def kept(self, before: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a class keeps of it. ``before`` is what it kept: the same plan goes on in its time."""
-        if before.get("name") == self.name and 0 <= read(before).minute(self.begun) < self.minutes:
+        if (
+            not self.fixed
+            and before.get("name") == self.name
+            and 0 <= read(before).minute(self.begun) < self.minutes
+        ):
             return asdict(replace(self, begun=before["begun"]))
         return asdict(self)
 
@@ -195,7 +201,7 @@ def find(asked: str, folder: Path, now: float | None = None) -> Plan:
             parts.append(_taught(each, begins, folder))
         else:
             parts.append(Part(each.title, "", begins, each.minutes))
-    return Plan(name, begun, parts)
+    return Plan(name, begun, parts, fixed=bool(at))
 
 
 def _taught(part: Taught, begins: int, folder: Path) -> Part:
@@ -222,7 +228,7 @@ def _exercises(cells: Iterable[Any], chosen: Sequence[str]) -> Iterable[tuple[st
 
 
 def how_far(plan: Plan, titles: Mapping[str, str], passed: Sequence[set[str]], now: float) -> str:
-    """Return a sentence or two: where the plan is, and where the room is.
+    """Return a sentence or two: where the plan is, and where the room is. An hour after its end, nothing.
 
     ``titles`` names the exercises, and ``passed`` are the ids that each learner in the room has passed. The
     room is where half of it is: a learner is at the last exercise of the plan that they have passed.
@@ -230,6 +236,8 @@ def how_far(plan: Plan, titles: Mapping[str, str], passed: Sequence[set[str]], n
     minute = plan.minute(now)
     if minute < 0:
         return f"{plan.name}: begins in {-minute:.0f} min."
+    if minute >= plan.minutes + 60:
+        return ""
     if minute >= plan.minutes:
         return f"{plan.name}: its {plan.minutes} minutes are over."
     part = next(one for one in plan.parts if minute < one.begins + one.minutes)

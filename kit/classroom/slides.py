@@ -50,7 +50,7 @@ def slides(notebook: dict[str, Any]) -> Iterator[Slide]:
         source, tags = "".join(cell["source"]), cell["metadata"].get("tags", ())
         if cell["cell_type"] == "code":
             folded = cell["metadata"].get("jupyter", {}).get("source_hidden")
-            about_nothing = cell["id"] == "setup" or any(tag.startswith(_CHECKS) for tag in tags)
+            about_nothing = cell.get("id") == "setup" or any(tag.startswith(_CHECKS) for tag in tags)
             if source.strip() and not folded and not about_nothing:
                 yield Slide(heading, "code", source)
             continue

@@ -71,6 +71,7 @@ def test_it_says_which_part_it_is_and_since_when() -> None:
     assert told(0, "") == "short: Arrive, minute 1 of 10. No exercise is due yet."
     assert told(31.5).startswith("short: 01 · There, minute 2 of 20. ")
     assert told(50) == "short: its 50 minutes are over."
+    assert told(110) == ""
 
 
 def test_half_of_the_room_says_where_the_room_is() -> None:
@@ -94,7 +95,10 @@ def test_a_plan_that_is_asked_for_again_goes_on_in_its_time_and_begins_anew_afte
 
 
 def test_it_begins_at_the_time_of_today_that_is_asked_for_and_a_wrong_word_is_named() -> None:
-    assert plans.find("half-day@9:00", FOLDER, NINE + 5000).begun == NINE
+    nine = plans.find("half-day@9:00", FOLDER, NINE + 5000)
+    assert nine.begun == NINE
+    later = plans.find("half-day@9:30", FOLDER, NINE + 5000)
+    assert later.kept(nine.kept({}))["begun"] == NINE + 1800
     with pytest.raises(KitError, match=re.escape("'25:00' is no time of the day")):
         plans.find("half-day@25:00", FOLDER)
     with pytest.raises(KitError, match=r"There is no plan 'week'\. There are: half-day, day, evening-1"):

@@ -108,6 +108,15 @@ def test_the_copy_has_the_lessons_and_their_pictures_and_nothing_that_running_th
     assert files_in(copy) == {"00_start.ipynb", "01_more.ipynb", "images/board.png", "teaching/guide.ipynb"}
 
 
+def test_a_notebook_in_a_folder_is_copied_and_a_newer_one_is_put_beside_it_there(clone, copy):
+    guide = write(clone / "notebooks" / "teaching" / "guide.ipynb", "guide")
+    lessons.update(copy)
+    write(copy / "teaching" / "guide.ipynb", "with notes of mine")
+    write(guide, "newer")
+    assert lessons.update(copy) == ["guide.new.ipynb"]
+    assert cells(copy / "teaching" / "guide.new.ipynb") == ["newer"]
+
+
 def test_git_does_not_see_the_copy(clone, copy):
     git = ["git", "-C", str(clone)]
     subprocess.run([*git, "init", "-q"], check=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from kit.classroom import plans, results
@@ -14,10 +13,10 @@ from kit.exercises.judging import COMMON
 FOLDER = "teaching"  # in the lessons' one
 
 
-def parts(folder: Path) -> dict[str, Callable[[], str]]:
-    """Return what makes each cell's text, by the cell's tag. ``folder`` is where the lessons are."""
-    made = {f"plan:{name}": lambda name=name: _plan(name, folder) for name in plans.PLANS}
-    return made | {f"mistakes:{one.name}": lambda one=one: _mistakes(one) for one in course.lessons()}
+def parts(folder: Path) -> dict[str, str]:
+    """Return each cell's text, by the cell's tag. ``folder`` is where the lessons are."""
+    made = {f"plan:{name}": _plan(name, folder) for name in plans.PLANS}
+    return made | {f"mistakes:{one.name}": _mistakes(one) for one in course.lessons()}
 
 
 def written(folder: Path) -> dict[Path, str]:
@@ -31,7 +30,7 @@ def written(folder: Path) -> dict[Path, str]:
         notebook = json.loads(path.read_text("utf-8"))
         for cell in notebook["cells"]:
             for tag in set(cell["metadata"].get("tags", ())) & made.keys():
-                cell["source"] = made.pop(tag)().splitlines(keepends=True)
+                cell["source"] = made.pop(tag).splitlines(keepends=True)
         done[path] = json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
     if made:
         raise KitError(
