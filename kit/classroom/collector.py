@@ -181,7 +181,7 @@ class Collector:
     async def report_on_hub(self, hub: Hub, token: str, body: bytes) -> int:
         """Take a report of whoever has this token of the hub, and return how many of its events are new."""
         user = await hub.user(token)
-        if user is None or user["kind"] != "user":
+        if user is None or user.get("kind") != "user":
             raise Refused(403, "The hub knows no user with this token.")
         # Secret, like a key that a learner makes: their id must not be another's.
         key = bytes.fromhex(wire.signature(self.one.code.encode(), user["name"].encode()))

@@ -87,7 +87,7 @@ class Hub:
     async def lets_see(self, token: str) -> bool:
         """Return whether the board is for a token's owner: an admin, or whom a role of the hub names."""
         user = await self.user(token)
-        return user is not None and not self._lets_in.isdisjoint(user["scopes"])
+        return user is not None and not self._lets_in.isdisjoint(user.get("scopes", ()))
 
     def to_log_in(self, request: Request) -> Response:
         """Return an answer that sends a browser to the hub, which sends it back to `BACK`."""

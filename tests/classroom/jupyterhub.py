@@ -34,8 +34,8 @@ c.SimpleLocalProcessSpawner.home_dir_template = FOLDER + "/homes/{username}"
 c.Spawner.args = ["--allow-root"]
 c.Spawner.http_timeout = c.Spawner.start_timeout = 120
 c.JupyterHub.concurrent_spawn_limit = 100
+c.Spawner.environment.update({"KIT_POSTGRES": "embedded"})
 c.Spawner.environment.update({"KIT_HOME": lambda spawner: f"{FOLDER}/homes/{spawner.user.name}/kit"})
-c.Spawner.environment["KIT_POSTGRES"] = "embedded"
 c.JupyterHub.bind_url = f"http://127.0.0.1:{PORTS[0]}"
 c.JupyterHub.hub_port = PORTS[1]
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PORTS[2]}"
@@ -155,6 +155,6 @@ class JupyterHub:
     def stop(self) -> None:
         """Stop it, and fail where something outlives it."""
         self.process.terminate()
-        self.process.wait(60)
+        self.process.wait(120)
         self.web.close()
         wait_until("the end of all it started", lambda: not processes_about(self.folder), 30)

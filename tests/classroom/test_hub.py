@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -114,6 +115,7 @@ def hub() -> Iterator[JupyterHub]:
     started = JupyterHub(folder, environment(folder, "jupyterhub"), proxy(folder))
     yield started
     started.stop()
+    shutil.rmtree(folder)
 
 
 SETUP = "import kit\nkit.postgres(database='hub')"
@@ -142,6 +144,6 @@ def test_on_a_hub_two_users_check_and_nobody_joins_and_the_board_is_for_its_admi
         hers = hub.run("ada", "import os; print(os.environ['JUPYTERHUB_API_TOKEN'])").strip()
         assert httpx.get(f"{hub.service}/results.json", cookies={"class-token": hers}).status_code == 401
     drivers = hub.web.headers["authorization"].removeprefix("token ")
-    for token, status in {hers: 400, "forged": 403, drivers: 403, "\xff": 403, "": 403}.items():
+    for token, status in {hers: 400, "forged": 403, drivers: 403, "\xff": 403}.items():
         sent = {b"Authorization": f"token {token}".encode("latin-1")}
         assert httpx.post(f"{hub.service}/events", content=b"no report", headers=sent).status_code == status
