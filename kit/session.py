@@ -120,6 +120,7 @@ class Session(_OfThisProcess):
     _outside: dict[str, str] = field(default_factory=dict)
     courses: list[str] = field(default_factory=list)  # packages whose exercises were added to the kit's
     drill: Any = None  # the open drill of the exercises on call: a broken queue
+    guesses: dict[str, dict[str, Any]] = field(default_factory=dict)  # predictions of this process
     scratch: OpenedDatabase | None = None  # the database in which answers to exercises are checked
     sender: Any = None  # what sends events of exercises to a class
     parent: Any = None  # the process from which those are forked that run the answers

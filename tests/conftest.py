@@ -179,8 +179,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Fixtures and files of tests that start programs: kernels, workers, servers, commands.
-STARTS = {"own_home", "teacher", "learner", "run", "kernel", "lab", "wheel"}
+STARTS = {"own_home", "teacher", "learner", "hub", "run", "kernel", "lab", "wheel"}
 STARTING = (
+    "tests/classroom/test_marks.py",
     "tests/errors/test_hints.py",
     "tests/exercises/",
     "tests/lessons/test_crashes_hurt_nobody.py",

@@ -105,6 +105,8 @@ class JupyterLab:
         env: more environment variables for the server and its kernels.
     """
 
+    MODULE, APP, PAGE = "kit.cli.jupyter", "LabApp", "lab/tree"
+
     def __init__(
         self, root: Path, *, dark: bool = False, docked: bool = False, env: dict[str, str] | None = None
     ) -> None:
@@ -134,10 +136,10 @@ class JupyterLab:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "kit.cli.jupyter", "--no-browser", "--allow-root"),
+                    *(sys.executable, "-m", self.MODULE, "--no-browser", "--allow-root"),
                     *(
                         "--expose-app-in-browser",
-                        f"--LabApp.extra_labextensions_path={LABEXTENSIONS}",
+                        f"--{self.APP}.extra_labextensions_path={LABEXTENSIONS}",
                         "--ip=127.0.0.1",
                         f"--port={port}",
                         "--ServerApp.port_retries=0",
@@ -220,9 +222,15 @@ class JupyterLab:
                 "path => void window.jupyterapp.commands.execute('docmanager:open', { path })", notebook
             )
         else:
-            page.goto(f"{self.url}/lab/tree/{notebook}?token={self.token}&reset")
+            page.goto(f"{self.url}/{self.PAGE}/{notebook}?token={self.token}&reset")
         opened.wait_ready()
         return opened
+
+
+class Notebook7(JupyterLab):
+    """The same with Jupyter Notebook in the place of JupyterLab."""
+
+    MODULE, APP, PAGE = "notebook", "JupyterNotebookApp", "notebooks"
 
 
 def barriers(page: Page, within: str) -> list[Any]:

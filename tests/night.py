@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from kit.exercises.exercise import Exercise
+
+ROOT = Path(__file__).parents[1]
 
 SEEDS = [int(seed) for seed in os.environ.get("KIT_NIGHT", "").split()]
 DRILLS_BY_DAY = ("renamed", "requeue")
@@ -20,3 +27,23 @@ def by_day(exercise: Exercise) -> bool:
     if exercise.breaks is not None:
         return bool(SEEDS) or exercise.id in DRILLS_BY_DAY
     return not exercise.long
+
+
+by_night = pytest.mark.skipif(
+    not SEEDS, reason="it installs an environment of its own, so KIT_NIGHT tries it"
+)
+
+
+def environment(folder: Path, *packages: str) -> Path:
+    """Make a virtual environment with the kit and these packages in it; skip where that is not possible."""
+    made = folder / "environment"
+    python = str(made / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
+    wanted = ["-e", f"{ROOT}[lab]", *packages]
+    for command in (
+        ["venv", "--python", sys.executable, str(made)],
+        ["pip", "install", "--python", python, *wanted],
+    ):
+        done = subprocess.run([sys.executable, "-m", "uv", *command], capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"{' '.join(packages)} cannot be installed: {done.stderr.strip()[-500:]}")
+    return made

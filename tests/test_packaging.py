@@ -25,6 +25,7 @@ from packaging.utils import canonicalize_name
 import kit
 from kit import extras
 from kit.cli.app import app
+from tests import published
 from tests.lessons.notebook import plain_python
 
 ROOT = Path(__file__).parent.parent
@@ -126,6 +127,44 @@ def test_a_release_is_published_only_after_its_wheel_has_been_tried(project):
     tried = jobs_in(ROOT / jobs["wheel"]["uses"])["installed"]["strategy"]["matrix"]
     assert tried["python"] == [minors(project)[0], minors(project)[-1]]
     assert {name.split("-")[0] for name in tried["os"]} == {"ubuntu", "macos", "windows"}
+
+
+def test_each_link_of_the_packages_page_leads_to_a_file_of_the_tag_and_the_project_names_its_own_addresses(
+    project,
+):
+    address, text = "https://github.com/somebody/kit", (ROOT / "README.md").read_text("utf-8")
+    page = published.readme(text, address, "v9")
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    ours = [link for link in links if link.startswith(address)]
+    assert len(ours) >= 20
+    assert [link for link in links if not re.match("https://|#", link)] == []
+    files = [re.sub(rf"^{address}/(blob|raw)/v9/", "", link) for link in ours]
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    assert f"]({address}/raw/v9/notebooks/images/board.png)" in page
+    headings = {
+        re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-")
+        for line in re.findall(r"^#+ (.+)$", text, re.M)
+    }
+    assert {link[1:] for link in links if link.startswith("#")} <= headings
+    urls = tomllib.loads(published.project((ROOT / "pyproject.toml").read_text("utf-8"), address, "v9"))[
+        "project"
+    ]["urls"]
+    assert urls["Source"] == address
+    assert urls.items() > project["urls"].items()
+
+
+def test_the_newest_release_in_the_changelog_is_this_version_or_the_next(project):
+    newest = re.findall(r"^## (.+)$", (ROOT / "kit" / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[0]
+    assert newest in (project["version"], "Next")
+
+
+def test_a_release_builds_from_the_files_of_the_packages_page():
+    runs = [
+        step.get("run", "")
+        for step in jobs_in(ROOT / ".github" / "workflows" / "wheel.yml")["build"]["steps"]
+    ]
+    written = next(number for number, run in enumerate(runs) if "tests.published" in run)
+    assert written < runs.index("python -m build")
 
 
 def test_the_version_is_written_in_one_place(project):

@@ -53,6 +53,7 @@ function draw() {
   document.title = at("name").textContent = data.class
   at("count").textContent = times(data.learners.length, "learner")
   at("join").textContent = `kit class join ${data.join}`
+  at("join").parentElement.hidden = at("slips").hidden = !data.join
   at("hide").setAttribute("aria-pressed", hidden)
   at("plan").hidden = !data.plan
   at("plan").textContent = `By the plan ${data.plan}`

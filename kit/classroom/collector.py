@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from kit import extras
 from kit.classroom import identity, plans, results, slips, wire
+from kit.classroom.hub import BACK, TOKEN, Hub, whose_service
 from kit.classroom.plans import Plan
 from kit.classroom.store import Store
+from kit.classroom.wire import Refused
 from kit.display import palette, theme
 from kit.errors import KitError
 
@@ -39,12 +41,16 @@ def start(
 ) -> None:
     """Collect results and show the board, until this process is told to end.
 
+    As the service of a JupyterHub it listens where the hub says.
+
     Raises:
         KitError: it cannot listen there, or no Postgres is to be had.
     """
     for module in ("fastapi", "uvicorn"):
         extras.need(module, "`kit class start`")
-    one = identity.find(name)
+    hub, one = whose_service(), identity.find(name)
+    if hub is not None:
+        listen, port = hub.listen, hub.port
     one = replace(one, listen=one.listen if listen is None else listen, port=port or one.port)
     sockets = identity.listening(one)
     one = replace(one, port=sockets[0].getsockname()[1])
@@ -55,11 +61,14 @@ def start(
     try:
         one.save()
         say(f"The class {one.name!r}. Its results are in {database}.")
-        say(f"Learners, once:  kit class join {one.line}")
-        say(f"The board:       {one.board}")
-        say(identity.who_reaches(one))
-        say("Ctrl-C ends it. What it has is kept, and `kit class start` goes on with the same line.")
-        asyncio.run(_serve(Collector(one, Store(database.target, one.code), tasks), sockets))
+        if hub is not None:
+            say(f"The board is at {hub.prefix}/ of the hub. Who may see it is the hub's to say.")
+        else:
+            say(f"Learners, once:  kit class join {one.line}")
+            say(f"The board:       {one.board}")
+            say(identity.who_reaches(one))
+            say("Ctrl-C ends it. What it has is kept, and `kit class start` goes on with the same line.")
+        asyncio.run(_serve(Collector(one, Store(database.target, one.code), tasks, hub), sockets))
     finally:
         for each in sockets:
             each.close()
@@ -94,14 +103,8 @@ async def _serve(collector: Collector, sockets: list[socket.socket]) -> None:
         await uvicorn.Server(config).serve(sockets)
     finally:
         await collector.store.close()
-
-
-class Refused(Exception):
-    """A request is not taken; its text says why."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
+        if collector.hub is not None:
+            await collector.hub.close()
 
 
 class Rate:
@@ -127,8 +130,10 @@ class Rate:
 class Collector:
     """Takes reports into the table, and shows what they add up to."""
 
-    def __init__(self, one: identity.Class, store: Store, tasks: Sequence[results.Task]) -> None:
-        self.one, self.store = one, store
+    def __init__(
+        self, one: identity.Class, store: Store, tasks: Sequence[results.Task], hub: Hub | None = None
+    ) -> None:
+        self.one, self.store, self.hub = one, store, hub
         self._results = results.Results(tasks)
         self._rate = Rate()
         self._taken: dict[str, None] = {}  # signatures of the last reports
@@ -147,13 +152,16 @@ class Collector:
         """Take in a learner, and return the name of the class."""
         if not wire.is_signed(self.one.code.encode(), body, signature):
             raise Refused(403, "This is not the code of this class. Ask for its join line.")
-        row = results.joined(*wire.read_join(body))
+        await self._take_in(*wire.read_join(body))
+        return self.one.name
+
+    async def _take_in(self, key: bytes, name: str) -> None:
+        row = results.joined(key, name)
         if row[0] not in self._results.learners and len(self._results.learners) >= LEARNERS:
             raise Refused(403, f"The class is full: {LEARNERS} have joined.")
         self._rate.take(row[0])
         await self.store.add([row])
         await self.catch_up()
-        return self.one.name
 
     async def report(self, learner: str, body: bytes, signature: str, *, most: int = wire.MOST) -> int:
         """Take a report, and return how many of its events are new."""
@@ -168,6 +176,24 @@ class Collector:
         self._taken[signature] = None
         while len(self._taken) > 10_000:
             del self._taken[next(iter(self._taken))]
+        return await self._add(learner, body, most)
+
+    async def report_on_hub(self, hub: Hub, token: str, body: bytes) -> int:
+        """Take a report of whoever has this token of the hub, and return how many of its events are new."""
+        user = await hub.user(token)
+        if user is None or user.get("kind") != "user":
+            raise Refused(403, "The hub knows no user with this token.")
+        # Secret, like a key that a learner makes: their id must not be another's.
+        key = bytes.fromhex(wire.signature(self.one.code.encode(), user["name"].encode()))
+        learner = wire.learner_of(key)
+        if learner in self._results.learners:
+            self._rate.take(learner)
+        else:
+            await self._take_in(key, wire.short(user["name"]))
+        return await self._add(learner, body, wire.MOST)
+
+    async def _add(self, learner: str, body: bytes, most: int) -> int:
+        who = self._results.learners[learner]
         if time.monotonic() - self._caught_up > 1:  # so that `who.events` is nearly right
             await self.catch_up()
         events = wire.read_events(body, most, datetime.now().astimezone())
@@ -180,7 +206,8 @@ class Collector:
         from fastapi import FastAPI, Request, Response
         from fastapi.responses import JSONResponse, PlainTextResponse
 
-        app = FastAPI(openapi_url=None)
+        app, hub = FastAPI(openapi_url=None), self.hub
+        prefix = hub.prefix if hub is not None else ""
 
         async def body_of(request: Request) -> bytes:
             body, more, announced = bytearray(), True, int(request.headers.get("content-length", 0))
@@ -198,11 +225,14 @@ class Collector:
                 raise Refused(408, f"A request must be here within {SLOW:g} s.") from None
             return bytes(body)
 
-        def refused(_: Request, error: Any) -> Response:
+        def refused(request: Request, error: Any) -> Response:
             status, text = getattr(error, "status", 400), str(error)
+            if status == 401 and hub is not None and request.url.path == f"{prefix}/":
+                return hub.to_log_in(request)
             if isinstance(error, KitError):
                 status, text = 503, "The class's Postgres does not answer."
-            headers = {"Connection": "close"} | ({"WWW-Authenticate": "Basic"} if status == 401 else {})
+            asks = {"WWW-Authenticate": "Basic"} if status == 401 and hub is None else {}
+            headers = {"Connection": "close"} | asks
             return PlainTextResponse(text, status, headers)
 
         for kind in (Refused, wire.Malformed, KitError):
@@ -214,13 +244,21 @@ class Collector:
 
         async def _events(request: Request) -> Response:
             body, headers = await body_of(request), request.headers
-            new = await self.report(headers.get(wire.LEARNER, ""), body, headers.get(wire.SIGNATURE, ""))
+            if hub is not None:
+                token = headers.get("authorization", "").removeprefix("token ")
+                new = await self.report_on_hub(hub, token, body)
+            else:
+                new = await self.report(headers.get(wire.LEARNER, ""), body, headers.get(wire.SIGNATURE, ""))
             return PlainTextResponse(f"{new} new")
 
         async def shown(request: Request) -> results.Results:
             given = request.headers.get("authorization", "")
-            if not secrets.compare_digest(given.encode(), self.one.login.encode()):
-                raise Refused(401, "Log in.")
+            if hub is not None:
+                may = await hub.lets_see(request.cookies.get(TOKEN, ""))
+            else:
+                may = secrets.compare_digest(given.encode(), self.one.login.encode())
+            if not may:
+                raise Refused(401, "Log in: open the board anew.")
             return await self.catch_up()
 
         async def _board(request: Request) -> Response:
@@ -233,7 +271,8 @@ class Collector:
         async def _json(request: Request) -> Response:
             seen, now = await shown(request), time.time()
             found = seen.board(now) | {"plan": seen.plan(self.one.plan, now)}
-            return JSONResponse({"class": self.one.name, "join": self.one.line} | found, headers=SAFE)
+            join = self.one.line if hub is None else None
+            return JSONResponse({"class": self.one.name, "join": join} | found, headers=SAFE)
 
         async def _slips(request: Request) -> Response:
             await shown(request)
@@ -247,17 +286,15 @@ class Collector:
             download = {"Content-Disposition": "attachment; filename=class.csv"}
             return Response(text, media_type="text/csv", headers=SAFE | download)
 
-        for path, handler in {wire.JOIN: _join, wire.EVENTS: _events}.items():
-            app.add_route(path, handler, ["POST"])
-        shows = {
-            "/": _board,
-            "/board.js": _script,
-            "/results.json": _json,
-            "/results.csv": _csv,
-            "/slips": _slips,
-        }
+        app.add_route(prefix + wire.EVENTS, _events, ["POST"])
+        shows = {"/": _board, "/board.js": _script, "/results.json": _json, "/results.csv": _csv}
+        if hub is not None:
+            shows[BACK] = hub.logged_in
+        else:
+            shows["/slips"] = _slips
+            app.add_route(wire.JOIN, _join, ["POST"])
         for path, show in shows.items():
-            app.add_route(path, show, ["GET"])
+            app.add_route(prefix + path, show, ["GET"])
         return app
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kit.classroom import identity, wire
-from kit.classroom.collector import EVENTS, Collector, Refused
+from kit.classroom.collector import EVENTS, Collector
 from kit.classroom.store import Store
+from kit.classroom.wire import Refused
 from kit.errors import KitError
 from kit.threads import run_sync
 

@@ -189,16 +189,22 @@ def _addresses() -> str:
     return f"Addresses of this machine: {', '.join(own_addresses()) or 'none but loopback'}."
 
 
+def only_here(one: Class) -> bool:
+    """Return whether only this machine reaches it."""
+    return not one.listen or ipaddress.ip_address(one.listen).is_loopback
+
+
 def who_reaches(one: Class) -> str:
     """Say which machines can reach it, what may be in their way, and where the join line is on paper."""
     more = f"{_addresses()} Slips with the join line, to print: {one.url}slips"
-    if not one.listen or ipaddress.ip_address(one.listen).is_loopback:
+    if only_here(one):
         return f"Only this machine reaches it. For others start it with --listen ADDRESS. {more}"
-    let = {
+    return f"Everybody in this network reaches it, without encryption. {firewall(one.port)} {more}"
+
+
+def firewall(port: int) -> str:
+    """Say what this machine's firewall must be told."""
+    return {
         "win32": "When Windows asks, allow Python on private networks.",
         "darwin": "When macOS asks, let Python accept incoming connections.",
-    }.get(
-        sys.platform,
-        f"A firewall must let TCP port {one.port} in (`sudo ufw allow {one.port}/tcp` with ufw).",
-    )
-    return f"Everybody in this network reaches it, without encryption. {let} {more}"
+    }.get(sys.platform, f"A firewall must let TCP port {port} in (`sudo ufw allow {port}/tcp` with ufw).")

@@ -1,6 +1,7 @@
 """A learner's side: join a class, and send what the record gains, from a thread that no check waits for.
 
 The record, ``progress.jsonl``, is all that waits to be sent; how far it was taken stands in a file beside it.
+On a JupyterHub that has a class nobody joins: the hub says with ``KIT_CLASS`` where to send.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import atexit
 import contextlib
 import http.client
 import json
+import os
 import random
 import re
 import secrets
@@ -17,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from kit.classroom import wire
 from kit.errors import KitError
@@ -43,7 +45,7 @@ class Member:
     Attributes:
         address: the collector's, such as ``http://192.168.1.20:8890``.
         code: what the join line ends with.
-        key: this learner's own, as hex.
+        key: this learner's own, as hex; empty in a hub's class, which takes the hub's tokens.
         name: as the board shows it.
         begins: where the record was when they joined, in bytes; what is before is theirs alone.
     """
@@ -70,7 +72,9 @@ class Member:
 
 
 def member(record: Path) -> Member | None:
-    """Return who this user is in a class; None if in none. The file lies beside the record.
+    """Return who this user is in a class: the one they joined, else their hub's; None if in none.
+
+    The file lies beside the record.
 
     Raises:
         KitError: the file is damaged.
@@ -78,16 +82,36 @@ def member(record: Path) -> Member | None:
     path = record.with_name(MEMBER)
     text = files.read(path)
     try:
-        return Member(**json.loads(text)) if text else None
+        return Member(**json.loads(text)) if text else _of_the_hub()
     except (ValueError, TypeError) as error:
         raise KitError(f"{str(path)!r} is damaged. Delete it, and join the class again.") from error
 
 
-def join(line: str, name: str, record: Path) -> str:
-    """Join a class, and return what is to be said of it. Once more it changes the name, or the address.
+def _of_the_hub() -> Member | None:
+    said = [os.environ.get(name, "") for name in ("KIT_CLASS", "JUPYTERHUB_USER", "JUPYTERHUB_API_TOKEN")]
+    return Member(said[0].rstrip("/"), "", "", said[1], 0) if all(said) else None
+
+
+def _joined(record: Path) -> Member | None:
+    """Return who this user is in the class they joined; None if in none.
 
     Raises:
-        KitError: it is no join line, there is no name, the class refuses them, or they are in another class.
+        KitError: they are in their hub's, or the file is damaged.
+    """
+    who = member(record)
+    if who is not None and not who.key:
+        raise KitError(
+            "Your JupyterHub has a class, to which what you do in exercises is sent by itself. "
+            "You need not join it or hand in, and who runs the hub decides whether you are in it."
+        )
+    return who
+
+
+def read_line(line: str) -> tuple[SplitResult, str]:
+    """Return the collector's address and the code of a join line.
+
+    Raises:
+        KitError: it is no join line.
     """
     parts = urlsplit(line.strip())
     code = parts.path.strip("/")
@@ -100,9 +124,19 @@ def join(line: str, name: str, record: Path) -> str:
             f"{line!r} is no join line. The teacher's `kit class start` prints one such as "
             "http://192.168.1.20:8890/abcdefghjkmn."
         )
+    return parts, code
+
+
+def join(line: str, name: str, record: Path) -> str:
+    """Join a class, and return what is to be said of it. Once more it changes the name, or the address.
+
+    Raises:
+        KitError: it is no join line, there is no name, the class refuses them, or they are in another class.
+    """
+    parts, code = read_line(line)
     if not name.strip():
         raise KitError("Say who you are: --name NAME.")
-    address, before = f"http://{parts.netloc}", member(record)
+    address, before = f"http://{parts.netloc}", _joined(record)
     if before is not None and before.code != code:
         raise KitError(f"You are in the class at {before.address}. `kit class leave` first, then join.")
     size = record.stat().st_size if record.exists() else 0
@@ -120,7 +154,7 @@ def join(line: str, name: str, record: Path) -> str:
 
 def leave(record: Path) -> str:
     """Leave the class, and return what is to be said of it."""
-    if member(record) is None:
+    if _joined(record) is None:
         return "You are in no class."
     left = waiting(record)
     record.with_name(MEMBER).unlink()
@@ -134,7 +168,7 @@ def hand_in(file: Path | None, record: Path) -> Path:
     Raises:
         KitError: they are in no class, or the file cannot be written, or is another one.
     """
-    who = member(record)
+    who = _joined(record)
     if who is None:
         raise KitError("You are in no class. Run `kit class join` with the teacher's line first.")
     words = re.sub(r"\W+", "-", who.name.lower()).strip("-")
@@ -164,6 +198,15 @@ def hand_in(file: Path | None, record: Path) -> Path:
     return file
 
 
+def notices(record: Path) -> list[str]:
+    """Return what a learner should know of what is sent."""
+    waits, who = waiting(record), member(record)
+    said = [f"Not sent to your class yet: {waits}"] if waits else []
+    if who is not None and not who.key:
+        said.append("What you do in exercises, but no code, is sent to your JupyterHub's class")
+    return said
+
+
 def waiting(record: Path) -> str:
     """Return how much was not sent to the class yet and why, in a few words; empty where nothing waits."""
     if not record.exists() or (who := member(record)) is None:
@@ -177,7 +220,7 @@ def waiting(record: Path) -> str:
 
 def wake(record: Path) -> None:
     """Let what is new in the record be sent soon. It returns at once, and does nothing outside of a class."""
-    if not record.with_name(MEMBER).exists():
+    if not record.with_name(MEMBER).exists() and _of_the_hub() is None:
         return
     if session.sender is None:
         with contextlib.suppress(RuntimeError):  # this process ends, or may have no more threads
@@ -271,10 +314,13 @@ def _refuse(status: int, said: str) -> None:
 
 def _post(who: Member, path: str, body: bytes, key: bytes) -> tuple[int, str]:
     parts = urlsplit(who.address)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=ANSWER)
     headers = {wire.LEARNER: wire.learner_of(who.secret), wire.SIGNATURE: wire.signature(key, body)}
+    if not who.key:
+        headers = {"Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}"}
     try:
-        connection.request("POST", path, body, headers)
+        connection.request("POST", parts.path + path, body, headers)
         answer = connection.getresponse()
         return answer.status, wire.short(answer.read(4096).decode(errors="replace"))
     except (OSError, http.client.HTTPException) as error:

@@ -28,6 +28,14 @@ class Malformed(ValueError):
     """It is not what a learner's kit sends."""
 
 
+class Refused(Exception):
+    """A request is not taken; its text says why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
 def signature(key: bytes, body: bytes) -> str:
     """Return the signature of a body."""
     return hmac.new(key, body, hashlib.sha256).hexdigest()

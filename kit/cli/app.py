@@ -39,12 +39,6 @@ def _root(
         typer.echo(context.get_help())
 
 
-def _port(text: str) -> int:
-    if text.isdecimal() and 1 <= int(text) <= 65535:
-        return int(text)
-    raise typer.BadParameter(f"{text!r} is no port: use a whole number from 1 to 65535, such as 8890.")
-
-
 @app.command()
 def lab(
     lesson: Annotated[
@@ -54,9 +48,7 @@ def lab(
         ),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
-    port: Annotated[
-        int | None, typer.Option(help="The port of JupyterLab.", parser=_port, metavar="NUMBER")
-    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The port of JupyterLab.")] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Open the lesson as it was at first; yours is kept.")
     ] = False,
@@ -101,13 +93,9 @@ def doctor() -> None:
 
     Looks at everything the kit needs. Its exit code is 1 when the lessons cannot run.
     """
-    from kit.cli.doctor import examine, line
+    from kit.cli.doctor import examine, tell
 
-    broken = False
-    for name, finding in examine():
-        typer.echo(line(name, finding, sys.stdout.encoding))
-        broken = broken or finding.state == "broken"
-    raise typer.Exit(1 if broken else 0)
+    raise typer.Exit(tell(examine()))
 
 
 @app.command()

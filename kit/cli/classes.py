@@ -73,6 +73,32 @@ def read(
 
 
 @app.command()
+def bundle(
+    folder: Annotated[Path, typer.Argument(help="It is made, or completed.")],
+    python: Annotated[list[str] | None, typer.Option(help="3.13, say. This one's without it.")] = None,
+    platform: Annotated[list[str] | None, typer.Option(help="windows, macos, linux. This one.")] = None,
+) -> None:
+    """For a teacher: put all that learners install into a folder, for a room without internet."""
+    from kit.classroom import bundle
+    from kit.cli.lessons import originals
+
+    bundle.make(folder, python or [], platform or [], originals(), lambda line: print(line, flush=True))
+
+
+@app.command()
+def doctor(
+    line: Annotated[str, typer.Argument(help="On a learner's machine: the join line.")] = "",
+) -> None:
+    """Try, on the day before, what a class needs: on the teacher's machine, and on a learner's."""
+    from kit.classroom import trial
+    from kit.cli.doctor import Finding, examine, tell
+
+    code = tell(examine())
+    of_class = ((name, Finding(*found)) for name, found in trial.examine(line))
+    raise typer.Exit(tell(of_class) or code)
+
+
+@app.command()
 def join(
     line: Annotated[str, typer.Argument(help="What the teacher's machine shows.")],
     name: Annotated[

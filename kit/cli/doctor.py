@@ -11,9 +11,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import traceback
 import warnings
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +25,6 @@ from kit.errors import KitError
 from kit.extras import DISTRIBUTION
 
 NEEDED_MEGABYTES = 500  # a cluster, its write-ahead log and a few lessons' databases
-JUPYTER_PORT = 8888
 _OTHER_HOME = "set KIT_HOME to a folder that you can write to"
 
 
@@ -198,11 +198,7 @@ def _ports() -> Finding:
     """Check that this machine can talk to itself, as a browser, a kernel and a Postgres do."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         socket.create_connection(listening.getsockname(), timeout=5).close()
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        if probe.connect_ex(("127.0.0.1", JUPYTER_PORT)) == 0:
-            return _note(f"{JUPYTER_PORT} is taken; JupyterLab will use the next free one")
-    return _good(f"this machine reaches itself, and {JUPYTER_PORT} is free")
+    return _good("this machine reaches itself")
 
 
 def _disk() -> Finding:
@@ -273,21 +269,21 @@ def examine() -> Iterator[tuple[str, Finding]]:
                 warnings.simplefilter("ignore")  # warnings of libraries are no findings
                 finding = check()
         except Exception as error:
-            finding = _broken(f"this could not be looked at: {_last_line(error)}", _install())
+            what = traceback.format_exception_only(error)[-1].strip()
+            finding = _broken(f"this could not be looked at: {what}", _install())
         yield name, finding
 
 
-def line(name: str, finding: Finding, encoding: str = "utf-8") -> str:
-    """Return a finding as text: a sign, the check's name, the result, and the remedy."""
+def tell(findings: Iterable[tuple[str, Finding]]) -> int:
+    """Print findings as they come, with their remedies. Return the exit code: 1 when something is broken."""
     signs = {"good": "✓", "note": "–", "broken": "✗"}
     try:
-        "".join(signs.values()).encode(encoding)
+        "".join(signs.values()).encode(sys.stdout.encoding)
     except UnicodeEncodeError:  # an old Windows code page
         signs = {"good": "ok", "note": "--", "broken": "NO"}
-    text = f"{signs[finding.state]} {name:<11} {finding.says}"
-    return text + (f"\n{'':14}To mend it: {finding.mend}." if finding.mend else "")
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+    code = 0
+    for name, finding in findings:
+        mend = f"\n{'':14}To mend it: {finding.mend}." if finding.mend else ""
+        print(f"{signs[finding.state]} {name:<11} {finding.says}{mend}", flush=True)
+        code = 1 if finding.state == "broken" else code
+    return code

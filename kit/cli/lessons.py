@@ -46,28 +46,20 @@ def find(wanted: str | None = None) -> Path:
     Raises:
         KitError: no notebook is called that. The message lists them, and names the closest one.
     """
-    folder = originals()
-    lessons = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    notebooks = sorted(originals().glob("*.ipynb"))  # the lessons come first
     if wanted is None:
-        return lessons[0]
-    others = sorted(set(folder.glob("*.ipynb")) - set(lessons))
-    by_word = {other.stem.lower(): other for other in others}
-    for lesson in lessons:
+        return notebooks[0]
+    by_word = {notebook.stem.lower(): notebook for notebook in notebooks}
+    for lesson in (each for each in notebooks if each.stem[:2].isdecimal()):
         number, _, name = lesson.stem.partition("_")
-        by_word |= {number: lesson, str(int(number)): lesson, name: lesson, lesson.stem: lesson}
+        by_word |= {number: lesson, str(int(number)): lesson, name: lesson}
     asked = Path(wanted).name.removesuffix(".ipynb").lower()
     if asked in by_word:
         return by_word[asked]
     close = difflib.get_close_matches(asked, by_word, n=1, cutoff=0.5)
     hint = f" Did you mean {by_word[close[0]].stem!r}?" if close else ""
-    known = f"The lessons are:\n{_listed(lessons)}"
-    if others:
-        known += f"\nBeside them there are:\n{_listed(others)}"
-    raise KitError(f"There is no lesson {wanted!r}.{hint} {known}")
-
-
-def _listed(notebooks: list[Path]) -> str:
-    return "\n".join(f"  {notebook.stem}" for notebook in notebooks)
+    known = "".join(f"\n  {notebook.stem}" for notebook in notebooks)
+    raise KitError(f"There is no lesson {wanted!r}.{hint} There are:{known}")
 
 
 def own_copy() -> Path:

@@ -29,10 +29,10 @@ from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize("port", ["99999", "0", "-1", "8888x", "²", ""])
-def test_what_is_no_port_is_refused_with_one_that_is(port):
+def test_what_is_no_port_is_refused(port):
     answer = run("lab", f"--port={port}")
     assert answer.returncode == 2
-    assert f"{port!r} is no port: use a whole number from 1 to 65535, such as 8890." in answer.stderr
+    assert re.search(r"Invalid value for '--port': .*(not a valid int|1<=x<=65535)", answer.stderr)
     assert "Usage: kit lab" in answer.stderr
 
 

@@ -13,6 +13,7 @@ from kit import exercises
 from kit.errors import KitError
 from kit.exercises import course, record
 from kit.exercises.authoring import proving
+from kit.session import session
 from kit.sources import Postgres
 
 
@@ -89,6 +90,20 @@ def test_a_check_that_is_marked_raises_its_message_without_the_answer_and_only_w
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
     answer_with(answered, exercise.stub)
     kit.check("longest")
+
+
+def test_a_mark_counts_a_prediction_of_this_kernel_alone(
+    no_record: Path, lesson: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session, "guesses", {})
+    right = {"rows_in_queue": 0, "log": ["queued", "picked", "successful"]}
+    record.write("statuses", "predict", guess=right)  # by another learner, whose notebook ran here before
+    with pytest.raises(KitError, match="Not attempted"):
+        kit.check("statuses", strict=True)
+    kit.check("statuses")
+    assert "Passed" in capsys.readouterr().out
+    kit.predict("statuses", **right)
+    kit.check("statuses", strict=True)
 
 
 @pytest.mark.parametrize("call", ["check", "hint", "solution", "predict"])

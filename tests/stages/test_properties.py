@@ -116,6 +116,7 @@ class Machine:
             each=None if plan.items is None else f"list_{plan.name}",
             retries=plan.retries,
             backoff=0,
+            crashes=50,  # a busy machine may deliver a job again, as if its worker had died
         )(handler)
 
     async def fail(self, place: Place, step: Step) -> None:
