@@ -27,9 +27,9 @@ def page(name: str, line: str, a_page: str = "", pages: str = "") -> str:
     columns, size = LOOKS[on_each]
     many = min(int(pages), MOST) if pages.isdecimal() and len(pages) < 4 else 1
     slip = (
-        f"<article><b>{html.escape(name)}</b><p>Once, in a terminal (in JupyterLab: File, New, Terminal), "
-        f"with your own name:</p><code>kit class join {html.escape(line)} <span>--name Ada</span></code>"
-        "</article>"
+        f"<article><b>{html.escape(name)}</b><p>Once, in a cell of a notebook (or, without the "
+        "<code>!</code>, in a terminal), with your own name:</p>"
+        f'<code>!kit class join {html.escape(line)} <span>--name "Ada"</span></code></article>'
     )
     sections = f"<section>{slip * on_each}</section>" * max(many, 1)
     others = [f'<a href="slips?a-page={one}&amp;pages={max(many, 1)}">{one}</a>' for one in LOOKS]

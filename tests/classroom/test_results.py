@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
-from kit.classroom import results
+from kit.classroom import plans, results
 from kit.classroom.store import JOINED
 
 TASKS = [
@@ -65,6 +66,17 @@ def test_help_goes_to_who_is_stuck_and_then_to_who_is_wrong_most_often_and_to_no
     )
     helped = [made.board(1900)["learners"][one["learner"]]["name"] for one in made.board(1900)["help"]]
     assert helped == ["stuck", "often"]
+
+
+def test_in_the_room_is_who_has_done_something_since_the_plan_began_or_has_just_joined():
+    plan = plans.Plan("short", 1000, [plans.Part("One", "one.ipynb", 0, 10, [("sum", 5), ("limit", 10)])])
+    made = added(("today", 1200, "sum", "passed"), ("last week", 10, "limit", "passed"))
+    made.add(9, "new", JOINED, json.dumps({"name": "new", "key": "00"}))
+    assert made.plan(asdict(plan), 1330) == (
+        "short: One, minute 6 of 10. Half the room has passed “A sum”, as planned. "
+        "With the plan or ahead of it: 1 of 2."
+    )
+    assert made.plan({}, 1330) == ""
 
 
 def test_a_table_for_a_spreadsheet_has_no_formula_and_tells_namesakes_apart():
