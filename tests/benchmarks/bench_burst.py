@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -96,34 +97,36 @@ def processor_time() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def run(count: int, lesson: str, folder: Path) -> None:
+    """Let so many learn a lesson in that folder, and print the figures."""
+    folder.chmod(0o755)
+    learners = [Learner(folder / str(number), lesson) for number in range(count)]
+    for learner in learners:
+        learner.folder.mkdir()
+    before = processor_time()
+    size = asyncio.run(burst(learners))
+    while below():  # servers end a moment after their last kernel
+        with suppress(ChildProcessError):
+            os.waitpid(-1, 0)
+    each = (processor_time() - before) / count
+    times = sorted(learner.seconds for learner in learners)
+    problems = sorted({learner.problem for learner in learners} - {""})
+    passed = sum(not learner.problem for learner in learners)
+    print(f"{lesson}: {passed} of {count} passed. {' | '.join(problems)}")
+    said = f"first {times[0]:.1f}, median {statistics.median(times):.1f}"
+    figure(f"{count} learners, {lesson}: the last is through", times[-1], "at most 40", "s", said)
+    figure(f"{count} learners, {lesson}: processor time of each", each, "at most 2.5", "s")
+    figure(f"{count} learners, {lesson}: memory of each", size / count, "at most 150", "MiB")
+
+
 def main() -> None:
     """Measure and print."""
     words = sys.argv[1:]
     count = int(words.pop(0)) if words and words[0].isdecimal() else LEARNERS
     ctypes.CDLL(None).prctl(ADOPT, 1, 0, 0, 0)
     for lesson in words or [LESSON]:
-        before = processor_time()
-        with tempfile.TemporaryDirectory(prefix="kit-burst-", ignore_cleanup_errors=True) as temporary:
-            folder = Path(temporary)
-            folder.chmod(0o755)
-            learners = [Learner(folder / str(number), lesson) for number in range(count)]
-            for learner in learners:
-                learner.folder.mkdir()
-            size = asyncio.run(burst(learners))
-            while below():  # servers end a moment after their last kernel
-                try:
-                    os.waitpid(-1, 0)
-                except ChildProcessError:
-                    time.sleep(0.05)
-        times = sorted(learner.seconds for learner in learners)
-        problems = sorted({learner.problem for learner in learners} - {""})
-        passed = sum(not learner.problem for learner in learners)
-        print(f"{lesson}: {passed} of {count} passed. {' | '.join(problems)}", flush=True)
-        said = f"first {times[0]:.1f}, median {statistics.median(times):.1f}"
-        figure(f"{count} learners, {lesson}: the last is through", times[-1], "at most 40", "s", said)
-        each = (processor_time() - before) / count
-        figure(f"{count} learners, {lesson}: processor time of each", each, "at most 2.5", "s")
-        figure(f"{count} learners, {lesson}: memory of each", size / count, "at most 150", "MiB")
+        with tempfile.TemporaryDirectory(prefix="kit-burst-", ignore_cleanup_errors=True) as folder:
+            run(count, lesson, Path(folder))
 
 
 if __name__ == "__main__":
