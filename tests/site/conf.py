@@ -1,5 +1,8 @@
 """How Sphinx builds the site; it is copied beside its sources."""
 
+from docutils import nodes
+from sphinx.application import Sphinx
+
 project = "Learn PGQueuer"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["jupyter_execute"]
@@ -14,6 +17,7 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "navbar_persistent": [],  # a search field stands above the contents
     "show_toc_level": 2,
+    "footer_content_items": [],
 }
 html_show_sourcelink = False
 html_copy_source = False
@@ -26,3 +30,14 @@ nb_mime_priority_overrides = [("html", "text/html", 0)]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 default_role = "py:obj"  # a name in single backticks, in docstrings
+
+
+def setup(app: Sphinx) -> None:
+    """Let a dash stand behind the name of a parameter, though ``--`` is none elsewhere."""
+
+    def dashes(app: Sphinx, page: nodes.document) -> None:
+        for text in list(page.findall(nodes.Text)):
+            if text == " -- ":
+                text.parent.replace(text, nodes.Text(" – "))
+
+    app.connect("doctree-read", dashes)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.jupyterlab import ARTIFACTS
 from tests.lessons.course import until_gone
-from tests.lessons.learner import Learner, learner_of
+from tests.lessons.learner import learner_of
 from tests.lessons.notebook import FOLDER, text_of
 
 KEPT = ARTIFACTS / "executed"
@@ -26,6 +26,7 @@ _FOLLOW = """
 import kit.notebook as _notebook, kit.pictures.board.widget as _widget, kit.session as _session
 _notebook.after_each_cell(lambda _: _session.session.database and _widget.board_of(_session.session.target()))
 """
+_LAST = """print(kit.sql("SELECT coalesce(max(created)::text, '') AS at FROM pgqueuer_log")["at"][0])"""
 
 
 def executed(names: Sequence[str]) -> dict[str, Any]:
@@ -46,10 +47,10 @@ def executed(names: Sequence[str]) -> dict[str, Any]:
 
 def _key(name: str) -> str:
     """Return what changes when the notebook or the kit does."""
-    digest = hashlib.sha256((FOLDER / f"{name}.ipynb").read_bytes() + Path(__file__).read_bytes())
-    for path in sorted(KIT.rglob("*")):
+    digest = hashlib.sha256()
+    for path in [FOLDER / f"{name}.ipynb", Path(__file__), *sorted(KIT.rglob("*"))]:
         if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(str(path.relative_to(KIT)).encode() + path.read_bytes())
+            digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:20]
 
 
@@ -71,11 +72,17 @@ def _execute(name: str, kept: Path) -> None:
     """
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     ended: dict[str, list[Any]] = {}
+    last = ""
     with learner_of(name) as learner:
         learner.run([nbformat.v4.new_code_cell(_FOLLOW)])
         for section in _sections(learner.lesson.cells):
             executed = [[cell] for cell in learner.run(section)]
-            executed[-1] += _replay(learner, section)
+            if any(cell.cell_type == "code" for cell in section):
+                last, before = text_of(*learner.run([nbformat.v4.new_code_cell(_LAST)])), last
+                # What ran before it is another section's; what shows its board plays that again itself.
+                if last not in ("", before) and "kit.board()" not in str(section):
+                    board = nbformat.v4.new_code_cell("kit.board()", metadata={"tags": ["remove-input"]})
+                    executed[-1] += learner.run([board])
             ended |= copy.deepcopy({cells[0].id: cells for cells in executed})
     notebook.cells = [part for cell in notebook.cells for part in ended.get(cell.id, [cell])]
     for old in KEPT.glob(f"{name}-*.ipynb"):
@@ -91,11 +98,3 @@ def _sections(cells: list[Any]) -> list[list[Any]]:
             sections.append([])
         sections[-1].append(cell)
     return sections
-
-
-def _replay(learner: Learner, section: list[Any]) -> list[Any]:
-    """Return what plays the queue of a section again, where it had one and shows no board itself."""
-    if not any(cell.cell_type == "code" for cell in section[1:]) or "kit.board()" in str(section):
-        return []
-    (board,) = learner.run([nbformat.v4.new_code_cell("kit.board()", metadata={"tags": ["remove-input"]})])
-    return [board] if "kit-still" in str(board.outputs) and "no job has run" not in text_of(board) else []
