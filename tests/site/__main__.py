@@ -29,7 +29,9 @@ def build(names: Sequence[str], folder: Path = ARTIFACTS / "site") -> Path:
         AssertionError: a cell has failed, or a page is not as it must be.
     """
     source, site, known = folder / "source", folder / "html", folder / "doctrees"
-    texts = dict(pages(executed(names)))
+    notebooks = executed(names)
+    checks.look(notebooks)
+    texts = dict(pages(notebooks))
     if {path.name for path in source.glob("*.*")} != {"conf.py", *texts}:  # or an old page would stay
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(HERE / "static", source / "static", dirs_exist_ok=True)

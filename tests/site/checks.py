@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urldefrag
+
+from tests.lessons.notebook import Lesson
 
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
 ELSEWHERE = ("http:", "https:", "//")
@@ -33,6 +37,18 @@ class Page(HTMLParser):
         target = loaded or (had.get("href", "") if tag == "a" else "")
         if target and not target.startswith((*ELSEWHERE, "data:", "mailto:")):
             self.links.append(target)
+
+
+def look(notebooks: Mapping[str, Any]) -> None:
+    """Compare what executed notebooks say of their tables and pictures with these.
+
+    Raises:
+        AssertionError: a **Look** names a value that is not shown above it.
+    """
+    for name, notebook in notebooks.items():
+        for section in Lesson(name, notebook.cells).sections:
+            for paragraph in section.looks():
+                paragraph.check()
 
 
 def examine(site: Path) -> None:

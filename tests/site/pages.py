@@ -115,7 +115,7 @@ def _run_it(name: str) -> str:
 
 
 def _edit(path: str) -> str:
-    return f"[Edit this page]({REPOSITORY}/edit/HEAD/{path})" if REPOSITORY else ""
+    return f"[Edit this page]({REPOSITORY}/edit/main/{path})" if REPOSITORY else ""
 
 
 def _reference() -> Iterator[str]:

@@ -50,7 +50,7 @@ def test_a_page_says_how_it_is_run_how_long_it_takes_and_where_it_is_changed(sou
         if name != "index.md":
             path = f"notebooks/{name}" if name.endswith(".ipynb") else r"(README\.md|kit/__init__\.py)"
             assert (
-                re.search(rf"https://github\.com/owner/name/edit/HEAD/{path}\)", text)
+                re.search(rf"https://github\.com/owner/name/edit/main/{path}\)", text)
                 or name == "glossary.ipynb"
             )
         if name.endswith(".ipynb") and name != "glossary.ipynb":
