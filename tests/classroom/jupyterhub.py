@@ -128,7 +128,10 @@ class JupyterHub:
                 whole = {"header": header, "parent_header": {}, "metadata": {}, "content": asked}
                 channel.send(json.dumps(whole | {"channel": "shell"}))
                 while True:
-                    told = json.loads(channel.recv())
+                    message = channel.recv()
+                    if isinstance(message, bytes):  # a widget's
+                        continue
+                    told = json.loads(message)
                     if told["parent_header"].get("msg_id") != f"cell-{number}":
                         continue
                     kind, content = told["msg_type"], told["content"]
