@@ -113,8 +113,8 @@ class JupyterHub:
         wait_until(f"the server of {user}", lambda: self.api("GET", f"/users/{user}").json()["servers"]
                    .get("", {}).get("ready"), 120, every=0.3)  # fmt: skip
 
-    def run(self, user: str, *cells: str, seconds: float = 120) -> str:
-        """Run cells in a kernel of the user's server, which ends then; return what they print or raise."""
+    def run(self, user: str, *cells: str, seconds: float = 120, keep: bool = False) -> str:
+        """Run cells in a new kernel, which ends unless it is kept; return what they print or raise."""
         kernels = f"{self.url}/user/{user}/api/kernels"
         kernel = self.web.post(kernels).json()["id"]
         where = f"{kernels.replace('http', 'ws', 1)}/{kernel}/channels"
@@ -142,7 +142,8 @@ class JupyterHub:
                         break
         finally:
             channel.close()
-            self.web.delete(f"{kernels}/{kernel}")
+            if not keep:
+                self.web.delete(f"{kernels}/{kernel}")
         return said
 
     @contextlib.contextmanager
