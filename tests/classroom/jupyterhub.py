@@ -113,8 +113,8 @@ class JupyterHub:
         wait_until(f"the server of {user}", lambda: self.api("GET", f"/users/{user}").json()["servers"]
                    .get("", {}).get("ready"), 120, every=0.3)  # fmt: skip
 
-    def run(self, user: str, *cells: str, seconds: float = 120) -> str:
-        """Run cells in a kernel of the user's server, which ends then; return what they print or raise."""
+    def run(self, user: str, *cells: str, seconds: float = 120, keep: bool = False) -> str:
+        """Run cells in a new kernel, which ends unless it is kept; return what they print or raise."""
         kernels = f"{self.url}/user/{user}/api/kernels"
         kernel = self.web.post(kernels).json()["id"]
         where = f"{kernels.replace('http', 'ws', 1)}/{kernel}/channels"
@@ -128,7 +128,10 @@ class JupyterHub:
                 whole = {"header": header, "parent_header": {}, "metadata": {}, "content": asked}
                 channel.send(json.dumps(whole | {"channel": "shell"}))
                 while True:
-                    told = json.loads(channel.recv())
+                    message = channel.recv()
+                    if isinstance(message, bytes):  # a widget's
+                        continue
+                    told = json.loads(message)
                     if told["parent_header"].get("msg_id") != f"cell-{number}":
                         continue
                     kind, content = told["msg_type"], told["content"]
@@ -139,7 +142,8 @@ class JupyterHub:
                         break
         finally:
             channel.close()
-            self.web.delete(f"{kernels}/{kernel}")
+            if not keep:
+                self.web.delete(f"{kernels}/{kernel}")
         return said
 
     @contextlib.contextmanager

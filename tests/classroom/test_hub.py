@@ -23,6 +23,7 @@ from kit.exercises import course
 from kit.sources import Postgres
 from tests.classroom.conftest import START, wrong
 from tests.classroom.jupyterhub import HUBS, JupyterHub, free_ports, proxy
+from tests.conftest import processes_about
 from tests.night import by_night, environment
 from tests.waiting import wait_until
 
@@ -147,3 +148,11 @@ def test_on_a_hub_two_users_check_and_nobody_joins_and_the_board_is_for_its_admi
     for token, status in {hers: 400, "forged": 403, drivers: 403, "\xff": 403}.items():
         sent = {b"Authorization": f"token {token}".encode("latin-1")}
         assert httpx.post(f"{hub.service}/events", content=b"no report", headers=sent).status_code == status
+
+
+@by_night
+def test_a_hub_that_is_stopped_leaves_no_postgres_of_a_learner_at_work(hub: JupyterHub) -> None:
+    hub.spawn("edsger")
+    hub.run("edsger", SETUP, keep=True)
+    assert any("postgres" in line for line in processes_about(hub.folder / "homes" / "edsger"))
+    hub.stop()
