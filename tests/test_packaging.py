@@ -243,7 +243,7 @@ def test_what_the_kit_and_the_lessons_import_is_declared_and_the_other_way_round
 
 def test_what_the_tests_and_benchmarks_import_is_declared(project):
     found = imported((ROOT / "tests").rglob("*.py"))
-    known = declared(project, "lab", "test", "benchmark")
+    known = declared(project, "lab", "test", "site", "benchmark")
     assert {name: found[name] for name in found.keys() - known} == {}
 
 

@@ -175,7 +175,7 @@ def test_a_lesson_with_a_new_number_leaves_no_old_one_behind_that_was_not_change
     write(copy / "01_more.ipynb", "mine")
     lessons.update(copy)
     notebooks = {name for name in files_in(copy) if name.endswith(".ipynb")}
-    assert notebooks == {"10_start.ipynb", "11_more.ipynb", "01_more.ipynb"}
+    assert notebooks == {"10_start.ipynb", "11_more.ipynb", "01_more.ipynb", "teaching/guide.ipynb"}
 
 
 def test_a_lesson_that_was_removed_from_the_copy_comes_back(clone, copy):
@@ -228,7 +228,10 @@ def test_the_lessons_of_an_installed_kit_are_copied_where_the_learner_stands(ins
     folder = lessons.own_copy()
     lessons.update(folder)
     assert folder == tmp_path / "mine" / "pgqueuer-lessons"
-    assert files_in(folder) == {"00_start.ipynb", "01_more.ipynb", "images/board.png"}
+    assert files_in(folder) == {
+        *("00_start.ipynb", "01_more.ipynb"),
+        *("images/board.png", "teaching/guide.ipynb"),
+    }
     assert files_in(installed) == before
 
 
