@@ -14,7 +14,7 @@ import nbformat
 import kit
 from kit.exercises import course
 from kit.pictures.publish import without_widgets
-from tests.lessons.notebook import COMPANIONS, LESSONS
+from tests.lessons.notebook import COMPANIONS, FOLDER, LESSONS
 
 # Where the project is published, such as https://github.com/owner/name: each page then has a link to edit it,
 # and a lesson one to run it on Binder.
@@ -33,19 +33,22 @@ CHAPTERS = [
     "Without a clone: pip, uv, conda, Binder, a hub",
     "When something does not work",
 ]
-LINK = re.compile(r"\[([^\]]+)\]\((?:notebooks/)?(\w+)\.ipynb(#[\w-]+)?\)")
+TEACHING = {path.stem: path for path in sorted((FOLDER / "teaching").glob("*.ipynb"))}  # read, not executed
+LINK = re.compile(r"\[([^\]]+)\]\((?:[\w./]*/)?(\w+)\.ipynb(#[\w-]+)?\)")
+FILE = re.compile(r"\[([^\]]+)\]\(((?:kit|tests)/[\w./]+)\)")
 HINTS = {one.id: one.hints for one in course.all_exercises()}
 
 
 def pages(notebooks: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the file name and the text of each of Sphinx's sources; ``notebooks`` are executed."""
-    for name, notebook in notebooks.items():
-        yield f"{name}.ipynb", _page(name, notebook, notebooks)
+    every = {**notebooks, **{name: nbformat.read(path, as_version=4) for name, path in TEACHING.items()}}
+    for name, notebook in every.items():
+        yield f"{name}.ipynb", _page(name, notebook, every)
     readme = README.read_text("utf-8").replace("notebooks/images/", "images/")
     parts = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL))
     start, *others = (title.partition(":")[0].lower().replace(" ", "_") for title in CHAPTERS)
     for file, title in zip([start, *others], CHAPTERS, strict=True):
-        yield f"{file}.md", f"# {title}\n{_edit('README.md')}\n{parts[title]}"
+        yield f"{file}.md", f"# {title}\n{_edit('README.md')}\n{_chapter(parts[title], every)}"
     yield "reference.md", "\n".join(_reference())
     opening = [readme.partition("\n## ")[0]]
     opening += [f"## {title}\n{parts[title]}" for title in ("The lessons", "The kit in a minute")]
@@ -53,12 +56,13 @@ def pages(notebooks: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "Begin": [start],
         "Lessons": [name for name in notebooks if name in LESSONS],
         "Beside them": [name for name in notebooks if name not in LESSONS],
+        "Teaching": [*TEACHING],
         "The kit": [*others, "reference"],
     }
     for caption, files in contents.items():
         listed = "\n".join(files)
         opening.append(f"```{{toctree}}\n:hidden:\n:maxdepth: 1\n:caption: {caption}\n{listed}\n```")
-    yield "index.md", _linked("\n\n".join(opening), notebooks)
+    yield "index.md", _linked("\n\n".join(opening), every)
 
 
 def _page(name: str, notebook: Any, names: Mapping[str, Any]) -> str:
@@ -70,14 +74,13 @@ def _page(name: str, notebook: Any, names: Mapping[str, Any]) -> str:
         cells.append(cell)
         if cell.cell_type == "markdown":
             cell.source = _linked(cell.source, names)
-            if name == GLOSSARY:  # no level of headings is left out
-                cell.source = re.sub(r"^###", "##", cell.source, flags=re.MULTILINE)
+            if name == GLOSSARY:
+                cell.source = _raised(cell.source)
         exercises = [tag.removeprefix("check:") for tag in tags if tag.startswith("check:")]
         cells += [_markdown(f"hints-{exercise}", _hints(exercise)) for exercise in exercises]
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
             tags.append("hide-input")
-    if name != GLOSSARY:
-        cells.insert(1, _markdown("run-it", _run_it(name)))
+    cells.insert(1, _markdown("run-it", _run_it(name)))
     notebook.cells = cells
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}  # `!pgq` in a cell
     return str(nbformat.writes(notebook))
@@ -97,6 +100,17 @@ def _linked(text: str, names: Mapping[str, Any]) -> str:
     return LINK.sub(link, text)
 
 
+def _chapter(text: str, names: Mapping[str, Any]) -> str:
+    """Return a part of README as a page by itself; files of the project are where it is published."""
+    link = rf"[\1]({REPOSITORY}/blob/main/\2)" if REPOSITORY else r"\1"
+    return _raised(FILE.sub(link, _linked(text, names)))
+
+
+def _raised(text: str) -> str:
+    """Return Markdown whose headings of the third level are of the second, so that none is left out."""
+    return re.sub(r"^###", "##", text, flags=re.MULTILINE)
+
+
 def _hints(exercise: str) -> str:
     return "\n".join(
         f"<details><summary>Hint {number}</summary>\n\n{hint}\n\n</details>"
@@ -105,6 +119,10 @@ def _hints(exercise: str) -> str:
 
 
 def _run_it(name: str) -> str:
+    if name in TEACHING:
+        return _edit(f"notebooks/teaching/{name}.ipynb")
+    if name == GLOSSARY:
+        return _edit(f"notebooks/{name}.ipynb")
     lesson = name[:2] if name in LESSONS else name
     line = f"Run it: `python3 -m kit lab {lesson}`, as [Start](start.md) says"
     if REPOSITORY:

@@ -11,7 +11,7 @@ import pytest
 from kit.exercises import course
 from kit.exercises.authoring import stubs
 from kit.exercises.course import Lesson
-from tests.lessons.notebook import FOLDER
+from tests.lessons.notebook import COMPANIONS, FOLDER, LESSONS
 from tests.site import checks, pages
 
 
@@ -25,7 +25,7 @@ def sources() -> dict[str, str]:
 
 
 def test_every_notebook_is_a_page(sources: dict[str, str]) -> None:
-    assert {path.name for path in FOLDER.glob("*.ipynb")} <= set(sources)
+    assert {path.name for path in FOLDER.rglob("*.ipynb")} <= set(sources)
 
 
 @pytest.mark.parametrize("lesson", course.lessons(), ids=lambda lesson: lesson.name)
@@ -47,13 +47,12 @@ def test_an_exercise_has_its_stub_its_hints_in_folds_and_no_solution(
 
 def test_a_page_says_how_it_is_run_how_long_it_takes_and_where_it_is_changed(sources: dict[str, str]) -> None:
     for name, text in sources.items():
-        if name != "index.md":
-            path = f"notebooks/{name}" if name.endswith(".ipynb") else r"(README\.md|kit/__init__\.py)"
-            assert (
-                re.search(rf"https://github\.com/owner/name/edit/main/{path}\)", text)
-                or name == "glossary.ipynb"
-            )
-        if name.endswith(".ipynb") and name != "glossary.ipynb":
+        place = (
+            r"notebooks/(teaching/)?" + name if name.endswith(".ipynb") else r"(README\.md|kit/__init__\.py)"
+        )
+        edit = rf"https://github\.com/owner/name/edit/main/{place}\)"
+        assert name == "index.md" or re.search(edit, text), name
+        if name.removesuffix(".ipynb") in [*LESSONS, *COMPANIONS]:
             assert re.search(r"\*\*Takes\*\* about \d+ minutes", text), name
             assert re.search(r"Run it: `python3 -m kit lab \w+`", text), name
 
