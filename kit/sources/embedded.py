@@ -138,8 +138,12 @@ class Embedded:
         with files.open_log(log) as output:
             child = processes.start(command, output, **self._surroundings())
 
-        def lives() -> bool:  # pg_ctl ends before the server is ready
-            return processes.is_alive(child) or (sys.platform == "win32" and self._postmaster() != [])
+        shows_itself = time.monotonic() + 5
+
+        def lives() -> bool:
+            if sys.platform == "win32":  # pg_ctl ends before the server has written who it is
+                return self._process() is not None or time.monotonic() < shows_itself
+            return processes.is_alive(child)
 
         try:
             return self._until_ready(lives, deadline)
