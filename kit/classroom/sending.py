@@ -80,7 +80,7 @@ def member(record: Path) -> Member | None:
         KitError: the file is damaged.
     """
     path = record.with_name(MEMBER)
-    text = files.read(path)
+    text = files.read(path) if record.parent.is_dir() else ""
     try:
         return Member(**json.loads(text)) if text else _of_the_hub()
     except (ValueError, TypeError) as error:

@@ -50,8 +50,9 @@ def test_a_class_that_does_not_run_is_started_for_that_and_stopped_again(teacher
     finally:
         one.save()
         teacher.start()
-    started = [child.cmdline() for child in psutil.Process().children() if child.pid != teacher.process.pid]
-    assert not [command for command in started if "class" in command]
+    children = [each for each in psutil.Process().children() if each.pid != teacher.process.pid]
+    alive = [each for each in children if each.status() != psutil.STATUS_ZOMBIE]
+    assert not [each for each in alive if "class" in each.cmdline()]
 
 
 def test_where_there_is_no_class_the_doctor_says_how_one_is_made(

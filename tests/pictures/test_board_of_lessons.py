@@ -141,11 +141,12 @@ def test_a_crash_is_seen_from_the_kill_to_the_second_delivery(played: Callable[[
     run.at(killed + 0.4)
     assert ring(run) < first, "the ring runs out"
     begun = run.when(1, "picked")
-    beat = max(
+    beats = [
         row["beat"]
         for at, table, _, row in run.history
         if table == "lanes" and row and row.get("beat") and at < again
-    )
+    ]
+    beat = max(beats, default=begun)  # on a busy machine none is seen before the second delivery
     timeout = max(row.get("timeout", 0) for _, table, _, row in run.history if table == "lanes" and row)
     if max(begun, beat) + timeout < again - 0.01:
         run.at(again - 0.005)
