@@ -138,12 +138,11 @@ class Embedded:
         with files.open_log(log) as output:
             child = processes.start(command, output, **self._surroundings())
 
-        shows_itself = time.monotonic() + 5
+        soon = time.monotonic() + 5
 
-        def lives() -> bool:
-            if sys.platform == "win32":  # pg_ctl ends before the server has written who it is
-                return self._process() is not None or time.monotonic() < shows_itself
-            return processes.is_alive(child)
+        def lives() -> bool:  # pg_ctl ends before the server has written who it is
+            starts = sys.platform == "win32" and (self._process() is not None or time.monotonic() < soon)
+            return processes.is_alive(child) or starts
 
         try:
             return self._until_ready(lives, deadline)
