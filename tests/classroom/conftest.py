@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,11 +32,15 @@ class Teacher:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        with socket.create_server(
+            ("127.0.0.1", 0)
+        ) as free:  # of its own: while it is down, the usual one may be taken
+            self.port = free.getsockname()[1]
         self.start()
 
     def start(self) -> None:
         command = [sys.executable, "-c", START, "class", "start", "--name", "Databases, Monday"]
-        command += ["--plan", "half-day"]
+        command += ["--plan", "half-day", "--port", str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         said = ""
