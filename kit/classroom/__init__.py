@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def board() -> DataFrame:
     """Return what the class that was started last has done: a row for each learner and exercise.
 
-    The columns are those of the board's CSV: learner, lesson, exercise, state (not tried, tried, stuck or
-    passed), and how many wrong checks, hints, and times the solution was asked for.
+    The columns are those of the board's CSV. ``learner``, ``lesson``, ``exercise`` and ``state`` (*not
+    tried*, *tried*, *stuck* or *passed*) are text; ``wrong checks``, ``hints`` and ``solution asked for``
+    say how often, as int64.
 
     Raises:
         KitError: no class runs on this machine.

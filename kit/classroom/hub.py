@@ -14,12 +14,14 @@ from urllib.parse import urlencode, urlsplit
 
 from kit import extras
 from kit.classroom import wire
+from kit.errors import KitError
 
 if TYPE_CHECKING:
     from fastapi import Request, Response
 
 KEPT = 60.0  # seconds for which the hub's word on a token counts
 MOST = 1_000  # such words
+NEEDED = ("JUPYTERHUB_API_URL", "JUPYTERHUB_API_TOKEN")
 BACK = "/oauth_callback"
 STATE, TOKEN = "class-state", "class-token"  # cookies
 
@@ -28,7 +30,7 @@ def whose_service() -> Hub | None:
     """Return the hub that started this process as its service; None where none did.
 
     Raises:
-        KitError: httpx is not installed.
+        KitError: httpx is not installed, or the hub has not said how to ask it.
     """
     return Hub() if {"JUPYTERHUB_SERVICE_NAME", "JUPYTERHUB_SERVICE_URL"} <= os.environ.keys() else None
 
@@ -46,11 +48,14 @@ class Hub:
         import httpx
 
         said = os.environ
-        name, base, host = (
-            said["JUPYTERHUB_SERVICE_NAME"],
-            said.get("JUPYTERHUB_BASE_URL", "/"),
-            said.get("JUPYTERHUB_HOST", ""),
-        )
+        if missing := [each for each in NEEDED if not said.get(each)]:
+            raise KitError(
+                f"{' and '.join(missing)} is not set, by which a JupyterHub tells its service how to ask it. "
+                "Let the hub start `kit class start`, as `kit/classroom/hubs/jupyterhub_config.py` does."
+            )
+        name = said["JUPYTERHUB_SERVICE_NAME"]
+        base = said.get("JUPYTERHUB_BASE_URL", "/")
+        host = said.get("JUPYTERHUB_HOST", "")
         here = urlsplit(said["JUPYTERHUB_SERVICE_URL"])
         self.prefix = f"{base}services/{name}"
         self.listen, self.port = here.hostname, here.port

@@ -316,8 +316,9 @@ def _post(who: Member, path: str, body: bytes, key: bytes) -> tuple[int, str]:
     parts = urlsplit(who.address)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=ANSWER)
-    headers = {wire.LEARNER: wire.learner_of(who.secret), wire.SIGNATURE: wire.signature(key, body)}
-    if not who.key:
+    if who.key:
+        headers = {wire.LEARNER: wire.learner_of(who.secret), wire.SIGNATURE: wire.signature(key, body)}
+    else:
         headers = {"Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}"}
     try:
         connection.request("POST", parts.path + path, body, headers)

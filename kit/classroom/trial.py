@@ -70,7 +70,7 @@ def _teacher() -> Iterator[Check]:
         yield _compared(clock, "its Postgres")
     free = psutil.virtual_memory().available // 2**20
     fit = free // LEARNER
-    says = f"{free:,} MB are free; were this a hub, enough for {fit} learners"
+    says = f"{free:,} MB are free; a learner, here or on a hub, takes about {LEARNER}"
     yield "Memory", ("good" if fit else "note", says, "" if fit else "close other programs")
 
 

@@ -41,11 +41,10 @@ def start(
 def _tasks() -> list[Task]:
     """Return what the board says of each exercise."""
     from kit.classroom.results import Task
-    from kit.exercises import course
-    from kit.exercises.judging import COMMON as common
+    from kit.exercises import course, judging
 
     return [
-        Task(one.id, one.title, lesson.name.replace("_", " "), {**common, **one.messages}, one.mistakes)
+        Task(one.id, one.title, lesson.name.replace("_", " "), judging.COMMON | one.messages, one.mistakes)
         for lesson in course.all_lessons()
         for one in lesson.exercises
     ]

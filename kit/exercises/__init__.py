@@ -158,6 +158,7 @@ def progress(*, reset: str | None = None, export: str | Path | None = None) -> N
     """
     if reset is not None:
         record.write(course.find(reset).id, "reset")
+        session.guesses.pop(reset, None)
     if export is not None:
         try:
             Path(export).write_text(record.exported(course.all_exercises()), "utf-8")

@@ -50,6 +50,17 @@ def orphan(queue_server: Postgres, tmp_path: Path) -> Iterator[str]:
         process.terminate()
 
 
+def test_a_service_that_is_not_told_how_to_ask_its_hub_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_NAME", "kit")
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("JUPYTERHUB_API_URL", "http://127.0.0.1:2/hub/api")
+    monkeypatch.delenv("JUPYTERHUB_API_TOKEN", raising=False)
+    with pytest.raises(KitError, match=r"^JUPYTERHUB_API_TOKEN is not set.*start `kit class start`"):
+        whose_service()
+
+
 def test_without_the_hub_nothing_is_taken_or_shown_and_what_a_learner_does_waits(
     orphan: str, learner: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

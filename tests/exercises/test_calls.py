@@ -92,7 +92,7 @@ def test_a_check_that_is_marked_raises_its_message_without_the_answer_and_only_w
     kit.check("longest")
 
 
-def test_a_mark_counts_a_prediction_of_this_kernel_alone(
+def test_a_mark_counts_a_prediction_of_this_kernel_alone_until_it_is_forgotten(
     no_record: Path, lesson: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(session, "guesses", {})
@@ -104,6 +104,9 @@ def test_a_mark_counts_a_prediction_of_this_kernel_alone(
     assert "Passed" in capsys.readouterr().out
     kit.predict("statuses", **right)
     kit.check("statuses", strict=True)
+    kit.progress(reset="statuses")
+    with pytest.raises(KitError, match="Not attempted"):
+        kit.check("statuses", strict=True)
 
 
 @pytest.mark.parametrize("call", ["check", "hint", "solution", "predict"])
