@@ -23,6 +23,8 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+import warnings
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +66,9 @@ def write_notebook(path: Path, *cells: str) -> Path:
     return path
 
 
+_console: deque[str] = deque(maxlen=20)  # what the page of this test said last
+
+
 @contextlib.contextmanager
 def browser_page(*, width: int = 1280, height: int = 1400) -> Iterator[Page]:
     """Open a page in a Chromium of its own. Requests that leave this machine are refused and fail the test.
@@ -89,6 +94,9 @@ def browser_page(*, width: int = 1280, height: int = 1400) -> Iterator[Page]:
                     route.abort()
 
             page.route(lambda url: not same_machine(url), gate)
+            _console.clear()
+            page.on("console", lambda message: _console.append(f"{message.type}: {message.text[:200]}"))
+            page.on("pageerror", lambda error: _console.append(f"error: {str(error)[:500]}"))
             yield page
         finally:
             browser.close()
@@ -222,7 +230,15 @@ class JupyterLab:
                 "path => void window.jupyterapp.commands.execute('docmanager:open', { path })", notebook
             )
         else:
-            page.goto(f"{self.url}/{self.PAGE}/{notebook}?token={self.token}&reset")
+            address = f"{self.url}/{self.PAGE}/{notebook}?token={self.token}&reset"
+            page.goto(address)
+            try:
+                opened.wait_shown(45)
+            except AssertionError as error:
+                # Seen once, of a JupyterLab that had just started: the notebook of its address never came.
+                state = f"{page.evaluate(_STATE)}, {list(_console)}"
+                warnings.warn(f"{error}, so the page is loaded again. It was {state}", stacklevel=2)
+                page.goto(address)
         opened.wait_ready()
         return opened
 
@@ -259,6 +275,21 @@ _PANEL = """
 """
 
 
+# What a page that does not show its notebook shows instead.
+_STATE = """
+() => JSON.stringify({
+  url: location.pathname + location.search.replace(/token=[^&]*/, ''),
+  app: !!window.jupyterapp,
+  curtain: !!document.getElementById('jupyterlab-splash'),
+  restoring: !!document.querySelector('.jp-mod-restoring'),
+  dialog: document.querySelector('.jp-Dialog')?.innerText,
+  open: window.jupyterapp && [...window.jupyterapp.shell.widgets('main')].map(
+    (widget) => [widget.title.label, widget.context?.isReady]
+  ),
+})
+"""
+
+
 class Notebook:
     """One notebook open in JupyterLab. Cells are counted from 0, Markdown cells included."""
 
@@ -291,7 +322,7 @@ class Notebook:
 
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until the notebook is shown and its kernel is idle."""
-        wait_until(f"{self.path} is open", lambda: self._ask("panel.context.isReady"), timeout)
+        self.wait_shown(timeout)
         self.wait_idle(timeout)
         self._ask("app.shell.collapseLeft()")
         # What the address names comes to the front once more, when the file browser has found it.
@@ -301,6 +332,10 @@ class Notebook:
             timeout,
         )
         self._wait_for_the_curtain()
+
+    def wait_shown(self, timeout: float) -> None:
+        """Wait until the notebook is shown."""
+        wait_until(f"{self.path} is open", lambda: self._ask("panel.context.isReady"), timeout)
 
     def _wait_for_the_curtain(self) -> None:
         wait_until(
