@@ -27,6 +27,7 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 CLI = ROOT / "kit" / "cli"  # with what is copied for Jupyter to find
 STAMP = ENVIRONMENT / "pgqueuer-kit"  # written after an installation: what was installed
+FAST = ("-m=fast", "-n=3", "--dist=loadgroup")  # on two cores, too: many tests wait for Postgres
 GET_PIP = (
     "https://bootstrap.pypa.io/get-pip.py"  # where pip's own documentation sends those without ensurepip
 )
@@ -46,7 +47,7 @@ def main(words: list[str]) -> int:
         return 1
     if tests:
         os.chdir(ROOT)
-        words = ["-m=fast" if word == "--fast" else word for word in words[1:]]
+        words = [each for word in words[1:] for each in (FAST if word == "--fast" else (word,))]
         return become([python, "-m", "pytest", *words])
     return become([python, "-m", "kit.cli.app", *words])
 

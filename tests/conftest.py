@@ -33,11 +33,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # What tests see and start depends on no setting of whoever runs them: of a tool, of Postgres, or of the kit.
-SETTINGS = r"PYTEST_(PLUGINS|DISABLE_.*)|PYTHONWARNINGS|.*COLORS?(_FORCE)?|COLUMNS|LINES|PAGER|GIT_.*"
-SETTINGS += r"|PIP_(QUIET|VERBOSE|USER|REQUIRE_VIRTUALENV)|PG.*|KIT_(POSTGRES|DSN)"
+SETTINGS = r"PYTEST_(PLUGINS|DISABLE_.*)|PYTHON(WARNINGS|DONTWRITEBYTECODE)|GIT_.*"
+SETTINGS += r"|.*COLORS?(_FORCE)?|COLUMNS|LINES|PAGER|PIP_(QUIET|VERBOSE|USER|REQUIRE_VIRTUALENV)"
+SETTINGS += r"|PG.*|KIT_(POSTGRES|DSN)"
 for name in list(os.environ):
     if re.fullmatch(SETTINGS, name):
         del os.environ[name]
+sys.dont_write_bytecode = False
 
 REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
 
@@ -194,17 +196,37 @@ STARTING = (
     "tests/test_start.py",
     "tests/worker/",
 )
+# What waits, on purpose: for a consumer that hangs or has lost Postgres, for a heartbeat, for all its faults.
+WAITING = (
+    "tests/consumer/test_bad_jobs.py",
+    "tests/consumer/test_connection.py",
+    "tests/consumer/test_elsewhere.py",
+    "tests/consumer/test_hanging.py",
+    "tests/consumer/test_run.py",
+    "tests/consumer/test_stopping.py",
+    "tests/consumer/test_wait.py",
+    "tests/lessons/test_what_is_said_beside_the_cells.py",
+    "tests/pictures/test_board_published.py",
+    "tests/pictures/test_feed.py",
+    "tests/pictures/test_panel.py",
+    "tests/stages/test_away.py",
+    "tests/stages/test_databases.py",
+    "tests/stages/test_failures.py",
+    "tests/stages/test_properties.py",
+    "tests/test_mistakes.py",
+)
 CONNECTS = {"queue_server", "server", "database_and_no_consumers"}
 
 
 def groups(item: pytest.Item) -> list[str]:
-    """Return the markers that say what a test needs: one of those below, and `fast` if it starts nothing."""
+    """Return the markers that say what a test needs: one of those below, and whether it is `fast`."""
     fixtures = set(getattr(item, "fixturenames", ()))
     if any(item.get_closest_marker(name) for name in ("docker", "browser", "firefox", "pgbouncer")):
         return []
     if fixtures & STARTS or item.nodeid.startswith(STARTING):
         return ["processes"]
-    return ["postgres" if fixtures & CONNECTS else "nothing", "fast"]
+    quick = () if item.nodeid.startswith(WAITING) else ("fast",)
+    return ["postgres" if fixtures & CONNECTS else "nothing", *quick]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

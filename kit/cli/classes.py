@@ -44,9 +44,7 @@ def _tasks() -> list[Task]:
     from kit.exercises import course, judging
 
     return [
-        Task(
-            one.id, one.title, lesson.name.replace("_", " "), {**judging.COMMON, **one.messages}, one.mistakes
-        )
+        Task(one.id, one.title, lesson.name.replace("_", " "), judging.messages(one), one.mistakes)
         for lesson in course.all_lessons()
         for one in lesson.exercises
     ]

@@ -114,8 +114,13 @@ async def _check(exercise: Exercise, namespace: Mapping[str, Any], guess: Mappin
                 await process.end()
 
 
+def messages(exercise: Exercise) -> dict[str, str]:
+    """Return what may be said of an answer to it, by its key: of any answer, and of this exercise's."""
+    return {**COMMON, **exercise.messages}
+
+
 def _not_yet(exercise: Exercise, error: NotYet) -> Outcome:
-    sentences = {**COMMON, **exercise.messages}
+    sentences = messages(exercise)
     if error.message not in sentences:
         return _broke(f"The check itself broke, which is not your fault: it has no message {error.message!r}")
     text = sentences[error.message].format(**error.words)

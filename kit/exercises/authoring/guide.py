@@ -8,7 +8,7 @@ from pathlib import Path
 from kit.classroom import plans, results
 from kit.errors import KitError
 from kit.exercises import course
-from kit.exercises.judging import COMMON
+from kit.exercises.judging import messages
 
 FOLDER = "teaching"  # in the lessons' one
 
@@ -60,6 +60,6 @@ def _mistakes(lesson: course.Lesson) -> str:
     for one in lesson.exercises:
         lines += ["", f"*{one.title}*, `{one.id}`, {one.minutes} min", ""]
         for key, mistakes in one.mistakes.items():
-            text = results.without_places({**COMMON, **one.messages}[key])
+            text = results.without_places(messages(one)[key])
             lines.append(f"- **{' · '.join(mistakes)}.** {text}")
     return "\n".join(lines)
