@@ -299,7 +299,7 @@ def test_the_project_is_updated_over_a_learners_edits(tmp_path, git, monkeypatch
     project, clone, files = tmp_path / "project", tmp_path / "clone", tmp_path / "files"
     files.mkdir()
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "kit", "notebooks", "README.md"],
+        ["git", "ls-files", "-co", "--exclude-standard", "kit", "notebooks", "README.md", ".gitignore"],
         cwd=ROOT,
         capture_output=True,
         text=True,

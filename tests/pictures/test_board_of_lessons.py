@@ -103,13 +103,12 @@ def test_workers_are_lanes_and_a_limit_is_slots_that_fill(played: Callable[[str]
     for t in picks[:: max(1, len(picks) // 12)]:
         run.at(t + 0.001)
         lanes = run.boxes(".kb-lane")
-        assert [lane["text"].split(" ")[:2] for lane in lanes] == [
-            ["worker", str(number)] for number in (1, 2, 3, 4)
-        ]
+        names = [" ".join(lane["text"].split(" ")[:2]) for lane in lanes]
         cards = run.boxes(".kb-card.kb-picked")
         assert all(sum(inside(card, lane) for lane in lanes) == 1 for card in cards)
         if not run.boxes(".kb-limit"):
-            continue  # no worker has told of the limit yet
+            continue  # the board has not looked since they have started: those with a job have a lane
+        assert names == ["worker 1", "worker 2", "worker 3", "worker 4"]
         taken, of = re.findall(r"nap: (\d+) of (\d+) slots", run.box(".kb-limit")["text"])[0]
         assert (int(taken), int(of)) == (len(cards), 10)
         assert len(run.boxes(".kb-slots i.kb-taken")) == len(cards)
