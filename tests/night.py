@@ -16,10 +16,8 @@ ROOT = Path(__file__).parents[1]
 SEEDS = [int(seed) for seed in os.environ.get("KIT_NIGHT", "").split()]
 DRILLS_BY_DAY = ("renamed", "requeue")
 # Lessons that take minutes. By day each of their sections runs by itself, and the whole notebook runs with
-# the solutions of its exercises. Of what the sections of any lesson credit half is taken away by day.
+# the solutions of its exercises.
 LONG = () if SEEDS else ("06_crashes", "09_concurrency", "13_to_production")
-# By day on the embedded server only.
-NOT_ON_DOCKER = () if SEEDS else ("03_priorities", "08_time", "11_from_your_application", "12_watching")
 
 
 def by_day(exercise: Exercise) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import REQUIRED
 from tests.lessons.learner import Learner, execute, learner_of
 from tests.lessons.notebook import LESSONS, Lesson
-from tests.night import LONG, NOT_ON_DOCKER
+from tests.night import LONG
 
 # Where Docker must be there, lessons run on it; on the embedded server their sections run in any case.
 ON_DOCKER = pytest.param("docker", marks=pytest.mark.docker)
@@ -32,7 +32,7 @@ def run(request: pytest.FixtureRequest, home: Path) -> Callable[[str], Lesson]:
     runs: dict[str, Lesson | AssertionError] = {}
 
     def once(name: str) -> Lesson:
-        if name in LONG or (request.param == "docker" and name in NOT_ON_DOCKER):
+        if name in LONG:
             pytest.skip("it takes its time, and is run by night")
         if name not in runs:
             try:
