@@ -129,6 +129,15 @@ def test_a_release_is_published_only_after_its_wheel_has_been_tried(project):
     assert {name.split("-")[0] for name in tried["os"]} == {"ubuntu", "macos", "windows"}
 
 
+def test_only_a_site_that_was_built_is_deployed_and_only_that_job_may_deploy():
+    jobs = jobs_in(ROOT / ".github" / "workflows" / "pages.yml")
+    steps = jobs["build"]["steps"]
+    assert jobs["deploy"]["needs"] == "build"
+    assert "python -m tests.site" in [step.get("run") for step in steps]
+    assert steps[-1]["with"]["path"] == "artifacts/site/html/"
+    assert [name for name, job in jobs.items() if "permissions" in job] == ["deploy"]
+
+
 def test_each_link_of_the_packages_page_leads_to_a_file_of_the_tag_and_the_project_names_its_own_addresses(
     project,
 ):

@@ -1,6 +1,7 @@
 """Make README's animation: ``python -m tests.pictures.readme_animation``.
 
 A worker is killed while it has jobs. What is drawn is the history of that, moment by moment.
+The site's build does not make it: its run is no lesson's, and a release shows the file that the tag has.
 """
 
 from __future__ import annotations

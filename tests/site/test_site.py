@@ -65,13 +65,13 @@ def test_what_is_searched_is_found_without_a_network(site: Path, page: Page) -> 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 800, 390])
+@pytest.mark.parametrize("width", [1440, 800, 390])
 def test_a_page_is_read_at_three_widths_in_both_themes_and_keeps_nobody_out(
     width: int, scheme: str, site: Path, page: Page
 ) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": width, "height": 900})
-    for name in [*NOTEBOOKS, "reference"]:
+    for name in [*NOTEBOOKS, "guide", "reference"]:
         page.goto(f"file://{site}/{name}.html")
         assert page.evaluate("document.documentElement.dataset.theme") == scheme
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
