@@ -35,6 +35,7 @@ CHAPTERS = [
 ]
 TEACHING = {path.stem: path for path in sorted((FOLDER / "teaching").glob("*.ipynb"))}  # read, not executed
 LINK = re.compile(r"\[([^\]]+)\]\((?:[\w./]*/)?(\w+)\.ipynb(#[\w-]+)?\)")
+DRAWN = re.compile(r"^\+-[+-]+\+\r?$", re.MULTILINE)  # a line of a table that a command has printed
 FILE = re.compile(r"\[([^\]]+)\]\(((?:kit|tests)/[\w./]+)\)")
 HINTS = {one.id: one.hints for one in course.all_exercises()}
 
@@ -80,6 +81,8 @@ def _page(name: str, notebook: Any, names: Mapping[str, Any]) -> str:
         cells += [_markdown(f"hints-{exercise}", _hints(exercise)) for exercise in exercises]
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
             tags.append("hide-input")
+        if any(DRAWN.search(output.get("text", "")) for output in cell.get("outputs", [])):
+            tags.append("drawn")
     cells.insert(1, _markdown("run-it", _run_it(name)))
     notebook.cells = cells
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}  # `!pgq` in a cell

@@ -22,6 +22,13 @@ pytestmark = [
 LONG = ["06_crashes", "07_pipelines", "09_concurrency"] if SEEDS else []  # they take minutes to execute
 NOTEBOOKS = ["00_start_here", *LONG, "glossary"]
 
+# What paper would not show of a page, for there nothing scrolls.
+CUT = """
+[...document.querySelectorAll(".bd-article pre, .bd-article div, .bd-article img")]
+  .filter((each) => each.scrollWidth > each.clientWidth + 1 && each.clientWidth > 0)
+  .map((each) => `${each.className}: ${each.textContent.trim().slice(0, 60)}`)
+"""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -78,6 +85,33 @@ def test_a_page_is_read_at_three_widths_in_both_themes_and_keeps_nobody_out(
         assert barriers(page, "body") == [], name
         ARTIFACTS.mkdir(exist_ok=True)
         page.screenshot(path=ARTIFACTS / f"site-{name}-{width}-{scheme}.png")
+
+
+def test_a_printed_page_is_light_and_nothing_but_its_text_and_pictures(site: Path, page: Page) -> None:
+    page.emulate_media(color_scheme="dark", media="print")
+    page.set_viewport_size({"width": 717, "height": 1000})  # A4 between its margins
+    for name in NOTEBOOKS:
+        page.goto(f"file://{site}/{name}.html")
+        assert (
+            not page.locator(".bd-sidebar-primary, .bd-sidebar-secondary, .bd-header")
+            .filter(visible=True)
+            .count()
+        )
+        assert page.evaluate(CUT) == [], name
+        page.evaluate(
+            "addEventListener('beforeprint', () => (window.printed = document.body.dataset.jpThemeLight))"
+        )
+        page.pdf()
+        assert page.evaluate("window.printed") == "true"
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+@pytest.mark.skipif(not LONG, reason="its lesson takes minutes, so KIT_NIGHT tries it")
+def test_a_table_that_a_command_has_printed_keeps_its_lines(site: Path, page: Page) -> None:
+    page.goto(f"file://{site}/06_crashes.html")
+    table = page.locator("pre", has_text="Seconds since heartbeat")
+    assert table.evaluate("(element) => getComputedStyle(element).whiteSpace") == "pre"
+    assert table.evaluate("(element) => element.scrollWidth <= element.clientWidth")
 
 
 def test_a_warning_fails_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

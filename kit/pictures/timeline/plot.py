@@ -35,7 +35,7 @@ def timeline(by: By = "entrypoint", *, color: Color = "outcome", last: int | Non
             only the last 2,000 are drawn, and what is left out is said.
 
     Returns:
-        The axes: its ``figure`` can be saved, its limits and labels changed.
+        The axes, whose ``figure`` can be saved, and whose limits and labels can be changed.
 
     Raises:
         KitError: no database, or an argument is none of the above.

@@ -7,3 +7,11 @@ document.addEventListener("DOMContentLoaded", () => {
   follow();
   new MutationObserver(follow).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 });
+// Paper is light: what is white on a dark page would be white on it.
+let before;
+addEventListener("beforeprint", () => {
+  before = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+  follow();
+});
+addEventListener("afterprint", () => { document.documentElement.dataset.theme = before; });
