@@ -108,6 +108,7 @@ def test_a_printed_page_is_light_and_nothing_but_its_text_and_pictures(site: Pat
 
 @pytest.mark.skipif(not LONG, reason="its lesson takes minutes, so KIT_NIGHT tries it")
 def test_a_table_that_a_command_has_printed_keeps_its_lines(site: Path, page: Page) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(f"file://{site}/06_crashes.html")
     table = page.locator("pre", has_text="Seconds since heartbeat")
     assert table.evaluate("(element) => getComputedStyle(element).whiteSpace") == "pre"
