@@ -44,7 +44,7 @@ def lab(
     lesson: Annotated[
         str | None,
         typer.Argument(
-            help="A lesson: its number, name or file; or primer, or glossary. The first by default."
+            help="A lesson: its number, name or file; or primer, glossary, guide. The first by default."
         ),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,

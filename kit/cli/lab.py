@@ -21,13 +21,13 @@ from kit.errors import KitError
 LABEXTENSIONS = Path(__file__).with_name("labextensions")  # as they are now, not as they were installed
 
 
-def _arguments(lesson: Path, *, browser: bool, port: int | None) -> list[str]:
+def _arguments(folder: Path, lesson: str, *, browser: bool, port: int | None) -> list[str]:
     from kit.sources.files import is_root
 
     arguments = [
         *(sys.executable, "-m", "kit.cli.jupyter"),
-        f"--ServerApp.root_dir={lesson.parent}",
-        f"--LabApp.default_url=/lab/tree/{lesson.name}",
+        f"--ServerApp.root_dir={folder}",
+        f"--LabApp.default_url=/lab/tree/{lesson}",
         f"--LabApp.extra_labextensions_path={LABEXTENSIONS}",
     ]
     if not browser:
@@ -112,8 +112,9 @@ def open_lab(
     extras.need("jupyterlab", "`kit lab`")
     if originals and not lessons.is_clone():
         raise KitError("The lessons' originals are in a clone of the project. Here is only what it installs.")
+    folder, name = lessons.originals(), notebook.relative_to(lessons.originals()).as_posix()
     if not originals:
-        notebook = _own(notebook, fresh)
+        folder = _own_copy(name, fresh)
     with stopped_by_signals():
         with progress(lambda: "Postgres is starting"):
             from kit.sources import open_database
@@ -121,22 +122,21 @@ def open_lab(
             held = open_database(database=database)
         try:
             print(f"PostgreSQL {held.version}, {held.source}: {held.why}. Ctrl-C stops the lab.", flush=True)
-            return _run(_arguments(notebook, browser=browser, port=port), _environment(held.source))
+            return _run(_arguments(folder, name, browser=browser, port=port), _environment(held.source))
         finally:
             held.stop()
 
 
-def _own(notebook: Path, fresh: bool) -> Path:
-    """Return the learner's copy of a lesson, and say what has changed around it."""
+def _own_copy(lesson: str, fresh: bool) -> Path:
+    """Return the folder of the learner's copy, with ``lesson`` in it, and say what has changed."""
     folder = lessons.own_copy()
     is_new = not folder.exists()
     newer = lessons.update(folder)
-    own = folder / notebook.name
-    kept = lessons.renew(own) if fresh else None
+    kept = lessons.renew(folder / lesson, lessons.originals() / lesson) if fresh else None
     if is_new:
         print(f"Your own copy of the lessons, to change as you like: {folder}", flush=True)
     if newer:
         print(f"There are newer lessons. You have changed yours, so they are beside them: {', '.join(newer)}")
     if kept:
-        print(f"{own.name} is as it was at first. Yours is kept as {kept}.")
-    return own
+        print(f"{lesson} is as it was at first. Yours is kept as {kept}.")
+    return folder

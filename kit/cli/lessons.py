@@ -37,16 +37,17 @@ def is_clone() -> bool:
 
 
 def find(wanted: str | None = None) -> Path:
-    """Return the original of a lesson, or of a notebook that stands beside the lessons.
+    """Return the original of a lesson, or of a notebook that stands beside the lessons or is for teachers.
 
     ``wanted`` is a lesson's number (``"03"``, ``"3"``), its name (``"priorities"``) or its file
-    (``"03_priorities"``, with or without folder and ``.ipynb``), or the name of another notebook in the
-    lessons' folder (``"glossary"``); the first lesson when there is none.
+    (``"03_priorities"``, with or without folder and ``.ipynb``), or the name of another notebook
+    (``"glossary"``, ``"guide"``); the first lesson when there is none.
 
     Raises:
         KitError: no notebook is called that. The message lists them, and names the closest one.
     """
-    notebooks = sorted(originals().glob("*.ipynb"))  # the lessons come first
+    folder = originals()
+    notebooks = [*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("teaching/*.ipynb"))]
     if wanted is None:
         return notebooks[0]
     by_word = {notebook.stem.lower(): notebook for notebook in notebooks}
@@ -112,9 +113,8 @@ def _update(folder: Path, source: Path) -> list[str]:
     return beside
 
 
-def renew(lesson: Path) -> str | None:
+def renew(lesson: Path, original: Path) -> str | None:
     """Make a lesson of the copy as it was at first; return the new name of the learner's, if it differed."""
-    original = originals() / lesson.name
     if _content(lesson) == _content(original):
         return None
     kept = lesson.rename(_free(lesson, "old"))

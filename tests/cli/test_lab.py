@@ -40,10 +40,10 @@ def test_what_is_no_port_is_refused(port):
 
 
 def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_wanted():
-    lesson = Path("lessons", "00_start_here.ipynb")
-    bare = lab._arguments(lesson, browser=True, port=None)
+    lesson = Path("lessons"), "00_start_here.ipynb"
+    bare = lab._arguments(*lesson, browser=True, port=None)
     assert not any(argument.startswith(("--no-browser", "--port")) for argument in bare)
-    asked = lab._arguments(lesson, browser=False, port=9999)
+    asked = lab._arguments(*lesson, browser=False, port=9999)
     assert {"--no-browser", "--port=9999"} <= set(asked)
     assert ("--allow-root" in bare) is files.is_root()
 

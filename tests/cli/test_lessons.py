@@ -38,7 +38,7 @@ def test_a_lesson_is_found_by_its_number_its_name_or_its_file(wanted):
     assert lessons.find(wanted).name == "03_priorities.ipynb"
 
 
-@pytest.mark.parametrize("wanted", ["primer", "Glossary", "two_programs", "notebooks/two_programs.ipynb"])
+@pytest.mark.parametrize("wanted", ["primer", "Glossary", "notebooks/two_programs.ipynb", "guide"])
 def test_what_stands_beside_the_lessons_is_found_by_its_name(wanted):
     assert lessons.find(wanted).stem == Path(wanted).stem.lower()
 
@@ -195,17 +195,17 @@ def test_a_copy_whose_record_is_lost_keeps_what_a_learner_has_changed(clone, cop
 
 
 def test_a_fresh_lesson_is_as_it_was_at_first_and_the_learners_own_is_kept(clone, copy):
-    assert lessons.renew(copy / "00_start.ipynb") is None
+    assert lessons.renew(copy / "00_start.ipynb", clone / "notebooks" / "00_start.ipynb") is None
     for kept in ("00_start.old.ipynb", "00_start.old2.ipynb"):
         write(copy / "00_start.ipynb", f"mine, {kept}")
-        assert lessons.renew(copy / "00_start.ipynb") == kept
+        assert lessons.renew(copy / "00_start.ipynb", clone / "notebooks" / "00_start.ipynb") == kept
         assert cells(copy / kept) == [f"mine, {kept}"]
         assert cells(copy / "00_start.ipynb") == ["start"]
 
 
 def test_who_asks_for_a_fresh_lesson_is_told_where_their_own_is(copy, capsys):
     write(copy / "01_more.ipynb", "mine")
-    assert lab._own(Path("01_more.ipynb"), fresh=True) == copy / "01_more.ipynb"
+    assert lab._own_copy("01_more.ipynb", fresh=True) == copy
     assert (
         capsys.readouterr().out
         == "01_more.ipynb is as it was at first. Yours is kept as 01_more.old.ipynb.\n"
