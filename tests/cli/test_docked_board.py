@@ -58,7 +58,7 @@ def test_a_lesson_opens_with_its_board_beside_the_text_and_keeps_the_layout_that
         wait_until("the board is docked", board.is_visible)
         wait_until(
             "it says what it waits for",
-            lambda: board.inner_text().startswith(f"{LESSON}: run its first cell"),
+            lambda: board.inner_text().startswith(f"{LESSON}: run kit.postgres()"),
         )
         notebook.run_cell(2)
         wait_until("a sample until something runs", lambda: "A sample" in board.inner_text())

@@ -76,7 +76,7 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
     with browser_page(width=1280, height=720) as page:
         one = lab.open(page, "one.ipynb")
         line = page.locator("#kit-docked-board > p")
-        wait_until("that it waits", lambda: "one.ipynb: run its first cell" in line.inner_text())
+        wait_until("that it waits", lambda: "one.ipynb: run kit.postgres()" in line.inner_text())
         one.run_cell(0)
         says(page, "A sample")
         for cell in (1, 2, 3):
@@ -121,7 +121,7 @@ def test_one_board_stands_beside_the_text_and_follows_the_notebook_in_front(lab:
         says(page, "4 done", 120)
 
         one.restart_kernel()
-        wait_until("that it waits again", lambda: "run its first cell" in line.inner_text())
+        wait_until("that it waits again", lambda: "run kit.postgres()" in line.inner_text())
         for cell in (0, 2, 3):
             one.run_cell(cell, timeout=120)
         says(page, "2 done")

@@ -42,7 +42,7 @@
     say() {
       const name = this.panel?.context.path.split("/").pop();
       if (!name) this.line.textContent = "The queue of a notebook is shown here.";
-      else this.line.textContent = this.board ? `The queue of ${name}` : `${name}: run its first cell, and its queue is shown here.`;
+      else this.line.textContent = this.board ? `The queue of ${name}` : `${name}: run kit.postgres(), and its queue is shown here.`;
     }
 
     // Show the queue of another notebook.
