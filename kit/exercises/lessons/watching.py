@@ -325,7 +325,13 @@ async def what_a_watcher_hears(answer: Answer) -> None:
     ada, bob, careful = await answer.call(_three_outcomes)
     answer.guessed("ada", ada, {}, "first-two")
     answer.guessed("bob", bob, {"failed": "failed"}, "first-two")
-    misled = {"failed": "failed-too", "held": "failed-too", "exception": "not-ended"}
+    misled = {
+        "failed": "failed-too",
+        "held": "failed-too",
+        "exception": "not-ended",
+        "none": "a-word",
+        "no answer": "a-word",
+    }
     answer.guessed("careful", careful, misled, "not-ended")
 
 
@@ -353,10 +359,12 @@ OUTCOME = Exercise(
         Wrong("held is an exception", 'kit.predict("outcome", ada="successful", bob="exception", careful="exception")', "not-ended"),
         Wrong("held is failed", 'kit.predict("outcome", ada="successful", bob="exception", careful="failed")', "failed-too"),
         Wrong("raised is failed", 'kit.predict("outcome", ada="successful", bob="failed", careful=None)', "failed"),
+        Wrong("None in quotes", 'kit.predict("outcome", ada="successful", bob="exception", careful="None")', "a-word"),
         Wrong("never an answer", 'kit.predict("outcome", ada=None, bob="exception", careful=None)', "first-two"),
     ),
     messages={
         "not-ended": "A job that is held has not ended, so the watcher goes on waiting.",
+        "a-word": "That no answer comes is written `None`, without quotes.",
         "failed-too": "`failed` is what the queue calls it. But the watcher waits for an *end*, and a held job has none "
         "yet.",
         "failed": "Without `on_failure=\"hold\"` a job that raises ends, and the log has a word for that.",
