@@ -97,7 +97,7 @@ class NotYet(Exception):
 
     Args:
         message: the key of the sentence that says what is wrong.
-        expected, actual: rows to be shown side by side.
+        expected, actual: rows to be shown side by side; one of one column may be given bare.
         columns: what their columns are called.
         words: what stands in the sentence for each ``{name}``.
     """
@@ -106,14 +106,18 @@ class NotYet(Exception):
         self,
         message: str,
         *,
-        expected: Sequence[Sequence[Any]] = (),
-        actual: Sequence[Sequence[Any]] = (),
+        expected: Sequence[Any] = (),
+        actual: Sequence[Any] = (),
         columns: Sequence[str] = (),
         **words: Any,
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.expected = [tuple(row) for row in expected]
-        self.actual = [tuple(row) for row in actual]
+        self.expected = [_row(row) for row in expected]
+        self.actual = [_row(row) for row in actual]
         self.columns = tuple(columns)
         self.words = words
+
+
+def _row(row: Any) -> tuple[Any, ...]:
+    return (row,) if isinstance(row, str) else tuple(row)

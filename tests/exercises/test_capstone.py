@@ -103,6 +103,11 @@ def test_what_went_wrong_outweighs_what_did_not_come_about() -> None:
     assert Verdict(1, wrong=[wrong]).report.iloc[0]["lesson"] == "09 · Concurrency"
 
 
+def test_a_report_that_is_missing_leads_to_the_lesson_on_schedules() -> None:
+    missing = Wrong("no report", None, "no report was written", "nothing")
+    assert Verdict(1, wrong=[missing]).report.iloc[0]["lesson"] == "08 · Time"
+
+
 def test_the_plot_shows_each_fault_and_both_kinds_of_orders() -> None:
     import matplotlib
 

@@ -105,6 +105,14 @@ def test_what_a_check_raises_is_its_own_fault(error: Exception, lesson: Postgres
     assert "in breaks" in outcome.trace
 
 
+def test_a_row_that_is_given_bare_is_shown_whole(lesson: Postgres) -> None:
+    async def bare(answer: Answer) -> None:
+        raise NotYet("raised", expected=["sent: 12"], actual=[("sent: 13",)], error="", place="")
+
+    outcome = proving.judged(changed(check=bare), WORK.solution)
+    assert (outcome.expected, outcome.actual) == ([("sent: 12",)], [("sent: 13",)])
+
+
 def test_a_message_that_is_not_there_is_the_checks_fault(lesson: Postgres) -> None:
     async def misspelt(answer: Answer) -> None:
         raise NotYet("no such key")

@@ -5,9 +5,9 @@ from tests.lessons.ingredients import Beats, Edit, Ingredient
 BEATS: Beats = {
     "1 · The shop": [
         Ingredient(
-            "change it: five items",
-            (Edit("an-order", "(7, 2)", "(7, 5)"),),
-            then={"an-order": (r"7 +5 +new",)},
+            "change it: another order",
+            (Edit("an-order", "(7, 2)", "(8, 5)"),),
+            then={"an-order": (r"8 +5 +new",)},
         ),
     ],
     "2 · What is done to it": [

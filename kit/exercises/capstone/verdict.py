@@ -60,7 +60,8 @@ class Wrong:
 
     def row(self) -> tuple[Any, ...]:
         """Return it as a row of the report, with the columns `COLUMNS`."""
-        return self.order, self.what, self.fault, self.history, LESSONS[self.fault]
+        lesson = "08 · Time" if self.kind == "no report" else LESSONS[self.fault]  # a schedule is missing
+        return self.order, self.what, self.fault, self.history, lesson
 
 
 @dataclass

@@ -391,7 +391,11 @@ STOP = Exercise(
 async def in_a_good_order(answer: Answer) -> None:
     order = answer["order"]
     known = ("install", "upgrade", "files", "restart", "verify")
-    if not isinstance(order, list | tuple) or any(step not in known for step in order):
+    if (
+        not isinstance(order, list | tuple)
+        or any(step not in known for step in order)
+        or len(set(order)) < len(order)
+    ):
         raise NotYet("steps")
     if "install" in order:
         raise NotYet("install-again")
@@ -435,10 +439,11 @@ DEPLOY = Exercise(
         Wrong("verified first", 'order = ["files", "verify", "upgrade", "restart"]', "verify-too-early"),
         Wrong("upgraded by the old pgq", 'order = ["upgrade", "files", "restart"]', "old-files"),
         Wrong("no restart", 'order = ["files", "upgrade"]', "missing"),
+        Wrong("restarted twice", 'order = ["files", "restart", "upgrade", "restart"]', "steps"),
         Wrong("a step of its own", 'order = ["files", "upgrade", "pray", "restart"]', "steps"),
     ),
     messages={
-        "steps": "`order` is a list of some of the five words.",
+        "steps": "`order` is a list of some of the five words, each once.",
         "install-again": "`install` makes the tables the very first time. A second one ends with an error.",
         "missing": "{step!r} is missing.",
         "restart-too-early": "The new consumers start on the old tables: a column that they need is not there yet.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
+from decimal import Decimal
 from textwrap import indent
 from typing import Any
 
@@ -44,7 +47,9 @@ async def longest_first(answer: Answer) -> None:
 
 
 def _seconds(value: object) -> float:
-    return float(getattr(value, "total_seconds", lambda: value)())  # type: ignore[arg-type]
+    """Return a length of time in seconds, and NaN for what is none, such as a moment."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    return float(seconds) if isinstance(seconds, int | float | Decimal) else math.nan
 
 
 LONGEST = Exercise(
@@ -126,6 +131,14 @@ LONGEST = Exercise(
     WHERE status = 'picked' GROUP BY job_id ORDER BY seconds DESC"""''',
             "still-running",
         ),
+        Wrong(
+            "moments, no seconds",
+            '''my_question = """SELECT p.job_id, max(p.created) AS seconds
+    FROM pgqueuer_log p JOIN pgqueuer_log e ON e.job_id = p.job_id
+    WHERE p.status = 'picked' AND e.status IN ('successful', 'exception', 'canceled')
+    GROUP BY p.job_id ORDER BY seconds DESC"""''',
+            "times",
+        ),
         Wrong("a misspelt column", 'my_question = "SELECT job, created FROM pgqueuer_log"', "refused"),
     ),
     messages={
@@ -197,6 +210,7 @@ OLDEST = Exercise(
         Wrong("jobs that run or are held", _oldest(_AGE, "execute_after <= now()"), "not-waiting"),
         Wrong("the youngest", _oldest("entrypoint, now() - max(created)", _DUE), "youngest"),
         Wrong("since it changed", _oldest("entrypoint, max(now() - updated)", _DUE), "ages"),
+        Wrong("since when, not how long", _oldest("entrypoint, min(created)", _DUE), "ages"),
         Wrong("no grouping", _oldest("entrypoint, created", _DUE), "refused"),
     ),
     messages={
@@ -311,7 +325,13 @@ async def what_a_watcher_hears(answer: Answer) -> None:
     ada, bob, careful = await answer.call(_three_outcomes)
     answer.guessed("ada", ada, {}, "first-two")
     answer.guessed("bob", bob, {"failed": "failed"}, "first-two")
-    misled = {"failed": "failed-too", "held": "failed-too", "exception": "not-ended"}
+    misled = {
+        "failed": "failed-too",
+        "held": "failed-too",
+        "exception": "not-ended",
+        "none": "a-word",
+        "no answer": "a-word",
+    }
     answer.guessed("careful", careful, misled, "not-ended")
 
 
@@ -339,10 +359,12 @@ OUTCOME = Exercise(
         Wrong("held is an exception", 'kit.predict("outcome", ada="successful", bob="exception", careful="exception")', "not-ended"),
         Wrong("held is failed", 'kit.predict("outcome", ada="successful", bob="exception", careful="failed")', "failed-too"),
         Wrong("raised is failed", 'kit.predict("outcome", ada="successful", bob="failed", careful=None)', "failed"),
+        Wrong("None in quotes", 'kit.predict("outcome", ada="successful", bob="exception", careful="None")', "a-word"),
         Wrong("never an answer", 'kit.predict("outcome", ada=None, bob="exception", careful=None)', "first-two"),
     ),
     messages={
         "not-ended": "A job that is held has not ended, so the watcher goes on waiting.",
+        "a-word": "That no answer comes is written `None`, without quotes.",
         "failed-too": "`failed` is what the queue calls it. But the watcher waits for an *end*, and a held job has none "
         "yet.",
         "failed": "Without `on_failure=\"hold\"` a job that raises ends, and the log has a word for that.",

@@ -98,7 +98,7 @@ async def from_the_dead_only(answer: Answer) -> None:
     await answer.sql(TASKS)
     await answer.sql(
         "INSERT INTO tasks (name, status, heartbeat, kind) VALUES"
-        " ('young', 'picked', now(), 'mail'), ('old', 'picked', now() - interval '1 minute', 'mail'),"
+        " ('young', 'picked', now() - interval '15 seconds', 'mail'), ('old', 'picked', now() - interval '1 minute', 'mail'),"
         " ('new', 'queued', NULL, 'mail'), ('done', 'done', now() - interval '1 hour', 'mail'),"
         " ('silent', 'picked', NULL, 'mail'), ('fax', 'picked', now() - interval '1 minute', 'fax'),"
         " ('another fax', 'queued', NULL, 'fax');"
@@ -152,6 +152,7 @@ STALE = Exercise(
         Wrong("NULL is forgotten", _take("kind = 'mail' AND (status = 'queued' OR status = 'picked' AND heartbeat < now() - interval '30 s')"), "never-beat"),
         Wrong("all that are picked", _take("kind = 'mail' AND status IN ('queued', 'picked')"), "stolen"),
         Wrong("the other way round", _take("kind = 'mail' AND (status = 'queued' OR status = 'picked' AND heartbeat > now() - interval '30 s')"), "stolen"),
+        Wrong("old after a second", _take(f"kind = 'mail' AND (status = 'queued' OR status = 'picked' AND {_OLD})".replace("30 s", "1 s")), "stolen"),
         Wrong("whatever is old", _take(f"kind = 'mail' AND (status = 'queued' OR {_OLD})"), "finished"),
         Wrong("the newest first", _take(f"kind = 'mail' AND (status = 'queued' OR status = 'picked' AND {_OLD})", "id DESC"), "order"),
         Wrong("nobody skips", _take(f"kind = 'mail' AND (status = 'queued' OR status = 'picked' AND {_OLD})").replace("SKIP LOCKED", ""), "waits"),
@@ -160,7 +161,7 @@ STALE = Exercise(
         Wrong("old enough for a day", _take("kind = 'mail' AND status = 'queued' AND id > 0"), "left"),
     ),
     messages={
-        "stolen": "The task `young` was taken from a worker that gave a sign of life a moment ago. Now two work on it.",
+        "stolen": "The task `young` was taken from a worker that gave a sign of life 15 seconds ago. Now two work on it.",
         "another-kind": "A task of the kind `fax` was taken: without parentheses, what stands behind the `OR` does not "
         "ask for the kind.",
         "never-beat": "`silent` was picked, and never had a heartbeat. NULL is not older than anything.",
@@ -257,6 +258,8 @@ async def the_right_tool(answer: Answer) -> None:
     if not isinstance(named, dict) or set(named) != set("abcde"):
         raise NotYet("five-cases")
     words = {case: str(tool).strip().lower() for case, tool in named.items()}
+    if not set(words.values()) <= {"queue", "broker", "workflow"}:
+        raise NotYet("five-cases")
     if words["b"] != "broker":
         raise NotYet("too-much")
     if words["c"] != "workflow":
@@ -300,10 +303,11 @@ tools = {"a": "", "b": "", "c": "", "d": "", "e": ""}""",
         Wrong("a queue for the signature", _tools(c="queue"), "people"),
         Wrong("a broker for the videos", _tools(d="broker"), "only-the-address"),
         Wrong("Kafka for twenty a minute", _tools(e="broker"), "too-large-a-tool"),
+        Wrong("a product", _tools(b="Kafka"), "five-cases"),
         Wrong("a list", 'tools = ["queue"] * 5', "five-cases"),
     ),
     messages={
-        "five-cases": "`tools` is a dictionary with a word for each of the five cases.",
+        "five-cases": "`tools` is a dictionary with one of the three words for each of the five cases.",
         "too-much": "`b` is more than a table can take all day long, and each message has many readers.",
         "people": "`c` waits for days, and undoes earlier steps: that is what workflow engines are for.",
         "together": "`a` has to be written with its order or not at all. A broker is outside of that transaction.",
