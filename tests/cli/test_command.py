@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -404,8 +405,11 @@ def test_kit_doctor_writes_words_where_a_terminal_has_no_ticks():
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
 )
-def test_kit_doctor_works_for_an_ordinary_user_without_a_home():
-    environment = os.environ | UTF8 | {"HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
+def test_kit_doctor_works_for_an_ordinary_user_without_a_home(request):
+    temporary = tempfile.mkdtemp()  # where IPython leaves a folder for who has no home
+    request.addfinalizer(lambda: shutil.rmtree(temporary))
+    os.chmod(temporary, 0o777)
+    environment = os.environ | UTF8 | {"HOME": "/nonexistent", "TMPDIR": temporary}
     options: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": [], "cwd": "/"}
     options |= {"env": environment, "capture_output": True, "text": True, "timeout": 120}
     try:

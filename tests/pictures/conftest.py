@@ -24,16 +24,20 @@ from playwright.sync_api import Page
 from kit.pictures.board.feed import Feed
 from kit.pictures.board.history import NAMES, History, Row, Tables, fold
 from kit.sources import Postgres
+from tests.conftest import processes_about
 from tests.jupyterlab import JupyterLab, browser_page, write_notebook
 from tests.pictures.seen import CONSUMER, SETUP, Seen
+from tests.waiting import wait_until
 
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every account can enter, as root's server needs it."""
-    with tempfile.TemporaryDirectory(prefix="kit-home-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(prefix="kit-home-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        wait_until("the end of its Postgres", lambda: not processes_about(folder))
 
 
 class Hands:
