@@ -99,7 +99,8 @@ def rich(text: str) -> str:
 
 
 def _cells(row: Sequence[Any]) -> list[str]:
-    return [visible(value if isinstance(value, str) else repr(value))[:120] for value in row]
+    plain = [str(value) if isinstance(value, str | datetime) else repr(value) for value in row]
+    return [visible(value)[:120] for value in plain]
 
 
 def _table(caption: str, rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
