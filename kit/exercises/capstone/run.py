@@ -247,12 +247,18 @@ class Run:
         thrown_out = False
         async with self._held(fault) as (order, worker):
             if worker is not None:
+                witness = await self._opened.target.open(limit=30.0)
                 try:
                     await self._connection.execute(crash)
                 except Exception as error:
                     if not postgres_is_away(error, self._connection):
                         raise
                     thrown_out = True
+                # Until Postgres has noticed, it lets new sessions in, and then throws them out as well.
+                deadline = time.monotonic() + PATIENCE
+                while not witness.is_closed() and time.monotonic() < deadline:
+                    await asyncio.sleep(0.02)
+                witness.terminate()
                 await self._connect()
         await self._settle([order])
         return thrown_out
