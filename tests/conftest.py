@@ -39,7 +39,7 @@ SETTINGS += r"|PG.*|KIT_(POSTGRES|DSN)"
 for name in list(os.environ):
     if re.fullmatch(SETTINGS, name):
         del os.environ[name]
-sys.dont_write_bytecode = False
+sys.dont_write_bytecode = False  # or each program that is started compiles pandas and the rest anew
 
 REQUIRED = {name.strip() for name in os.environ.get("KIT_REQUIRE", "").split(",") if name.strip()}
 

@@ -50,7 +50,7 @@ class Hub:
         said = os.environ
         if missing := [each for each in NEEDED if not said.get(each)]:
             raise KitError(
-                f"{' and '.join(missing)} is not set, by which a JupyterHub tells its service how to ask it. "
+                f"A JupyterHub tells its service how to ask it, and this is not set: {', '.join(missing)}. "
                 "Let the hub start `kit class start`, as `kit/classroom/hubs/jupyterhub_config.py` does."
             )
         name = said["JUPYTERHUB_SERVICE_NAME"]

@@ -69,9 +69,9 @@ def _teacher() -> Iterator[Check]:
         yield "Results", ("good", f"{events:,} events are in {database}", "")
         yield _compared(clock, "its Postgres")
     free = psutil.virtual_memory().available // 2**20
-    fit = free // LEARNER
+    fits = free >= LEARNER
     says = f"{free:,} MB are free; a learner, here or on a hub, takes about {LEARNER}"
-    yield "Memory", ("good" if fit else "note", says, "" if fit else "close other programs")
+    yield "Memory", ("good" if fits else "note", says, "" if fits else "close other programs")
 
 
 @contextlib.contextmanager

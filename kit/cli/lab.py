@@ -112,9 +112,8 @@ def open_lab(
     extras.need("jupyterlab", "`kit lab`")
     if originals and not lessons.is_clone():
         raise KitError("The lessons' originals are in a clone of the project. Here is only what it installs.")
-    folder, name = lessons.originals(), notebook.relative_to(lessons.originals()).as_posix()
-    if not originals:
-        folder = _own_copy(name, fresh)
+    name = notebook.relative_to(lessons.originals()).as_posix()
+    folder = lessons.originals() if originals else _own_copy(name, fresh)
     with stopped_by_signals():
         with progress(lambda: "Postgres is starting"):
             from kit.sources import open_database

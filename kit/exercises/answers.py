@@ -16,7 +16,7 @@ from pgqueuer import AsyncpgDriver, Queries
 
 from kit.errors.place import place_in
 from kit.errors.text import headline, server_message
-from kit.exercises.exercise import Exercise, NotYet
+from kit.exercises.exercise import Exercise, NotYet, row_of
 from kit.exercises.running import LIMIT, Process, Ran, pack
 from kit.session import session
 from kit.sources import Postgres
@@ -353,7 +353,7 @@ def _pairs(one: tuple[Any, ...], two: tuple[Any, ...]) -> list[tuple[Any, Any]]:
 
 
 def _row(row: Any) -> tuple[Any, ...]:
-    return tuple(map(_plain, row)) if isinstance(row, tuple | list) else (_plain(row),)
+    return tuple(map(_plain, row_of(row)))
 
 
 def _plain(value: Any) -> Any:

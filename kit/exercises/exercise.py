@@ -113,11 +113,12 @@ class NotYet(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.expected = [_row(row) for row in expected]
-        self.actual = [_row(row) for row in actual]
+        self.expected = [row_of(each) for each in expected]
+        self.actual = [row_of(each) for each in actual]
         self.columns = tuple(columns)
         self.words = words
 
 
-def _row(row: Any) -> tuple[Any, ...]:
-    return (row,) if isinstance(row, str) else tuple(row)
+def row_of(given: Any) -> tuple[Any, ...]:
+    """Return a row as a tuple; one of one column may be given bare."""
+    return tuple(given) if isinstance(given, tuple | list) else (given,)

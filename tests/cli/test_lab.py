@@ -46,6 +46,10 @@ def test_jupyterlab_is_asked_for_a_browser_a_port_and_root_only_where_they_are_w
     asked = lab._arguments(*lesson, browser=False, port=9999)
     assert {"--no-browser", "--port=9999"} <= set(asked)
     assert ("--allow-root" in bare) is files.is_root()
+    guide = lab._arguments(Path("lessons"), "teaching/guide.ipynb", browser=True, port=None)
+    assert {"--ServerApp.root_dir=lessons", "--LabApp.default_url=/lab/tree/teaching/guide.ipynb"} <= set(
+        guide
+    )
 
 
 def test_a_kit_that_uvx_runs_without_jupyterlab_is_run_once_more_with_it(monkeypatch):

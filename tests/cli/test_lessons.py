@@ -210,6 +210,9 @@ def test_who_asks_for_a_fresh_lesson_is_told_where_their_own_is(copy, capsys):
         capsys.readouterr().out
         == "01_more.ipynb is as it was at first. Yours is kept as 01_more.old.ipynb.\n"
     )
+    write(copy / "teaching" / "guide.ipynb", "mine")
+    lab._own_copy("teaching/guide.ipynb", fresh=True)
+    assert cells(copy / "teaching" / "guide.old.ipynb") == ["mine"]
 
 
 @pytest.fixture

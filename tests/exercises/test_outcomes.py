@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from kit.errors import KitError
+from kit.exercises import card
 from kit.exercises.answers import Answer
 from kit.exercises.authoring import proving
 from kit.exercises.exercise import Exercise, NotYet
-from kit.exercises.judging import judge
+from kit.exercises.judging import Outcome, judge
 from kit.exercises.untouched import why_not_attempted
 from kit.sources import Postgres
 from tests.exercises.test_hostile import WORK
@@ -111,6 +113,16 @@ def test_a_row_that_is_given_bare_is_shown_whole(lesson: Postgres) -> None:
 
     outcome = proving.judged(changed(check=bare), WORK.solution)
     assert (outcome.expected, outcome.actual) == ([("sent: 12",)], [("sent: 13",)])
+
+
+def test_a_moment_in_a_row_is_shown_as_one_reads_it() -> None:
+    moment = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
+    html, text = card.outcome(
+        WORK, Outcome("not yet", "Look.", actual=[(moment, None)], expected=[(1, "one")])
+    )
+    for shown in (html, text):
+        assert "2026-12-01 09:30:00+00:00" in shown
+        assert "datetime" not in shown
 
 
 def test_a_message_that_is_not_there_is_the_checks_fault(lesson: Postgres) -> None:

@@ -30,7 +30,10 @@ LEVELS: tuple[tuple[str, dict[str, str]], ...] = (
     ),
     ("all of it under load", {"a burst": "09 · Concurrency"}),
 )
-LESSONS = {fault: lesson for _, faults in LEVELS for fault, lesson in faults.items()}
+LESSONS = {
+    **{fault: lesson for _, faults in LEVELS for fault, lesson in faults.items()},
+    "no report": "08 · Time",  # after whichever fault: the schedule is missing
+}
 COLUMNS = ("order", "what", "after", "history", "lesson")
 
 
@@ -60,7 +63,7 @@ class Wrong:
 
     def row(self) -> tuple[Any, ...]:
         """Return it as a row of the report, with the columns `COLUMNS`."""
-        lesson = "08 · Time" if self.kind == "no report" else LESSONS[self.fault]  # a schedule is missing
+        lesson = LESSONS.get(self.kind, LESSONS[self.fault])
         return self.order, self.what, self.fault, self.history, lesson
 
 

@@ -217,7 +217,7 @@ OLDEST = Exercise(
         "not-due": "A job counts whose time has not come: `execute_after` lies in the future.",
         "not-waiting": "A job counts that runs already, or is held.",
         "youngest": "That is the age of the *youngest* job of `export`. An alarm needs the oldest.",
-        "ages": "The ages are others: since when was the oldest of each enqueued?",
+        "ages": "The ages are others: how long ago was the oldest of each enqueued?",
     },
 )  # fmt: skip
 

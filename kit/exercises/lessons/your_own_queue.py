@@ -98,7 +98,7 @@ async def from_the_dead_only(answer: Answer) -> None:
     await answer.sql(TASKS)
     await answer.sql(
         "INSERT INTO tasks (name, status, heartbeat, kind) VALUES"
-        " ('young', 'picked', now() - interval '15 seconds', 'mail'), ('old', 'picked', now() - interval '1 minute', 'mail'),"
+        " ('young', 'picked', now() - interval '5 seconds', 'mail'), ('old', 'picked', now() - interval '1 minute', 'mail'),"
         " ('new', 'queued', NULL, 'mail'), ('done', 'done', now() - interval '1 hour', 'mail'),"
         " ('silent', 'picked', NULL, 'mail'), ('fax', 'picked', now() - interval '1 minute', 'fax'),"
         " ('another fax', 'queued', NULL, 'fax');"
@@ -161,7 +161,7 @@ STALE = Exercise(
         Wrong("old enough for a day", _take("kind = 'mail' AND status = 'queued' AND id > 0"), "left"),
     ),
     messages={
-        "stolen": "The task `young` was taken from a worker that gave a sign of life 15 seconds ago. Now two work on it.",
+        "stolen": "The task `young` was taken from a worker that gave a sign of life 5 seconds ago. Now two work on it.",
         "another-kind": "A task of the kind `fax` was taken: without parentheses, what stands behind the `OR` does not "
         "ask for the kind.",
         "never-beat": "`silent` was picked, and never had a heartbeat. NULL is not older than anything.",
