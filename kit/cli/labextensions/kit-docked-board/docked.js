@@ -172,7 +172,7 @@
     app.shell.activateById(NAME);
     void settled(() => app.shell.leftCollapsed, () => app.shell.collapseLeft());
     // No public way sets the width of a sidebar; tried with JupyterLab 4.5 and 4.6. Without it the learner draws it wider.
-    const sizes = () => app.shell._hsplitPanel?.setRelativeSizes?.([0, 0.56, 0.44]);
+    const sizes = () => app.shell._hsplitPanel?.setRelativeSizes?.([0, 0.575, 0.425]);
     void settled(() => widget.node.offsetWidth > 0.38 * window.innerWidth, sizes);
   }
 
