@@ -46,10 +46,12 @@ class Shown(Protocol):
         """Return what a saved notebook keeps, by MIME type."""
 
     def asked(self, question: dict[str, Any]) -> None:
-        """Answer a page, if it asks for more than all that there is."""
+        """Answer a page, if it asks for more than all that there is. A panel's does not."""
+        return
 
     def catch_up(self) -> None:
-        """Return when the state is as new as can be; a cell has just run."""
+        """Return when the state is as new as can be; a cell has just run. A panel's always is."""
+        return
 
 
 class Live:

@@ -146,11 +146,13 @@ CUT_TEXT = """
 () => {
   const cut = [], board = document.querySelector('.kit-board'), whole = board.getBoundingClientRect();
   const seen = [];
-  for (const node of board.querySelectorAll('.kb-stage *, .kb-head *, .kb-moment')) {
+  for (const node of board.querySelectorAll('.kb-stage *, .kb-head *, .kb-moment, .kb-legend')) {
     if (node.closest('.kb-voice') || !node.getClientRects().length) continue;
     if (![...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim())) continue;
     const text = node.getBoundingClientRect();
     if (text.left < whole.left - 1 || text.right > whole.right + 1) cut.push(['outside', node.textContent]);
+    const high = node.matches('.kb-lane .kb-m, .kb-legend') && node.scrollHeight > node.clientHeight + 1;
+    if (high) cut.push(['cut', node.textContent]);
     for (const [other, box] of seen) {
       const w = Math.min(text.right, box.right) - Math.max(text.left, box.left);
       const h = Math.min(text.bottom, box.bottom) - Math.max(text.top, box.top);

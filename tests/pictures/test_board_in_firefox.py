@@ -43,7 +43,7 @@ def test_a_crash_is_played_again_in_firefox(tmp_path: Path, queue_server: Postgr
         killed = next(at for at, _, _, row in changes if row.get("state") == "killed")
         _, again = (at for at, _, _, row in changes if row.get("status") == "picked")
         seen = firefox.evaluate(AT, killed + 0.01)
-        assert "killed · back in" in seen["dead"][0]
+        assert "killed · jobs back in" in seen["dead"][0]
         assert len(seen["lost"]) == 1
         firefox.screenshot(ARTIFACTS / "firefox-killed.png")
         assert "×2" in firefox.evaluate(AT, again + 0.01)["runs"][0]

@@ -115,7 +115,7 @@ def test_workers_are_lanes_and_a_limit_is_slots_that_fill(played: Callable[[str]
         most = max(most, len(cards))
     run.screenshot("running")
     assert 4 <= most <= 10
-    assert re.match(r"oldest due: [\d.]+ s", run.boxes(".kb-title .kb-m")[0]["text"])
+    assert re.match(r"the oldest waits [\d.]+ s", run.boxes(".kb-title .kb-m")[0]["text"])
     run.at(run.history[-1][0])
     assert "200 done" in run.box(".kb-words")["text"]
     heights = [
@@ -132,7 +132,7 @@ def test_a_crash_is_seen_from_the_kill_to_the_second_delivery(played: Callable[[
     run.at(killed + 0.01)
     lane, card = run.box(".kb-lane.kb-dead"), run.box(".kb-card.kb-lost")
     assert inside(card, lane)
-    assert "worker killed · back in" in lane["text"]
+    assert "worker killed · jobs back in" in lane["text"]
     assert "its worker is gone" in card["label"]
     assert card["edge"] == colour("failed"), "amber"
     first = ring(run)
@@ -232,13 +232,15 @@ def test_no_text_is_cut_or_covered_at_any_size_in_either_theme(
 ) -> None:
     seen = played(which)
     begin, end = seen.history[0][0], seen.history[-1][0]
+    moments = [begin + part * (end - begin) for part in (0.3, 0.6, 1)]
+    moments += [seen.killed() + 0.1] if which == "crash" else []
     for theme in ("true", "false"):
         seen.page.evaluate("light => document.body.dataset.jpThemeLight = light", theme)
         for name, width in SIZES.items():
             seen.page.set_viewport_size({"width": width, "height": 900})
-            for part in (0.3, 0.6, 1):
-                seen.at(begin + part * (end - begin))
-                assert seen.page.evaluate(CUT_TEXT) == [], f"at {name}, {part}"
+            for moment in moments:
+                seen.at(moment)
+                assert seen.page.evaluate(CUT_TEXT) == [], f"at {name}, {moment:.1f} s"
             seen.screenshot(f"{'light' if theme == 'true' else 'dark'}-{name}")
 
 
@@ -303,6 +305,28 @@ def test_up_to_300_jobs_each_has_its_id_and_of_more_it_is_said_how_many_are_draw
         assert (int(drawn), of) == (len(cards), "1,240")
     assert run.page.evaluate(CUT_TEXT) == []
     run.screenshot(f"{jobs}")
+
+
+def test_where_lanes_are_slim_each_says_how_its_worker_is_and_which_priority_its_jobs_have(
+    page: Page,
+) -> None:
+    history = History("slim")
+    for worker in range(6):
+        fields = {"name": f"worker {worker + 1}", "state": "running", "timeout": 2.5, "beat": 1000}
+        history.put(1000, "lanes", f"k{worker}", **fields)
+    for job in range(12):
+        history.put(1000, "jobs", job, status="queued", entrypoint="send", priority=job % 6, payload="letter")
+        history.put(1001, "jobs", job, status="picked", worker=f"k{job % 6}", turn=1)
+    for worker, state in ((2, "killed"), (4, "paused"), (5, "reconnecting")):
+        history.put(1001.5, "lanes", f"k{worker}", state=state)
+    history.now = 1002
+    page.set_viewport_size({"width": 330, "height": 900})
+    run = Played(page, shown(history), "slim")
+    run.at(2)
+    said = ["1.0 s ago", "1.0 s ago", "back in 1.5 s", "1.0 s ago", "paused", "reconnecting"]
+    assert [lane["text"].split(" ", 2)[2] for lane in run.boxes(".kb-lane")] == said
+    assert [chip["text"] for chip in run.boxes(".kb-chip")] == ["0", "1", "2", "3", "4", "5"]
+    assert run.page.evaluate(CUT_TEXT) == []
 
 
 def shown(history: History) -> str:

@@ -254,7 +254,7 @@ function draw(history, t, { width, height, fill, palette }) {
   const put = (id, kind, x, top, w, h, more) => boxes.push({ id, kind, x, y: top, w, h, ...more });
   const cards = (placed, where, size, down = 0) => {
     for (const { card, chip, x, y: top, w, h } of placed) {
-      if (!card) put(`chip ${where} ${x} ${top}`, "chip", x, top + down, w, h, { text: `${chip}` });
+      if (!card) put(`chip ${where} ${x} ${top + down}`, "chip", x, top + down, w, h, { text: `${chip}` });
       else put(card.id, "card", x, top + down, w, h, { ...say(card, seen, t, palette), size, where });
     }
   };
@@ -263,7 +263,7 @@ function draw(history, t, { width, height, fill, palette }) {
 
   // How high what stands below the queue is: lanes share a part of it, a smaller one where many jobs wait
   const slim = lanes.length > 4;
-  const head = slim ? 158 : Math.min(wide * 0.42, 176);
+  const head = slim ? 184 : Math.min(wide * 0.56, 196);
   const least = slim ? 26 : 40;
   let queue;
   for (const part of [0.42, 0.24]) {
@@ -281,7 +281,7 @@ function draw(history, t, { width, height, fill, palette }) {
   const queued = counts.queued ?? 0;
   const due = seen.waiting.length + (tables.more.get("queued")?.n ?? 0);
   const drawn = seen.waiting.length - queue.rest;
-  const right = due ? `oldest due: ${span(seen.oldest)}` : "";
+  const right = due ? `the oldest waits ${span(seen.oldest)}` : "";
   put("waiting", "title", PAD, y, wide, 18, { text: palette.jobs.queued.word, count: number(queued), right });
   y += 27;
   cards(queue.placed, "queue", queue.size);
@@ -323,7 +323,7 @@ function draw(history, t, { width, height, fill, palette }) {
   if (!lanes.length) put("nobody", "note", PAD, y + 3, wide, 18, { text: "No consumer is known." });
   for (const lane of lanes) {
     const { placed, rest, size, height: inside } = lane.fit;
-    put(`lane ${lane.key}`, "lane", PAD, y, wide, lane.high, { lane, slim, head, ...sayLane(lane, slim) });
+    put(`lane ${lane.key}`, "lane", PAD, y, wide, lane.high, { lane, slim, head, ...sayLane(lane, slim || wide < 360) });
     cards(placed, "lane", size, y + (rest ? 6 : Math.max(6, (lane.high - inside) / 2)));
     const all = lane.jobs.length;
     if (rest) bar(`more ${lane.key}`, PAD + head, y + lane.high - 20, wide - head - 8, all, all - rest);
@@ -374,15 +374,16 @@ function plan(row, t, palette) {
   return { text: `⟳ ${row.entrypoint}`, priority: "", mark, status: runs ? "picked" : "queued", label };
 }
 
-function sayLane(lane, slim) {
+function sayLane(lane, brief) {
   const has = lane.jobs.length;
   let doing = lane.state === "running" || lane.state === "working" ? [] : [lane.state];
   if (lane.lost) {
     const back = lane.timeout - lane.quiet;
-    doing = [lane.dead ? lane.state : "silent", back > 0 && `back in ${span(back)}`];
-  } else if (has && !lane.dead) doing.push(`${slim ? "" : "beat "}${span(lane.quiet)} ago`);
-  doing = doing.filter(Boolean).join(" · ") || "idle";
-  return { doing, label: `${lane.name}: ${doing}${has ? `, ${plural(has, "job")}` : ""}` };
+    doing = [lane.dead ? lane.state : "silent", back > 0 && `jobs back in ${span(back)}`].filter(Boolean);
+  } else if (has && !lane.dead) doing.push(`heartbeat ${span(lane.quiet)} ago`);
+  const all = doing.join(" · ") || "idle";
+  const short = (doing.at(lane.lost ? -1 : 0) ?? all).replace(/^(jobs|heartbeat) /, "");
+  return { doing: brief ? short : all, label: `${lane.name}: ${all}${has ? `, ${plural(has, "job")}` : ""}` };
 }
 
 // What is shown, in grey, before there has been a job.
@@ -421,8 +422,10 @@ function setText(node, text) {
 
 const LEAP = 120; // more cards than this going elsewhere at once do not fly
 const SAY_EVERY = 8000; // milliseconds between two announcements to a screen reader
+const MARKED = { lost: "a worker is lost", exception: "a job has failed", failed: "a job is held" };
 const LEGEND =
-  "number: priority · edge: what became of it · ×2: delivered twice · ring: time until a silent worker's jobs go back";
+  "number: priority, the highest first · edge: what became of it · ×2: delivered twice · " +
+  "ring: time until a silent worker's jobs go back · line: jobs a second, the last 30 s";
 
 // What is in a box of each kind.
 const INSIDE = {
@@ -736,7 +739,7 @@ class Board {
     setText(this.pace, this.speed === 1 ? "1×" : "½×");
     this.pace.setAttribute("aria-label", `Speed: ${this.speed === 1 ? "full" : "half"}`);
     const place = (at) => `left: ${(100 * history.played(at)) / (whole || 1)}%`;
-    const marks = history.marks.map(([at, what]) => make(`i.kb-${what}`, { style: place(at) }));
+    const marks = history.marks.map(([at, what]) => make(`i.kb-${what}`, { style: place(at), title: MARKED[what] }));
     if (marks.length || this.dots.firstChild) this.dots.replaceChildren(...marks);
   }
 

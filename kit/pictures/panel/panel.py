@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from kit import notebook
 from kit.consumer.console import Line
@@ -16,7 +15,7 @@ from kit.display import palette, theme
 from kit.display.text import visible
 from kit.errors.text import one_line
 from kit.pictures import live
-from kit.pictures.live import Live
+from kit.pictures.live import Live, Shown
 from kit.session import RunningConsumer
 
 SCRIPT, STYLE = Path(__file__).with_name("panel.js"), Path(__file__).with_name("panel.css")
@@ -33,7 +32,7 @@ SIGNS = {
 }
 
 
-class Panel:
+class Panel(Shown):
     """Shows consumers in the cell that starts them, and keeps up with them until the last has ended.
 
     Of one that was stopped a quiet line stays: the board and the next panel say more.
@@ -75,12 +74,6 @@ class Panel:
             "text/html": style + self._html("kit-still").replace(' role="status"', ""),
             "text/plain": "\n".join(map(self._plain, self._consumers)),
         }
-
-    def asked(self, question: dict[str, Any]) -> None:
-        """Nothing more is asked."""
-
-    def catch_up(self) -> None:
-        """What consumers do is known at once."""
 
     # What it says
 
