@@ -2,6 +2,7 @@
 const EVERY = 2000
 const SIGNS = { "passed": "✓", "stuck": "!", "tried": "↻", "not tried": "○" }
 const ORDER = ["stuck", "tried", "not tried", "passed"]
+const SILENT = 30 // minutes; of more than half of the class it says nothing, as at its beginning
 const NOW = "\u0000now", ALL = "\u0000all"
 const at = id => document.getElementById(id)
 let data = null, text = "", by = 0, down = false
@@ -87,6 +88,9 @@ function draw() {
   at("help").replaceChildren(...listed(data.help, one => [
     make("strong", nameOf(one.learner)), " ", mark(one.stuck ? "stuck" : "tried"), ` ${one.title}: ${one.wrong} wrong checks in ${one.minutes} min, ` +
     `${times(one.hints, "hint")}. `, make("small", one.says)], "Of those who were here in the last half hour, nobody is wrong twice in an exercise not passed."))
+  const silent = data.learners.flatMap((one, place) => (one.minutes ?? SILENT) >= SILENT ? [nameOf(place)] : [])
+  at("silent").hidden = !silent.length || silent.length > data.learners.length / 2
+  at("silent").textContent = `Nothing heard of for half an hour, or at all: ${silent.join(", ")}.`
   at("common").replaceChildren(...listed(data.common, one => [
     make("strong", `${one.count} learners`), ` in ${one.title}: ${one.says} `,
     make("small", one.mistakes.length ? `What they think: ${one.mistakes.join(" · ")}` : "")], "No two learners stand at the same wrong answer of the last quarter of an hour."))

@@ -328,6 +328,8 @@ HOSTILE = "<img src=x onerror=\"document.title='run'\"></script><script>document
 def test_a_hostile_name_runs_nothing_and_names_are_hidden_and_news_come_by_themselves(
     teacher: Teacher, learner: BecomeLearner
 ) -> None:
+    learner("Linus")
+    ran("join", teacher.line, "--name", "Linus")
     learner(HOSTILE)
     ran("join", teacher.line, "--name", HOSTILE)
     wrong(3)
@@ -337,6 +339,7 @@ def test_a_hostile_name_runs_nothing_and_names_are_hidden_and_news_come_by_thems
         page.goto(teacher.url)
         row = page.get_by_role("row", name="<img src=x")
         expect(row).to_contain_text("↻ tried, 3 wrong", timeout=PATIENCE)
+        expect(page.locator("#silent")).to_contain_text("or at all: Linus.")
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert barriers(page, "main") == []
