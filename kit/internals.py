@@ -40,7 +40,7 @@ def before_threads_are_joined(function: Callable[[], None]) -> None:
     """Call ``function`` when Python ends, before it waits for the threads of ``concurrent.futures``.
 
     CPython 3.11 to 3.14. Without it, ``function`` is called later: a handler's next ``asyncio.to_thread`` is
-    refused, and its job is logged as an exception.
+    refused, and its job is logged as an exception; a board's last picture may not be sent any more.
     """
     getattr(threading, "_register_atexit", atexit.register)(function)
 

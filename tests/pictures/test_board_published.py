@@ -16,6 +16,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.manager import KernelManager
 from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
@@ -27,7 +28,7 @@ from kit.session import session
 from kit.sources import Postgres
 from tests.conftest import chromium
 from tests.jupyterlab import ARTIFACTS, CHROMIUM_ARGS, write_notebook
-from tests.kernels import notebook_client
+from tests.kernels import addresses, notebook_client
 from tests.pictures.conftest import Hands
 from tests.pictures.seen import MAIN, SETUP, names
 from tests.waiting import until, wait_until
@@ -239,6 +240,39 @@ def test_a_process_that_ends_with_a_board_ends_at_once_and_quietly(queue_databas
     )
     assert done.stdout == "The queue is empty and no job has run yet.\n"
     assert done.stderr == ""
+
+
+def test_a_kernel_that_is_shut_down_while_its_board_moves_is_quiet(
+    tmp_path: Path, queue_server: Postgres
+) -> None:
+    assert queue_server.source
+    busy = """
+import asyncio, os
+board, running = kit.board(), kit.run(main)
+
+async def enqueue():
+    while True:
+        await queries.enqueue(["send_email"] * 9, [os.urandom(20).hex().encode()] * 9, [0] * 9)
+        await asyncio.sleep(0.05)
+
+enqueuing = asyncio.create_task(enqueue())
+while len(board.kept()["text/html"]) < 70_000:  # from about 65,000 on a kernel sends without a copy
+    await asyncio.sleep(0.1)
+"""
+    manager = KernelManager(**addresses())
+    with open(tmp_path / "log", "w+", encoding="utf-8") as log:
+        manager.start_kernel(stdout=log, stderr=log)
+        client = manager.blocking_client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=60)
+            for cell in (CELLS[0], CELLS[2], busy):
+                reply = client.execute(cell, reply=True, timeout=60)
+                assert reply["content"]["status"] == "ok", reply["content"]
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel()
+    assert "Traceback" not in (tmp_path / "log").read_text("utf-8")
 
 
 async def test_a_reset_empties_the_board(queue_database: Postgres, hands: Hands) -> None:

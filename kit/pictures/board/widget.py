@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import base64
 import gzip
 import json
@@ -20,6 +19,7 @@ from kit.database.target import Target
 from kit.display import palette
 from kit.errors import KitError
 from kit.errors.text import one_line
+from kit.internals import before_threads_are_joined
 from kit.pictures import live
 from kit.pictures.board import detail
 from kit.pictures.board.feed import Feed
@@ -83,7 +83,7 @@ class Board:
         self._shown_by: int | None = None
         self._thread = threading.Thread(target=self._run, name="kit board", daemon=True)
         self._thread.start()
-        atexit.register(self.close)
+        before_threads_are_joined(self.close)
 
     def __repr__(self) -> str:
         return f"<board of {self.history.name!r}: {self}>"
@@ -103,11 +103,11 @@ class Board:
 
     def close(self) -> None:
         """Stop following, and leave nothing but the last picture. A second call does nothing."""
-        atexit.unregister(self.close)
         with suppress(RuntimeError):  # its loop has ended
             self._loop.call_soon_threadsafe(self._feed.stop)
         self._thread.join(10)
         self.live.end()
+        print(end="", flush=True)  # when Python ends: a kernel sends what was shown before its sockets go
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
