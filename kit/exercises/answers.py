@@ -342,7 +342,7 @@ class Answer:
 
 
 def _as_guessed(value: Any) -> Any:
-    """Return a guess as it is compared: lists for tuples, words in small letters, a number without its quotes."""
+    """Return a guess as it is compared: lists for tuples, small letters, a number without quotes."""
     if isinstance(value, list | tuple):
         return [_as_guessed(each) for each in value]
     if isinstance(value, str):
