@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -348,7 +348,7 @@ def _as_guessed(value: Any) -> Any:
     if isinstance(value, str):
         word = value.strip().lower()
         return int(word) if word.isdecimal() else word
-    return value
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 def _pairs(one: tuple[Any, ...], two: tuple[Any, ...]) -> list[tuple[Any, Any]]:

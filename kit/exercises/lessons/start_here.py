@@ -69,6 +69,11 @@ kit.predict("statuses", rows_in_queue=..., log=...)""",
             "other-log",
         ),
         Wrong(
+            "a set, which has no order",
+            'kit.predict("statuses", rows_in_queue=0, log={"queued", "picked", "successful"})',
+            "other-log",
+        ),
+        Wrong(
             "the newest first",
             'kit.predict("statuses", rows_in_queue=0, log=["successful", "picked", "queued"])',
             "other-log",
