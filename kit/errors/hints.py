@@ -95,7 +95,8 @@ def _unknown_name(error: NameError, found: re.Match[str]) -> str:
     name, file = found["name"], frame.f_code.co_filename
     if notebook.cell_name(file) is None:
         return f"{Path(file).name} has no name {name!r}: a file knows only what it imports or makes itself."
-    known = [*frame.f_locals, *frame.f_globals, *dir(builtins)]
+    # A short name is near too many of Python's own: `main` is not `min`, nor `age` a `range`.
+    known = [*frame.f_locals, *frame.f_globals, *(dir(builtins) if len(name) > 4 else ())]
     if alike := difflib.get_close_matches(name, known, 1, 0.75):
         return (
             f"This notebook has no name {name!r}. Is {alike[0]!r} meant? If not, run the cells above first, "
@@ -103,7 +104,7 @@ def _unknown_name(error: NameError, found: re.Match[str]) -> str:
         )
     return (
         f"This notebook has no name {name!r} yet. Run the cells above first, from the top: a "
-        "restarted kernel has forgotten all that they made."
+        "restarted kernel has forgotten all that they made. If it is a text, put it in quotes."
     )
 
 

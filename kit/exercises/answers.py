@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -342,10 +342,13 @@ class Answer:
 
 
 def _as_guessed(value: Any) -> Any:
-    """Return a guess as it is compared: lists for tuples, and words in small letters."""
+    """Return a guess as it is compared: lists for tuples, small letters, a number without quotes."""
     if isinstance(value, list | tuple):
         return [_as_guessed(each) for each in value]
-    return value.strip().lower() if isinstance(value, str) else value
+    if isinstance(value, str):
+        word = value.strip().lower()
+        return int(word) if word.isdecimal() else word
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 def _pairs(one: tuple[Any, ...], two: tuple[Any, ...]) -> list[tuple[Any, Any]]:

@@ -161,6 +161,18 @@ MISTAKES = [
         "_unknown_name",
     ),
     Mistake(
+        "main",
+        "This notebook has no name 'main' yet. Run the cells above",
+        NAMES,
+        "_unknown_name",
+    ),
+    Mistake(
+        "kit.predict('names', known=successful, unknown=queued)",
+        "a restarted kernel has forgotten all that they made. If it is a text, put it in quotes.",
+        NAMES,
+        "_unknown_name",
+    ),
+    Mistake(
         "pritn('x')",
         "This notebook has no name 'pritn'. Is 'print' meant? If not, run",
         NAMES,

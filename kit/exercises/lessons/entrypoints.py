@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from kit.exercises.answers import Answer
-from kit.exercises.exercise import Exercise, Wrong
+from kit.exercises.exercise import Exercise, NotYet, Wrong
 
 NOTEBOOK = """
 import asyncio
@@ -180,7 +181,7 @@ async def calculator():
         "shared": "The first consumer shows 42. The second one, which got 1, 2 and 3, began where the first had ended: "
         "the list stands outside of the factory.",
         "text": "19 and 23 were put together as text. `int(job.payload)` makes a number.",
-        "another-sum": "The sums are others. Every job of `add` counts, and `show` shows them all.",
+        "another-sum": "The sums are others. Every job of `add` counts, and `show` prints the sum of them all.",
         "no-handler": "Jobs are left in the queue: this consumer has no handler of that name.",
     },
 )
@@ -188,25 +189,30 @@ async def calculator():
 
 def _watched(handler: Any) -> Any:
     async def watched(job: Any) -> None:
+        import time
+
         print("begins", job.payload.decode(), flush=True)
+        began = time.monotonic()
         await handler(job)
-        print("ends", job.payload.decode(), flush=True)
+        print("ends" if time.monotonic() - began > 0.25 else "hurries", job.payload.decode(), flush=True)
 
     return watched
 
 
 async def side_by_side(answer: Answer) -> None:
+    names = getattr(getattr(answer["shrink"], "__code__", None), "co_names", ())
+    if ("asyncio", "sleep") in pairwise(names):
+        raise NotYet("not-kept")
     images = ["cat", "dog", "owl", "fox"]
     await answer.enqueue("shrink", [image.encode() for image in images])
     ran = await answer.run(shrink=_watched(answer["shrink"]))
     await answer.no_exceptions()
     lines = [line.strip() for line in ran.lines if line.strip()]
-    small = [line for line in lines if line.endswith("is small")]
     for image in images:
-        done, ends = f"{image} is small", f"ends {image}"
-        if done not in lines or (ends in lines and lines.index(ends) < lines.index(done)):
-            answer.same(lines, [f"begins {image}", done, ends], "not-awaited", columns=("what happened",))
-    answer.same(len(small), 4, "not-awaited") if len(small) != 4 else None  # type: ignore[arg-type]
+        one = [f"begins {image}", f"{image} is small", f"ends {image}"]
+        if one[-1] not in lines:
+            answer.same(lines, one, "not-awaited", columns=("what happened",))
+        answer.same([line for line in lines if line in one], one, "other-line", columns=("what happened",))
     first_end = next(number for number, line in enumerate(lines) if line.startswith("ends"))
     begun = [line for line in lines[:first_end] if line.startswith("begins")]
     answer.same(
@@ -266,6 +272,30 @@ async def shrink(job: Job) -> None:
             "one-by-one",
         ),
         Wrong(
+            "a sleep that does not block",
+            """async def shrink(job: Job) -> None:
+    await asyncio.sleep(0.3)
+    print(job.payload.decode(), "is small")
+""",
+            "not-kept",
+        ),
+        Wrong(
+            "a missing await",
+            """async def shrink(job: Job) -> None:
+    asyncio.to_thread(time.sleep, 0.3)
+    print(job.payload.decode(), "is small")
+""",
+            "not-awaited",
+        ),
+        Wrong(
+            "another line",
+            """async def shrink(job: Job) -> None:
+    print("See,", job.payload.decode(), "is small")
+    await asyncio.to_thread(time.sleep, 0.3)
+""",
+            "other-line",
+        ),
+        Wrong(
             "a task that nobody awaits",
             """async def shrink(job: Job) -> None:
     async def work():
@@ -290,8 +320,10 @@ async def shrink(job: Job) -> None:
     messages={
         "one-by-one": "One image after the other: the call still blocks the event loop, and `async def` around it "
         "changes nothing.",
-        "not-awaited": "A job ended before its image was small, so it counts as successful whatever happens then. "
-        "Something is started and not awaited.",
+        "not-awaited": "A job ended before its image was small, so it counts as successful whatever happens then: "
+        "nobody awaited the end of `time.sleep`.",
+        "other-line": "Each job prints its line once, as before, and only when its image is small.",
+        "not-kept": "`asyncio.sleep` does not block, so it is no stand-in for a library that does: keep `time.sleep`.",
     },
     equivalent={
         "0.3 is 1.3": "a longer sleep shrinks the image as well",
@@ -307,7 +339,7 @@ async def both_names(answer: Answer) -> None:
     want = [("email", 2), ("mail", 2)]
     done = await answer.sql(
         "SELECT CASE WHEN job_id <= 2 THEN 'mail' ELSE 'email' END, count(*) FROM pgqueuer_log"
-        " WHERE status = 'successful' GROUP BY 1 ORDER BY 1"
+        " WHERE status = 'successful' AND job_id <= 4 GROUP BY 1 ORDER BY 1"
     )
     columns = ("enqueued as", "successful")
     if ("email", 2) in done:
@@ -347,6 +379,12 @@ RENAME = Exercise(
         _renamed(
             "await connection.execute(\"UPDATE pgqueuer SET entrypoint = 'email' WHERE entrypoint = 'mail'\")",
             'pgq.entrypoint("email")(deliver)',
+        ),
+        _renamed(
+            'pgq.entrypoint("email")(deliver)',
+            '@pgq.entrypoint("mail")',
+            "async def forward(job: Job) -> None:",
+            '    await Queries(pgq.connection).enqueue("email", job.payload)',
         ),
     ),
     check=both_names,

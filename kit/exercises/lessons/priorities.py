@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from kit.errors.text import headline
 from kit.exercises.answers import Answer
 from kit.exercises.exercise import Exercise, NotYet, Wrong
 
@@ -25,10 +27,10 @@ async def _name(job: Any) -> None:
 async def five_jobs(answer: Answer) -> None:
     await answer.enqueue("task", [b"a", b"b", b"c", b"d", b"e"], [3, 0, 3, -1, 7])
     ran = await answer.run(task=_name, how=ONE)
-    guess = "".join(answer.guess["order"]).replace(" ", "").replace(",", "").lower()
+    guess = "".join(re.findall("[a-z]", str(answer.guess["order"]).lower()))
     measured = "".join(ran.lines)
     misled = {
-        "dbacE".lower(): "counts-down",
+        "dbace": "counts-down",
         "dbcae": "counts-down",
         "ecabd": "newest-first",
         "abcde": "no-order",
@@ -53,6 +55,7 @@ ORDER = Exercise(
     also=(
         'kit.predict("order", order=["e", "a", "c", "b", "d"])',
         'kit.predict("order", order="E, A, C, B, D")',
+        'kit.predict("order", order="e > a > c > b > d")',
     ),
     check=five_jobs,
     hints=(
@@ -66,6 +69,7 @@ ORDER = Exercise(
         Wrong("the newest of two equal ones", 'kit.predict("order", order="ecabd")', "newest-first"),
         Wrong("as they came", 'kit.predict("order", order="abcde")', "no-order"),
         Wrong("a letter is missing", 'kit.predict("order", order="eacd")', "five-letters"),
+        Wrong("the priorities themselves", 'kit.predict("order", order=[7, 3, 3, 0, -1])', "five-letters"),
         Wrong("below zero is not last", 'kit.predict("order", order="eadcb")', "another-order"),
     ),
     messages={
@@ -85,16 +89,17 @@ async def three_levels(answer: Answer) -> None:
     called = await answer.calls([(answer["priority_of"], (kind,)) for kind in kinds])
     for kind, one in zip(kinds, called, strict=True):
         if "error" in one:
-            raise NotYet("for-all-three", kind=kind, error=one["error"]["type"])
+            raise NotYet(
+                "for-all-three", kind=kind, error=headline(one["error"]["type"], one["error"]["message"])
+            )
     levels = [one["value"] for one in called]
-    columns = ("kind", "priority")
-    have = list(zip(kinds, levels, strict=True))
+    have = ", ".join(f"{kind} {level}" for kind, level in zip(kinds, levels, strict=True))
     if not all(isinstance(level, int) and not isinstance(level, bool) for level in levels):
-        raise NotYet("no-number", actual=have, columns=columns)
+        raise NotYet("no-number", have=have)
     await answer.enqueue("task", [kind.encode() for kind in kinds], levels)
     order = await answer.sql("SELECT convert_from(payload, 'UTF8') FROM pgqueuer ORDER BY priority DESC, id")
     if len(set(levels)) < 3:
-        raise NotYet("equal", actual=have, columns=columns)
+        raise NotYet("equal", have=have)
     answer.same(order, ["reset", "receipt", "report"], "upside-down", columns=("picked",))
 
 
@@ -136,13 +141,14 @@ def priority_of(kind):
         Wrong("first, second, third", 'def priority_of(kind):\n    return {"reset": 1, "receipt": 2, "report": 3}[kind]', "upside-down"),
         Wrong("all urgent", "def priority_of(kind):\n    return 10", "equal"),
         Wrong("words", 'def priority_of(kind):\n    return {"reset": "high", "receipt": "normal", "report": "low"}[kind]', "no-number"),
+        Wrong("not a function", 'priority_of = {"reset": 10, "receipt": 0, "report": -10}', "for-all-three"),
         Wrong("one is forgotten", 'def priority_of(kind):\n    return {"reset": 10, "report": -10}[kind]', "for-all-three"),
     ),
     messages={
         "upside-down": "The order is another one: PGQueuer takes the *highest* number first.",
-        "equal": "Two kinds have the same priority, so the older job goes first, whatever it is. A priority only means "
+        "equal": "Kinds have the same priority ({have}), so the older job goes first, whatever it is. A priority only means "
         "something beside a lower one.",
-        "no-number": "A priority is a whole number.",
+        "no-number": "A priority is a whole number. These are: {have}.",
         "for-all-three": "It has no priority for {kind!r}: {error}.",
     },
     equivalent={
@@ -266,8 +272,8 @@ STARVATION = Exercise(
         "starved": "The report that waited from the beginning ran {when}. Every rule was followed, and it got no turn.",
         "only-the-first": "The first report has its turn. The second one, which came in the midst of it, ran last of "
         "all: the cure has to hold for every job that waits.",
-        "urgent-changed": "Urgent jobs were picked with another priority than 10: they grow as well, and so does the "
-        "distance that the others have to make up for.",
+        "urgent-changed": "Urgent jobs were enqueued or picked with another priority than 10. Where they grow as well, "
+        "so does the distance that the others have to make up for.",
     },
     equivalent={
         "SQL: another word for `3`": "faster, and as fair",

@@ -24,7 +24,7 @@ async def one_job_goes_round(answer: Answer) -> None:
     ((rows,),) = await answer.sql("SELECT count(*) FROM pgqueuer")
     log = [status for _, _, status, _ in await answer.log()]
     answer.guessed("rows_in_queue", rows, {1: "still-in-the-queue", 3: "still-in-the-queue"}, "rows-in-queue")
-    answer.guessed("log", log, {1: "no-step-between", 2: "no-step-between"}, "other-words")
+    answer.guessed("log", log, {1: "no-step-between", 2: "no-step-between"}, "other-log")
 
 
 STATUSES = Exercise(
@@ -40,7 +40,10 @@ STATUSES = Exercise(
     stub="""# log is a list, such as ["new", "old"]
 kit.predict("statuses", rows_in_queue=..., log=...)""",
     solution='kit.predict("statuses", rows_in_queue=0, log=["queued", "picked", "successful"])',
-    also=('kit.predict("statuses", rows_in_queue=0, log=("Queued", "Picked", "Successful"))',),
+    also=(
+        'kit.predict("statuses", rows_in_queue=0, log=("Queued", "Picked", "Successful"))',
+        'kit.predict("statuses", rows_in_queue="0", log=["queued", "picked", "successful"])',
+    ),
     check=one_job_goes_round,
     hints=(
         "A job is a row that waits or runs. Is a finished one either of the two?",
@@ -63,7 +66,17 @@ kit.predict("statuses", rows_in_queue=..., log=...)""",
         Wrong(
             "words of another queue",
             'kit.predict("statuses", rows_in_queue=0, log=["queued", "running", "done"])',
-            "other-words",
+            "other-log",
+        ),
+        Wrong(
+            "a set, which has no order",
+            'kit.predict("statuses", rows_in_queue=0, log={"queued", "picked", "successful"})',
+            "other-log",
+        ),
+        Wrong(
+            "the newest first",
+            'kit.predict("statuses", rows_in_queue=0, log=["successful", "picked", "queued"])',
+            "other-log",
         ),
         Wrong(
             "a row that is missing somewhere",
@@ -76,7 +89,7 @@ kit.predict("statuses", rows_in_queue=..., log=...)""",
         "The queue is no history; the log is.",
         "no-step-between": "A job does not go from waiting to done in one step: first a consumer has to take it, so "
         "that no other does. That is a row of the log, too.",
-        "other-words": "The number of rows is right, the words are not PGQueuer's: the cells below show them.",
+        "other-log": "The number of rows is right, the log is another one: the cells below show its words, in their order.",
         "rows-in-queue": "One job is one row in the queue as long as it waits or runs. How many are there when it "
         "is done?",
     },
@@ -177,15 +190,17 @@ async def counts_the_enqueued(answer: Answer) -> None:
     await answer.sql("DELETE FROM pgqueuer WHERE id <> 3")
     await answer.write_log(
         (1, "fetch", "picked", 1), (1, "fetch", "successful", 2), (2, "fetch", "picked", 3),
-        (2, "fetch", "queued", 4), (2, "fetch", "picked", 4), (2, "fetch", "successful", 4),
+        (2, "fetch", "queued", 4), (2, "fetch", "picked", 4), (2, "fetch", "queued", 4), (2, "fetch", "picked", 4),
+        (2, "fetch", "successful", 4),
         (4, "page", "picked", 5), (4, "page", "exception", 6, "KeyError: 'url'"),
     )  # fmt: skip
     want, columns = [("fetch", 3), ("page", 1)], ("entrypoint", "jobs")
     rows = sorted(tuple(row[:2]) for row in await answer.ask("my_query"))
     known = {
         (("fetch", 1),): "only-waiting",
-        (("fetch", 9), ("page", 3)): "rows",
-        (("fetch", 4), ("page", 1)): "tried-again",
+        (("fetch", 11), ("page", 3)): "rows",
+        (("fetch", 5), ("page", 1)): "tried-again",
+        (("fetch", 4), ("page", 1)): "picked",
         (("fetch", 2),): "only-good",
     }
     answer.same(rows, want, known.get(tuple(rows), "another-count"), columns=columns)
@@ -226,6 +241,11 @@ FETCHED = Exercise(
             "tried-again",
         ),
         Wrong(
+            "each time that it was picked",
+            "my_query = \"SELECT entrypoint, count(*) FROM pgqueuer_log WHERE status = 'picked' GROUP BY 1\"",
+            "picked",
+        ),
+        Wrong(
             "only what went well",
             "my_query = \"SELECT entrypoint, count(*) FROM pgqueuer_log WHERE status = 'successful' GROUP BY 1\"",
             "only-good",
@@ -241,6 +261,7 @@ FETCHED = Exercise(
         "only-waiting": "The queue has only what still waits or runs. Which table remembers the others?",
         "rows": "Those are the rows of the log, and a job has one for every change. Count each job once.",
         "tried-again": "A job that is tried again is queued again. Count each job once.",
+        "picked": "A job that still waits was never picked, and one that is tried again is picked again.",
         "only-good": "Jobs are missing: one that still waits, and the one that raised. They were enqueued, too.",
         "another-count": "The numbers are others: three jobs of `fetch` were enqueued, and one of `page`.",
     },
