@@ -41,9 +41,13 @@ async def cut_session_at_enqueue(answer: Answer, condition: str, which: int = 1)
 
 
 async def cut_session_at_update(answer: Answer, table: str, condition: str) -> None:
-    """End the first session that updates a row of ``table`` for which the condition is true."""
+    """End the first session that updates a row of ``table`` for which the condition is true, when it commits.
+
+    So late, because what it did on another connection has taken effect by then.
+    """
     cut = _CUT.format(name=table, condition=condition, which=1)
-    await answer.sql(cut.replace("BEFORE INSERT", "BEFORE UPDATE"))
+    cut = cut.replace("TRIGGER accident_cut BEFORE INSERT", "CONSTRAINT TRIGGER accident_cut AFTER UPDATE")
+    await answer.sql(cut.replace("FOR EACH ROW", "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"))
 
 
 @asynccontextmanager
