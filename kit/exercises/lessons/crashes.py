@@ -37,6 +37,7 @@ async def sent_once_per_job(answer: Answer) -> None:
         settled = (
             "SELECT (SELECT sent > 0 FROM letters WHERE id = 3) AND ({})"
             " OR EXISTS (SELECT FROM pgqueuer_log WHERE status IN ('successful', 'exception'))"
+            " OR (SELECT count(*) > 2 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
         )
         with suppress(TimeoutError):  # the two that are trapped, and a third that does not end
             await answer.until(settled.format(trapped(2)))
@@ -50,7 +51,7 @@ async def sent_once_per_job(answer: Answer) -> None:
     want, columns = [(1, 1), (2, 1), (3, 2), (4, 0)], ("letter", "sent")
     sent = dict(rows)
     if not await answer.sql("SELECT FROM posted"):
-        answer.same(rows, [], "no-mark", columns=columns)
+        raise NotYet("no-mark")
     if sent[4]:
         answer.same(rows, want, "all-letters", columns=columns)
     if sent[3] > 2:
