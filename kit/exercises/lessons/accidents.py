@@ -20,14 +20,15 @@ END $$;
 CREATE TRIGGER accident_cut BEFORE INSERT ON {name} FOR EACH ROW EXECUTE FUNCTION accident_cut_{name}();
 """
 
-# Whoever writes here waits, as long as the check holds the lock.
+# Whoever wrote here waits at the commit, as long as the check holds the lock: what another connection did has taken effect.
 _TRAP = """
 CREATE FUNCTION accident_trap_{name}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF {condition} THEN PERFORM pg_advisory_xact_lock_shared(4711); END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER accident_trap BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION accident_trap_{name}();
+CREATE CONSTRAINT TRIGGER accident_trap AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION accident_trap_{name}();
 """
 _TRAPPED = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
 
@@ -41,14 +42,18 @@ async def cut_session_at_enqueue(answer: Answer, condition: str, which: int = 1)
 
 
 async def cut_session_at_update(answer: Answer, table: str, condition: str) -> None:
-    """End the first session that updates a row of ``table`` for which the condition is true."""
+    """End the first session that updates a row of ``table`` for which the condition is true, when it commits.
+
+    So late, because what it did on another connection has taken effect by then.
+    """
     cut = _CUT.format(name=table, condition=condition, which=1)
-    await answer.sql(cut.replace("BEFORE INSERT", "BEFORE UPDATE"))
+    cut = cut.replace("TRIGGER accident_cut BEFORE INSERT", "CONSTRAINT TRIGGER accident_cut AFTER UPDATE")
+    await answer.sql(cut.replace("FOR EACH ROW", "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"))
 
 
 @asynccontextmanager
 async def traps(answer: Answer, **conditions: str) -> AsyncIterator[None]:
-    """Let whoever writes a row for which the condition holds, by table, wait until the block ends.
+    """Let whoever commits a row for which the condition holds, by table, wait until the block ends.
 
     Then their sessions are ended, so that nothing of what they waited with takes effect.
     """

@@ -147,13 +147,14 @@ async def most_at_once(answer: Answer) -> None:
         (1, "nap", "picked", 1), (2, "nap", "picked", 2), (1, "nap", "exception", 3, "KeyError: 1"),
         (3, "nap", "picked", 4), (3, "nap", "canceled", 5), (4, "nap", "picked", 6),
         (5, "nap", "picked", 7), (2, "nap", "successful", 7), (4, "nap", "successful", 8), (6, "nap", "picked", 9),
+        (5, "nap", "successful", 10),  # so that the sum of all is not the sum by time
     )  # fmt: skip
     rows = [tuple(row[:1]) for row in await answer.ask("most")]
-    known = {6: "every-pick", 5: "no-end", 4: "no-end", 2: "ties", -1: "queued-too"}
+    known = {"6": "every-pick", "5": "no-end", "4": "no-end", "2": "ties", "-1": "queued-too"}
     value = rows[0][0] if len(rows) == 1 else None
     if len(rows) != 1:
         raise NotYet("one-row", actual=rows, columns=("running",))
-    answer.same(rows, [(3,)], known.get(int(value or 0), "another-number"), columns=("most at once",))
+    answer.same(rows, [(3,)], known.get(str(value), "another-number"), columns=("most at once",))
 
 
 def _most(case: str, end: str = "ORDER BY id", where: str = "status <> 'queued'") -> str:
@@ -193,6 +194,8 @@ MOST_AT_ONCE = Exercise(
         Wrong("by the time", _most(_CASE, "ORDER BY created"), "ties"),
         Wrong("queued is an end", _most(_CASE, where="true"), "queued-too"),
         Wrong("all the sums", _most(_CASE).replace("max(running)", "running"), "one-row"),
+        Wrong("the sum of all", _most(_CASE, ""), "another-number"),
+        Wrong("a word", "most = \"SELECT 'three'\"", "another-number"),
         Wrong("the lowest", _most(_CASE).replace("max(", "min("), "another-number"),
     ),
     messages={

@@ -37,6 +37,7 @@ async def sent_once_per_job(answer: Answer) -> None:
         settled = (
             "SELECT (SELECT sent > 0 FROM letters WHERE id = 3) AND ({})"
             " OR EXISTS (SELECT FROM pgqueuer_log WHERE status IN ('successful', 'exception'))"
+            " OR (SELECT count(*) > 2 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
         )
         with suppress(TimeoutError):  # the two that are trapped, and a third that does not end
             await answer.until(settled.format(trapped(2)))
@@ -49,6 +50,8 @@ async def sent_once_per_job(answer: Answer) -> None:
     rows = await answer.sql("SELECT id, sent FROM letters ORDER BY id")
     want, columns = [(1, 1), (2, 1), (3, 2), (4, 0)], ("letter", "sent")
     sent = dict(rows)
+    if not await answer.sql("SELECT FROM posted"):
+        raise NotYet("no-mark")
     if sent[4]:
         answer.same(rows, want, "all-letters", columns=columns)
     if sent[3] > 2:
@@ -126,11 +129,23 @@ except asyncpg.UniqueViolationError:
             _send(f'async with db.transaction():\n    if {_POSTED.replace("job.id", "int(job.payload)")} == "INSERT 0 1":\n        {_SENT}'),
             "by-letter",
         ),
+        Wrong("the number of its attempts", _send(f"if job.attempts == 0:\n    {_SENT}"), "no-mark"),
+        Wrong(
+            "two connections",
+            _send(
+                f"""other = await asyncpg.connect()
+async with db.transaction():
+    if {_POSTED} == "INSERT 0 1":
+        {_SENT.replace("db.", "other.")}"""
+            ),
+            "marked-too-late",
+        ),
         Wrong("every letter", _send(f'async with db.transaction():\n    if {_POSTED} == "INSERT 0 1":\n        await db.execute("UPDATE letters SET sent = sent + 1")'), "all-letters"),
         Wrong("no effect", _send(_POSTED), "not-sent"),
         Wrong("no such table", _send(_POSTED.replace("posted", "post")), "raised"),
     ),
     messages={
+        "no-mark": "No row stands in `posted`. By what shall the second delivery know?",
         "sent-again": "Job 3 was done when its worker was killed, and its second delivery sent the letter once more.",
         "marked-too-late": "The worker was killed when letter 1 was sent and the mark was about to be written. The next "
         "delivery found no mark, and sent it again.",
@@ -150,25 +165,38 @@ except asyncpg.UniqueViolationError:
 
 
 def _watched(handler: Any) -> Any:
-    """Return the handler, and say on which thread it calls the library that blocks."""
+    """Return the handler, and say whether the loop goes on while the library blocks that it calls."""
 
     async def watched(job: Any) -> None:
+        import asyncio
         import threading
         import time
 
-        asleep = time.sleep
+        loop, asleep = asyncio.get_running_loop(), time.sleep
 
         def sleep(seconds: Any) -> None:
-            here = "on the loop" if threading.current_thread() is threading.main_thread() else "in a thread"
-            print(f"{here}\n", end="")  # whole: another thread prints, too
+            print("called\n", end="")  # whole: another thread prints, too
+            goes_on = threading.Event()
+            loop.call_soon_threadsafe(goes_on.set)
             asleep(min(seconds, 0.3))
+            here = threading.current_thread() is threading.main_thread()
+            print("back\n" if not here and goes_on.wait(1) else "blocked\n", end="")
 
-        time.sleep = sleep
+        # Where `from time import sleep` has put it, too.
+        places = [
+            (names, name)
+            for names in (vars(time), handler.__globals__)
+            for name, value in names.items()
+            if value is asleep
+        ]
+        for names, name in places:
+            names[name] = sleep
         try:
             await handler(job)
             print("ends\n", end="")
         finally:
-            time.sleep = asleep
+            for names, name in places:
+                names[name] = asleep
 
     return watched
 
@@ -178,12 +206,15 @@ async def the_heart_goes_on(answer: Answer) -> None:
     ran = await answer.run(post=_watched(answer["post"]))
     await answer.no_exceptions()
     lines = [line.strip() for line in ran.lines if line.strip()]
-    if "on the loop" in lines:
+    before_the_end = lines[: lines.index("ends")]
+    if "blocked" in lines:
         raise NotYet("blocked")
-    if "posted" not in lines or lines.index("posted") > lines.index("ends"):
-        raise NotYet("not-awaited")
-    if "in a thread" not in lines:
+    if "called" not in lines:
         raise NotYet("no-work")
+    if "back" not in before_the_end:
+        raise NotYet("not-awaited")
+    if not any(line.startswith("posted") for line in before_the_end[before_the_end.index("back") :]):
+        raise NotYet("not-printed")
 
 
 BLOCKING = Exercise(
@@ -213,6 +244,12 @@ async def post(job):
         print("posted\\n", end="")
     await asyncio.get_running_loop().run_in_executor(None, work)
 """,
+        """from time import sleep
+
+async def post(job):
+    await asyncio.to_thread(sleep, 1.2)
+    print("posted")
+""",
     ),
     check=the_heart_goes_on,
     hints=(
@@ -225,14 +262,17 @@ async def post(job):
     wrong=(
         Wrong("a pause before it", 'async def post(job):\n    await asyncio.sleep(0.1)\n    time.sleep(1.2)\n    print("posted")', "blocked"),
         Wrong("async around it", 'async def work():\n    time.sleep(1.2)\n\nasync def post(job):\n    await asyncio.create_task(work())\n    print("posted")', "blocked"),
+        Wrong("a thread that is waited for on the loop", "import threading\n\nasync def post(job):\n    thread = threading.Thread(target=time.sleep, args=(1.2,))\n    thread.start()\n    thread.join()\n    print('posted')", "blocked"),
+        Wrong("printed at once", "async def post(job):\n    work = asyncio.create_task(asyncio.to_thread(time.sleep, 1.2))\n    print('posted')\n    await work", "not-printed"),
         Wrong("nobody awaits it", 'def work():\n    time.sleep(1.2)\n    print("posted\\n", end="")\n\nasync def post(job):\n    asyncio.get_running_loop().run_in_executor(None, work)', "not-awaited"),
         Wrong("the call is gone", 'async def post(job):\n    await asyncio.sleep(0)\n    print("posted")', "no-work"),
         Wrong("not async", "def post(job):\n    time.sleep(1.2)", "raised"),
     ),
     messages={
-        "blocked": "The call was made on the event loop's own thread. As long as it lasts, no heartbeat is written.",
+        "blocked": "The event loop stood still until the call came back, and in that time no heartbeat is written.",
         "not-awaited": "The job ended, and its work had not: nobody awaits it.",
-        "no-work": "The library was not called, or not waited for: `posted` was printed at once.",
+        "no-work": "The library was not called. (What `asyncio.to_thread` returns has to be awaited.)",
+        "not-printed": "`posted` was not printed when the call had come back.",
     },
     equivalent={"1.2 is 2.2": "a longer call that does not block either"},
 )  # fmt: skip
