@@ -95,12 +95,18 @@ def _unknown_name(error: NameError, found: re.Match[str]) -> str:
     name, file = found["name"], frame.f_code.co_filename
     if notebook.cell_name(file) is None:
         return f"{Path(file).name} has no name {name!r}: a file knows only what it imports or makes itself."
+    functions = map(inspect.unwrap, filter(inspect.isfunction, [*frame.f_globals.values()]))
+    for code in (made.__code__ for made in functions if inspect.isfunction(made)):
+        if name in code.co_varnames + code.co_cellvars:
+            inside = (
+                f"{name!r} is known only inside of {code.co_name}(), which makes it: write this line there"
+            )
+            return f"{inside}, indented; or run the cell above that makes another one."
     # A short name is near too many of Python's own: `main` is not `min`, nor `age` a `range`.
     known = [*frame.f_locals, *frame.f_globals, *(dir(builtins) if len(name) > 4 else ())]
     if alike := difflib.get_close_matches(name, known, 1, 0.75):
         return (
-            f"This notebook has no name {name!r}. Is {alike[0]!r} meant? If not, run the cells above first, "
-            "from the top."
+            f"This notebook has no name {name!r}. Is {alike[0]!r} meant? If not, first run the cells above."
         )
     return (
         f"This notebook has no name {name!r} yet. Run the cells above first, from the top: a "
@@ -140,11 +146,9 @@ def _second_loop(error: RuntimeError, _found: re.Match[str]) -> str | None:
             f"`await {awaited}` would not come back, because {name} runs a consumer. Let {name} end with "
             f"`yield pgq` under @asynccontextmanager, and write kit.run({name})."
         )
-    why = (
-        "A loop runs in here already."
-        if not top
-        else "A notebook has a loop that runs already, so a cell awaits by itself."
-    )
+    why = "A notebook has a loop that runs already, so a cell awaits by itself."
+    if not top:
+        why = "A loop runs in here already."
     return f"{why} Write `await {awaited}` instead."
 
 
@@ -227,11 +231,9 @@ def _quoted(error: BaseException, found: re.Match[str]) -> str | None:
 
 def _two_columns(error: BaseException, found: re.Match[str]) -> str | None:
     levels = [frame.columns.nlevels for frame in _locals(error, "self") if hasattr(frame, "columns")]
-    return (
-        f"Several columns are a list, in brackets of its own: [[{found['names']}]]."
-        if set(levels) == {1}
-        else None
-    )
+    if set(levels) != {1}:
+        return None
+    return f"Several columns are a list, in brackets of its own: [[{found['names']}]]."
 
 
 def _wrong_connection(error: BaseException, _found: re.Match[str]) -> str | None:

@@ -173,8 +173,14 @@ MISTAKES = [
         "_unknown_name",
     ),
     Mistake(
+        "def main():\n    pgq = 1\n    return lambda: pgq\n\n@pgq.entrypoint('fetch')\ndef fetch(): 1",
+        "'pgq' is known only inside of main(), which makes it: write this line there, indented; or run",
+        NAMES,
+        "_unknown_name",
+    ),
+    Mistake(
         "pritn('x')",
-        "This notebook has no name 'pritn'. Is 'print' meant? If not, run",
+        "This notebook has no name 'pritn'. Is 'print' meant? If not, first run",
         NAMES,
         "_unknown_name",
     ),

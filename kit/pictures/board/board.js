@@ -263,8 +263,7 @@ function draw(history, t, { width, height, fill, palette }) {
 
   // How high what stands below the queue is: lanes share a part of it, a smaller one where many jobs wait
   const slim = lanes.length > 4;
-  const head = slim ? 184 : Math.min(wide * 0.56, 196);
-  const least = slim ? 26 : 40;
+  const [head, least] = slim ? [184, 26] : [Math.min(wide * 0.56, 196), 40];
   let queue;
   for (const part of [0.42, 0.24]) {
     const share = Math.max(least, (height * part) / Math.max(1, lanes.length));
@@ -422,7 +421,6 @@ function setText(node, text) {
 
 const LEAP = 120; // more cards than this going elsewhere at once do not fly
 const SAY_EVERY = 8000; // milliseconds between two announcements to a screen reader
-const MARKED = { lost: "a worker is lost", exception: "a job has failed", failed: "a job is held" };
 const LEGEND =
   "number: priority, the highest first · edge: what became of it · ×2: delivered twice · " +
   "ring: time until a silent worker's jobs go back · line: jobs a second, the last 30 s";
@@ -724,7 +722,7 @@ class Board {
   }
 
   drawControls(t) {
-    const { history } = this;
+    const { history, palette: { jobs } } = this;
     const [begin] = history.knots[0];
     const [whole, live] = [history.played(this.now), this.at === null];
     const since = span(t - begin);
@@ -739,7 +737,7 @@ class Board {
     setText(this.pace, this.speed === 1 ? "1×" : "½×");
     this.pace.setAttribute("aria-label", `Speed: ${this.speed === 1 ? "full" : "half"}`);
     const place = (at) => `left: ${(100 * history.played(at)) / (whole || 1)}%`;
-    const marks = history.marks.map(([at, what]) => make(`i.kb-${what}`, { style: place(at), title: MARKED[what] }));
+    const marks = history.marks.map(([at, what]) => make(`i.kb-${what}`, { style: place(at), title: jobs[what]?.word ?? "a worker is lost" }));
     if (marks.length || this.dots.firstChild) this.dots.replaceChildren(...marks);
   }
 
